@@ -1,0 +1,33 @@
+# One command each; every target sets up what it needs and repeats nothing that is done.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: bench test check lock clean-venv
+.DEFAULT_GOAL := bench
+
+$(READY): requirements.txt pyproject.toml
+	@echo "setting up $(VENV): about 130 pinned packages, once"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+bench: $(READY)  ## train and tabulate the demo grid on the embedded data set
+	$(BIN)/snakemake --cores all --config grid=demo
+
+test: $(READY)  ## all tests, the fast ones first
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## linters and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflows
+	$(BIN)/snakemake --lint --config grid=demo
+
+lock:  ## write requirements.txt anew from pyproject.toml
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet torch==2.13.0 && .venv-lock/bin/python -m pip install --quiet ".[dev]"
+	{ sed -n '/^#/p' requirements.txt; .venv-lock/bin/python -m pip freeze --all --exclude pip --exclude segloss | sed 's/+[a-z0-9]*$$//' | sort -f; } > requirements.new
+	mv requirements.new requirements.txt && rm -rf .venv-lock
