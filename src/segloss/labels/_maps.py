@@ -1,0 +1,106 @@
+"""Targets made from one class map per image: the map itself, and its smoothed forms."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from segloss.labels._catalogue import register, without_void
+
+
+@register(source="map")
+def hard(labels: Tensor, valid: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """The class map itself, class 0 standing at void pixels.
+
+    Args:
+        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
+        valid: bool (B, *spatial), False for void.
+        num_classes: Number of classes C.
+
+    Returns:
+        int64 (B, *spatial) and ``valid``.
+    """
+    return without_void(labels, valid, num_classes), valid
+
+
+@register(source="map")
+def uniform_smoothing(
+    labels: Tensor, valid: Tensor, num_classes: int, *, epsilon: float = 0.1
+) -> tuple[Tensor, Tensor]:
+    """Label smoothing: (1 - epsilon) onehot(y) + epsilon / C at every pixel.
+
+    Args:
+        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
+        valid: bool (B, *spatial), False for void.
+        num_classes: Number of classes C.
+        epsilon: Probability spread evenly over all classes, 0..1; 0.1 as in the reference.
+
+    Returns:
+        float32 (B, C, *spatial), arbitrary but finite at void pixels, and ``valid``.
+
+    Raises:
+        ValueError: epsilon outside 0..1.
+
+    Reference: Szegedy et al., Rethinking the Inception Architecture, 2016, https://arxiv.org/abs/1512.00567
+    """
+    labels = without_void(labels, valid, num_classes)
+    return _smoothed(labels, torch.full_like(labels, _checked(epsilon), dtype=torch.float32), num_classes), valid
+
+
+@register(source="map")
+def boundary_smoothing(
+    labels: Tensor, valid: Tensor, num_classes: int, *, epsilon: float = 0.5, kernel_size: int = 3
+) -> tuple[Tensor, Tensor]:
+    """Label smoothing of the pixels along class boundaries only; all others stay one-hot.
+
+    A pixel lies on a boundary if the erosion of its class's one-hot map by a square (cube) of ``kernel_size`` removes
+    it, that is, if another class stands in its window. What lies outside the image is no other class, and a pixel with
+    void in its window is left one-hot, because there the class beyond is unknown.
+
+    Args:
+        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
+        valid: bool (B, *spatial), False for void.
+        num_classes: Number of classes C.
+        epsilon: Probability spread evenly over all classes at boundary pixels, 0..1; 0.5 as in the reference.
+        kernel_size: Width of the window in pixels, odd; 3 as in the reference.
+
+    Returns:
+        float32 (B, C, *spatial), arbitrary but finite at void pixels, and ``valid``.
+
+    Raises:
+        ValueError: epsilon outside 0..1, kernel_size even or below 1.
+
+    Reference: Wang et al., Dice Semimetric Losses, 2023, https://arxiv.org/abs/2303.16296
+    """
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be an odd number of pixels, 1 or more, got {kernel_size}")
+    labels = without_void(labels, valid, num_classes)
+    # float32 holds class ids exactly, and pooling of integers does not exist on every device.
+    ids = labels.to(torch.float32)
+    highest, minus_lowest, void = _window_maximum(torch.stack([ids, -ids, (~valid).to(ids)]), kernel_size)
+    boundary = ((highest != ids) | (minus_lowest != -ids)) & (void == 0)
+    return _smoothed(labels, boundary * _checked(epsilon), num_classes), valid
+
+
+def _checked(epsilon: float) -> float:
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"epsilon must lie in 0..1, got {epsilon}")
+    return epsilon
+
+
+def _smoothed(labels: Tensor, epsilon: Tensor, num_classes: int) -> Tensor:
+    """(1 - epsilon) onehot(labels) + epsilon / C, with an epsilon of its own for every pixel."""
+    share = (epsilon / num_classes).unsqueeze(1)
+    target = share.expand(-1, num_classes, *share.shape[2:]).contiguous()
+    return target.scatter_(1, labels.unsqueeze(1), share + (1 - epsilon).unsqueeze(1))
+
+
+def _window_maximum(maps: Tensor, width: int) -> Tensor:
+    """Maximum over a window of ``width`` along every spatial axis of (K, B, *spatial), the border cut off.
+
+    One axis after the other: the window is a product, its cost grows with ``width`` and not with its area, and any
+    number of axes will do.
+    """
+    for axis in range(2, maps.ndim):
+        as_columns = maps.reshape(maps.shape[:axis].numel(), maps.shape[axis], -1)
+        maps = functional.max_pool2d(as_columns, (width, 1), stride=1, padding=(width // 2, 0)).view_as(maps)
+    return maps

@@ -1,0 +1,133 @@
+"""What every label scenario must hold, whatever it computes."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from segloss.labels import CATALOGUE
+
+NUM_CLASSES = 4
+SPATIAL = [(), (23,), (17, 22), (7, 9, 8)]
+VOID = 255
+
+
+def example(source: str, spatial: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Labels in coarse patches, so that there are both boundaries and interiors, with void (255) scattered in."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (3, 5, *spatial) if source == "raters" else (3, *spatial)
+    labels = torch.randint(NUM_CLASSES, shape, generator=generator)
+    for axis in range(len(shape) - len(spatial), len(shape)):
+        labels = labels.index_select(axis, torch.arange(shape[axis]) // 4)
+    valid = torch.rand(shape, generator=generator) > 0.08
+    if source == "raters":
+        valid[1, 2] = False  # a rater who did not see this image
+        if spatial:
+            valid[2, :, : spatial[0] // 2] = False
+    return labels.masked_fill(~valid, VOID), valid
+
+
+@pytest.fixture(params=sorted(CATALOGUE))
+def scenario(request):
+    return CATALOGUE[request.param]
+
+
+def as_probabilities(target: Tensor) -> Tensor:
+    if target.is_floating_point():
+        return target
+    return torch.nn.functional.one_hot(target, NUM_CLASSES).movedim(-1, 1).float()
+
+
+@pytest.mark.parametrize("spatial", SPATIAL)
+def test_shapes_and_sums(scenario, spatial):
+    labels, valid = example(scenario.source, spatial)
+    target, kept = scenario(labels, valid, NUM_CLASSES)
+    assert kept.dtype == torch.bool
+    assert kept.shape == (3, *spatial)
+    if target.is_floating_point():
+        assert target.dtype == torch.float32
+        assert target.shape == (3, NUM_CLASSES, *spatial)
+    else:
+        assert target.dtype == torch.int64
+        assert target.shape == (3, *spatial)
+    probabilities = as_probabilities(target).movedim(1, -1)
+    assert torch.isfinite(probabilities).all()
+    assert (probabilities[kept] >= 0).all()
+    torch.testing.assert_close(probabilities[kept].sum(-1), torch.ones(int(kept.sum())), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("garbage", [-1, VOID, 2**40, -(2**63)])
+def test_void_does_not_matter(scenario, garbage):
+    """Whatever stands where valid is False changes nothing, and void stays void."""
+    labels, valid = example(scenario.source, (17, 22))
+    expected, expected_valid = scenario(labels, valid, NUM_CLASSES)
+    target, kept = scenario(labels.masked_fill(~valid, garbage), valid, NUM_CLASSES)
+    assert torch.equal(kept, expected_valid)
+    assert torch.equal(target, expected)
+    assert torch.equal(kept, valid if scenario.source == "map" else valid.any(1))
+    assert not kept.all()
+
+
+def test_all_void(scenario):
+    labels, valid = example(scenario.source, (17, 22))
+    target, kept = scenario(torch.full_like(labels, VOID), torch.zeros_like(valid), NUM_CLASSES)
+    assert not kept.any()
+    assert torch.isfinite(target).all()
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_equivariant_to_flips(scenario, axis):
+    labels, valid = example(scenario.source, (17, 22))
+    target, kept = scenario(labels, valid, NUM_CLASSES)
+    flipped, flipped_kept = scenario(labels.flip(axis), valid.flip(axis), NUM_CLASSES)
+    assert torch.equal(flipped_kept, kept.flip(axis))
+    assert torch.equal(flipped, target.flip(axis))
+
+
+def test_equivariant_to_crops(scenario):
+    """Away from the crop's own border, where a window would reach outside."""
+    labels, valid = example(scenario.source, (40, 50))
+    target, kept = scenario(labels, valid, NUM_CLASSES)
+    crop = (..., slice(5, 31), slice(9, 45))
+    cropped, cropped_kept = scenario(labels[crop], valid[crop], NUM_CLASSES)
+    inside = (..., slice(2, -2), slice(2, -2))
+    assert torch.equal(cropped_kept[inside], kept[crop][inside])
+    assert torch.equal(cropped[inside], target[crop][inside])
+
+
+def test_images_do_not_mix(scenario):
+    labels, valid = example(scenario.source, (17, 22))
+    target, kept = scenario(labels, valid, NUM_CLASSES)
+    for index in range(3):
+        alone, alone_kept = scenario(labels[index : index + 1], valid[index : index + 1], NUM_CLASSES)
+        assert torch.equal(alone[0], target[index])
+        assert torch.equal(alone_kept[0], kept[index])
+
+
+def test_input_is_left_alone(scenario):
+    labels, valid = example(scenario.source, (17, 22))
+    labels_before, valid_before = labels.clone(), valid.clone()
+    target, _ = scenario(labels, valid, NUM_CLASSES)
+    target.fill_(0)
+    assert torch.equal(labels, labels_before)
+    assert torch.equal(valid, valid_before)
+
+
+def test_non_contiguous_input(scenario):
+    labels, valid = example(scenario.source, (17, 22))
+    expected, _ = scenario(labels.transpose(-1, -2).contiguous(), valid.transpose(-1, -2).contiguous(), NUM_CLASSES)
+    target, _ = scenario(labels.transpose(-1, -2), valid.transpose(-1, -2), NUM_CLASSES)
+    assert torch.equal(target, expected)
+
+
+def test_wrong_input_is_a_sentence(scenario):
+    labels, valid = example(scenario.source, (17, 22))
+    with pytest.raises(ValueError, match=r"labels must be int64 class ids, got torch.float32"):
+        scenario(labels.float(), valid, NUM_CLASSES)
+    with pytest.raises(ValueError, match=r"valid must be bool of the labels' shape \(.*\), got torch.uint8"):
+        scenario(labels, valid.to(torch.uint8), NUM_CLASSES)
+    with pytest.raises(ValueError, match=r"valid must be bool of the labels' shape"):
+        scenario(labels, valid[..., :-1], NUM_CLASSES)
+    with pytest.raises(ValueError, match=r"must lie in 0..3, got 255; mark void pixels in valid"):
+        scenario(labels, torch.ones_like(valid), NUM_CLASSES)
+    with pytest.raises(ValueError, match=r"must lie in 0..3, got -1"):
+        scenario(labels.masked_fill(~valid, -1), torch.ones_like(valid), NUM_CLASSES)
