@@ -24,3 +24,14 @@ def register(module_name: str, *, soft_targets: bool = True) -> Callable[[Loss],
         return function
 
     return add
+
+
+def get(name: str) -> Loss:
+    """Look a loss up by its name.
+
+    Raises:
+        ValueError: an unknown name; the sentence lists the known ones.
+    """
+    if name not in CATALOGUE:
+        raise ValueError(f"Expected the name of a loss, got {name!r}; known are {', '.join(sorted(CATALOGUE))}.")
+    return CATALOGUE[name]

@@ -1,0 +1,33 @@
+"""Sums over the processes of ``torch.distributed``, with the gradient that one process with all the data would have."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from segloss.losses._switches import exchange_on
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, local: Tensor) -> Tensor:
+        ctx.processes = torch.distributed.get_world_size()
+        total = local.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        # Every process computes the same loss from the same total, so the gradient needs no second exchange. DDP will
+        # average the parameters' gradients over the processes where their sum is the true one: hence the factor.
+        return gradient * ctx.processes
+
+
+def sum_over_processes(*sums: Tensor) -> Sequence[Tensor]:
+    """Add up tensors over all processes by one all-reduce of their concatenation; alone, return them as they are."""
+    if not exchange_on():
+        return sums
+    flat = _SumOverProcesses.apply(torch.cat([each.reshape(-1) for each in sums]))
+    parts = flat.split([each.numel() for each in sums])
+    return [part.view(each.shape) for part, each in zip(parts, sums, strict=True)]

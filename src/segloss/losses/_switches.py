@@ -1,0 +1,46 @@
+"""Two switches around any loss: checks that wait for the device, and the exchange of sums between processes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.distributed
+
+_state = {"checks": True, "exchange": True}
+
+
+@contextmanager
+def switches(*, checks: bool | None = None, exchange: bool | None = None) -> Iterator[None]:
+    """Set either switch for the time of a ``with`` block; ``None`` leaves it as it is.
+
+    Args:
+        checks: Whether target values are checked (class indices in range, probabilities neither negative nor NaN). A
+            check makes the host wait for the device, so a training loop whose labels were checked once turns them off.
+            Default on.
+        exchange: Whether sums are exchanged between the processes of ``torch.distributed``. Turn it off where only some
+            of the processes compute a loss, or they wait for each other forever. Default on.
+    """
+    before = dict(_state)
+    _state.update({name: value for name, value in (("checks", checks), ("exchange", exchange)) if value is not None})
+    try:
+        yield
+    finally:
+        _state.update(before)
+
+
+def set_switches(*, checks: bool | None = None, exchange: bool | None = None) -> None:
+    """Set either switch for the rest of the process; see `switches`."""
+    _state.update({name: value for name, value in (("checks", checks), ("exchange", exchange)) if value is not None})
+
+
+def checks_on() -> bool:
+    return _state["checks"]
+
+
+def exchange_on() -> bool:
+    """Whether there are other processes and their sums are wanted."""
+    return (
+        _state["exchange"]
+        and torch.distributed.is_available()
+        and torch.distributed.is_initialized()
+        and torch.distributed.get_world_size() > 1
+    )
