@@ -1,0 +1,252 @@
+"""The only thing an evaluation leaves: additive counts per image and class. Every metric is a function of them."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segloss.metrics._pixels import hard_label_counts
+
+METRICS_VERSION = 1  # goes up when a stored count or the value of a metric changes its meaning
+_FRACTION_BITS = 52
+
+
+class Counts:
+    """Counts of a model's predictions on a data set: rows per image, and class-wise sums over all of them.
+
+    Images are kept in the order of their names; images without a name stand first, in the order of their counts. So the
+    same images give the same counts, to the last bit on a CPU, in whatever order and batches they came and were merged.
+
+    Args:
+        num_classes: C, at least 2 (a binary task has a background channel).
+        bins: equal-width calibration bins stored; a multiple of 10, since metrics report 10.
+        classwise: also keep the class-wise histograms, which `cwECE` and `SCE` need (the dearest part of `update`).
+
+    `rows` maps names of counts to arrays whose first axis is the image: true_positives, labelled, predicted (n, C)
+        int64; histogram (n, 2, bins) int64, the wrong and the right pixels by their confidence, and confidence
+        (n, bins) float64, its sums; negative_log_likelihood (n,) in nats and brier (n,), float64 sums over the pixels.
+    `totals` maps names to sums over the images: confusion (C, C) int64, label by prediction; if classwise, by the
+        probability of the class, class_pixels, class_labelled, class_right (C, bins) int64, and class_probability, the
+        sums of that probability in units and fractions (2, C, bins) int64 (read it by the property of that name).
+    """
+
+    def __init__(self, num_classes: int, bins: int = 100, *, classwise: bool = True):
+        if num_classes < 2:
+            raise ValueError(
+                f"num_classes must be at least 2 (a binary task has a background class), got {num_classes}"
+            )
+        if bins < 10 or bins % 10:
+            raise ValueError(f"bins must be a multiple of 10, got {bins}")
+        self.num_classes, self.bins, self.classwise = num_classes, bins, classwise
+        self._names: list[str] = []
+        self._rows: dict[str, list[np.ndarray]] = {}
+        self.totals: dict[str, np.ndarray] = {}
+        self._sorted = True
+
+    def update(
+        self, probabilities: Tensor, labels: Tensor, valid: Tensor | None = None, names: Sequence[str] | None = None
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            probabilities: (B, C, H, W) float, over the classes at least 0 and summing to 1.
+            labels: (B, H, W) int64 in [0, C) where valid, anything elsewhere.
+            valid: (B, H, W) bool; None means every pixel.
+            names: one per image, each used once; needed to compare two models image by image.
+
+        Raises:
+            ValueError: shapes, types, labels, probabilities or names are not as said. The counts are then unchanged.
+        """
+        valid = self._check(probabilities, labels, valid)
+        names = self._check_names(names, len(labels))
+        counts = hard_label_counts(probabilities.detach(), labels, valid, self.bins, self.classwise)
+        counts = {name: count.cpu().numpy() for name, count in counts.items()}
+        confusion = counts.pop("confusion")
+        rows = {
+            "true_positives": np.ascontiguousarray(confusion.diagonal(axis1=1, axis2=2)),
+            "labelled": confusion.sum(2),
+            "predicted": confusion.sum(1),
+        }
+        totals = {"confusion": confusion.sum(0)}
+        for name, count in counts.items():
+            if not name.startswith("class_"):
+                rows[name] = count
+            elif name == "class_probability":
+                totals[name] = _exact(count)
+            else:
+                totals[name] = count.sum(0)
+        self._add(names, rows, totals)
+
+    def merge(self, other: "Counts") -> None:
+        """Add the counts of other images; the order of merging makes no difference.
+
+        Raises:
+            ValueError: the two differ in classes, bins or class-wise histograms, or share an image.
+        """
+        for what in ("num_classes", "bins", "classwise"):
+            mine, theirs = getattr(self, what), getattr(other, what)
+            if mine != theirs:
+                raise ValueError(f"cannot merge counts with {what} {mine} and {theirs}")
+        names = self._check_names(other._names, len(other._names))
+        self._add(names, other.rows if names else {}, other.totals)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the images, in the order of `rows`; "" where none was given."""
+        self._sort()
+        return list(self._names)
+
+    @property
+    def rows(self) -> dict[str, np.ndarray]:
+        """Counts per image, as the class says; first axis as `names`."""
+        self._sort()
+        return {name: parts[0] for name, parts in self._rows.items()}
+
+    @property
+    def class_probability(self) -> np.ndarray:
+        """(C, bins) float64: sum over all pixels of the probability of class c, by its bin."""
+        whole, fraction = self.totals["class_probability"]
+        return whole + fraction / 2.0**_FRACTION_BITS
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Counts):
+            return NotImplemented
+        mine, theirs = self._arrays(), other._arrays()
+        return mine.keys() == theirs.keys() and all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+    __hash__ = None  # mutable
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write an .npz; equal counts give equal bytes. The file appears whole or not at all."""
+        path, arrays = Path(path), self._arrays()
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                np.savez_compressed(file, **arrays, sha256=np.array(_digest(arrays)))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Counts":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is damaged, no counts, or of another METRICS_VERSION.
+            FileNotFoundError: there is none.
+        """
+        with Path(path).open("rb") as file:
+            try:
+                archive = np.load(file, allow_pickle=False)
+                arrays = {name: archive[name] for name in archive.files}
+                if str(arrays.pop("sha256")) != _digest(arrays):
+                    raise ValueError("its contents do not match its checksum")
+                header = {name: int(arrays.pop(name)) for name in ("version", "num_classes", "bins", "classwise")}
+                names = arrays.pop("names").tolist()
+            except Exception as error:  # numpy, zipfile, zlib and tokenize each raise their own on an altered byte
+                raise ValueError(f"{path} is damaged or holds no counts: {error}") from error
+        if header["version"] != METRICS_VERSION:
+            raise ValueError(
+                f"{path} was counted by version {header['version']} of the metrics, this is version {METRICS_VERSION}; "
+                "evaluate its checkpoint again"
+            )
+        counts = cls(header["num_classes"], header["bins"], classwise=bool(header["classwise"]))
+        rows = {name.removeprefix("row_"): value for name, value in arrays.items() if name.startswith("row_")}
+        totals = {name.removeprefix("total_"): value for name, value in arrays.items() if name.startswith("total_")}
+        counts._add(counts._check_names(names, len(names)), rows, totals)
+        return counts
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        header = {"num_classes": self.num_classes, "bins": self.bins, "classwise": int(self.classwise)}
+        arrays = {name: np.array(value) for name, value in ({"version": METRICS_VERSION} | header).items()}
+        arrays["names"] = np.array(self.names, dtype=str)
+        arrays |= {f"row_{name}": value for name, value in sorted(self.rows.items())}
+        return arrays | {f"total_{name}": value for name, value in sorted(self.totals.items())}
+
+    def _add(self, names: list[str], rows: dict[str, np.ndarray], totals: dict[str, np.ndarray]) -> None:
+        self._names += names
+        self._sorted = False
+        for name, row in rows.items():
+            self._rows.setdefault(name, []).append(row)
+        for name, total in totals.items():
+            self.totals[name] = self.totals[name] + total if name in self.totals else total.copy()
+        if "class_probability" in self.totals:
+            _carry(self.totals["class_probability"])
+
+    def _sort(self) -> None:
+        if self._sorted:
+            return
+        rows = {name: np.concatenate(parts) for name, parts in sorted(self._rows.items())}
+        keys = [
+            (name, b"" if name else b"".join(row[image].tobytes() for row in rows.values()))
+            for image, name in enumerate(self._names)
+        ]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self._names = [self._names[image] for image in order]
+        self._rows = {name: [row[order]] for name, row in rows.items()}
+        self._sorted = True
+
+    def _check(self, probabilities: Tensor, labels: Tensor, valid: Tensor | None) -> Tensor:
+        if (
+            probabilities.ndim != 4
+            or probabilities.shape[1] != self.num_classes
+            or not probabilities.is_floating_point()
+        ):
+            raise ValueError(
+                f"probabilities must be float (B, {self.num_classes}, H, W), "
+                f"got {probabilities.dtype} {tuple(probabilities.shape)}"
+            )
+        expected = (probabilities.shape[0], *probabilities.shape[2:])
+        if tuple(labels.shape) != expected or labels.dtype != torch.int64:
+            raise ValueError(f"labels must be int64 {expected}, got {labels.dtype} {tuple(labels.shape)}")
+        valid = torch.ones_like(labels, dtype=torch.bool) if valid is None else valid
+        if tuple(valid.shape) != expected or valid.dtype != torch.bool:
+            raise ValueError(f"valid must be bool {expected}, got {valid.dtype} {tuple(valid.shape)}")
+        outside = labels[valid & ((labels < 0) | (labels >= self.num_classes))]
+        if len(outside):
+            raise ValueError(
+                f"labels must lie in 0..{self.num_classes - 1} where valid, got {outside[0].item()}; "
+                "void pixels are marked by valid=False"
+            )
+        return valid
+
+    def _check_names(self, names: Iterable[str] | None, images: int) -> list[str]:
+        if names is None:
+            return [""] * images
+        names = [str(name) for name in names]
+        if len(names) != images:
+            raise ValueError(f"one name per image is needed: {images} images, {len(names)} names")
+        known = {name for name in self._names if name}
+        for name in filter(None, names):
+            if name in known:
+                raise ValueError(f"image {name!r} is counted twice")
+            known.add(name)
+        return names
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _exact(sums: np.ndarray) -> np.ndarray:
+    """(n, ...) float64 sums to (2, ...) int64, their total in units and fractions of 2**-52: adds in any order."""
+    whole = np.floor(sums)
+    fraction = ((sums - whole) * 2.0**_FRACTION_BITS).astype(np.int64)
+    exact = np.zeros((2, *sums.shape[1:]), np.int64)
+    for one in zip(whole.astype(np.int64), fraction, strict=True):
+        exact += np.stack(one)
+        _carry(exact)
+    return exact
+
+
+def _carry(exact: np.ndarray) -> None:
+    """In place: bring the fractions below one unit, so that equal totals have equal digits."""
+    exact[0] += exact[1] >> _FRACTION_BITS
+    exact[1] &= (1 << _FRACTION_BITS) - 1
