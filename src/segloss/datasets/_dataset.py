@@ -1,0 +1,138 @@
+"""What every data set says about itself, and what all of them share: lists, fingerprints, atomic folders."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+Entry = tuple[str | None, ...]  # image, label, raters..., relative to the data set's folder; None: no map of this rater
+
+
+def read_list(folder: Path, split: str) -> list[Entry]:
+    """The lines of ``<split>.txt``: image, label and raters' maps, relative to the data set's folder.
+
+    Args:
+        folder: The data set's own folder, as ``locate`` gives it.
+        split: Name of the list without its ending, such as "train" or "ssl_seed0/1_16/labeled".
+
+    Returns:
+        One tuple per image; None stands where the line has "-", for a rater without a map of this image.
+
+    Raises:
+        FileNotFoundError: There is no such list.
+    """
+    path = folder / f"{split}.txt"
+    if not path.is_file():
+        known = sorted(found.stem for found in folder.glob("*.txt") if found.stem != "README")
+        raise FileNotFoundError(f"there is no list {path}; lists there: {', '.join(known) or 'none'}")
+    lines = path.read_text().split("\n")
+    return [tuple(None if word == "-" else word for word in line.split()) for line in lines if line.strip()]
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as uint8 (height, width, 3) RGB."""
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def read_label(path: Path) -> np.ndarray:
+    """A label file whose bytes are the class ids, as uint8 (height, width)."""
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set of the benchmark; one constant per file of this room.
+
+    ``prepare`` takes the data root and makes or fetches ``<data root>/<name>``; the other functions take that folder.
+
+    Attributes:
+        name: Its name in grid files, and of its folder below the data root.
+        classes: Class names; the position is the class id.
+        palette: RGB colour of each class.
+        void: The label value that marks pixels without a class, or None.
+        num_raters: Length of the rater stack, 0 without raters.
+        generated: Whether ``prepare`` makes it, without any download.
+        splits: Names of its lists.
+        prepare: Make or fetch it below the data root; a repeated call does nothing.
+        verify: Raise ValueError with one sentence if the folder is not this data set, whole.
+        how_to_get: One sentence for who does not have it.
+        read_list: (folder, split) -> entries: image, label, raters, relative to the folder.
+        read_image: Path -> uint8 (height, width, 3) RGB.
+        read_label: Path of a label or rater map -> uint8 (height, width) class ids or ``void``.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    void: int | None
+    num_raters: int
+    generated: bool
+    prepare: Callable[[Path], None]
+    verify: Callable[[Path], None]
+    how_to_get: str
+    splits: tuple[str, ...] = ("train", "val", "test")
+    read_list: Callable[[Path, str], list[Entry]] = read_list
+    read_image: Callable[[Path], np.ndarray] = read_image
+    read_label: Callable[[Path], np.ndarray] = read_label
+
+    def fingerprint(self, folder: Path) -> str:
+        """sha256 (hex) over the lists and the bytes of every label and rater file they name."""
+        digest = hashlib.sha256()
+        for split in self.splits:
+            digest.update(f"[{split}]\n".encode())
+            for entry in self.read_list(folder, split):
+                digest.update(" ".join(word or "-" for word in entry).encode() + b"\n")
+                for relative in entry[1:]:
+                    if relative is not None:
+                        digest.update(hashlib.sha256((folder / relative).read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def check_files_of_lists(dataset: Dataset, folder: Path, counts: dict[str, int]) -> None:
+    """Raise ValueError unless every split has its number of entries, all files are there and none is in two splits."""
+    seen: dict[str, str] = {}
+    for split, count in counts.items():
+        entries = dataset.read_list(folder, split)
+        if len(entries) != count:
+            raise ValueError(f"{dataset.name}: {split} must list {count} images, got {len(entries)} in {folder}")
+        for entry in entries:
+            if len(entry) != 2 + dataset.num_raters:
+                raise ValueError(
+                    f"{dataset.name}: an entry must name an image, a label and {dataset.num_raters} raters' maps, "
+                    f"got {entry} in {split} of {folder}"
+                )
+            if entry[0] in seen:
+                raise ValueError(f"{dataset.name}: {entry[0]} is in both {seen[entry[0]]} and {split} of {folder}")
+            seen[entry[0]] = split
+            for relative in entry:
+                if relative is not None and not (folder / relative).is_file():
+                    raise ValueError(f"{dataset.name}: {folder / relative} is missing, though {split} lists it")
+
+
+@contextmanager
+def appearing_at_once(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, renamed to ``folder`` when the block ends and removed if it fails.
+
+    Nobody ever sees ``folder`` half made. If another process was faster, its folder stays.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)  # mkdtemp makes private folders, a data set is shared
+        yield temporary
+        try:
+            os.rename(temporary, folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

