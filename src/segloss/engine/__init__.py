@@ -1,0 +1,16 @@
+"""The only room that knows MMEngine and MMSegmentation.
+
+Importing it registers the losses, segmentors, data sets, transforms and metrics of segloss in MMSegmentation's registries::
+
+    custom_imports = dict(imports=["segloss.engine"])
+    ... loss_decode=dict(type="JaccardMetricLoss") ...
+"""
+
+from segloss.engine.compiled_ops import import_mmseg
+
+import_mmseg()
+
+from segloss.engine import data, segmentors  # noqa: E402, F401
+from segloss.engine.losses import register_losses  # noqa: E402
+
+register_losses()

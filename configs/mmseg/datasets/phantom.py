@@ -1,0 +1,16 @@
+# The embedded data set: generated images whose class probabilities are known at every pixel.
+source = "phantom"
+crop_size = (64, 64)
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations"),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackSegInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations"),
+    dict(type="PackSegInputs"),
+]
+test_split = "test"
+test_cfg = dict(mode="whole")

@@ -1,0 +1,9 @@
+# A GPU hour or two: AdamW, poly decay; the decode heads learn ten times faster than the backbone (arXiv 2310.19252).
+iterations = 20000
+batch_size = 16
+optimizer = dict(type="AdamW", lr=1e-4, weight_decay=0.01)
+paramwise_cfg = dict(custom_keys=dict(head=dict(lr_mult=10.0)))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, begin=0, end=200, by_epoch=False),
+    dict(type="PolyLR", power=1.0, eta_min=0.0, begin=200, end=iterations, by_epoch=False),
+]

@@ -1,0 +1,146 @@
+"""What a person can type: ``segloss <verb>``. Torch and MMSegmentation are imported by the verbs that train, and only there."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from segloss import grid
+from segloss.datasets import DATASETS, root_of
+from segloss.grid import Cell, GridError
+from segloss.records import RecordError
+
+
+def data_root(arguments: argparse.Namespace) -> Path:
+    """The folder of the data sets: --data-root, else SEGLOSS_DATA, else data/."""
+    return Path(arguments.data_root or os.environ.get("SEGLOSS_DATA") or "data")
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Make, fetch or verify a data set."""
+    root = root_of(arguments.dataset, data_root(arguments))
+    dataset = DATASETS[arguments.dataset]
+    dataset.prepare(root)
+    dataset.verify(root / dataset.name)
+    print(f"{dataset.name} is in {root / dataset.name}")
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train and evaluate one cell."""
+    cell = Cell.parse(arguments.cell)
+    grid.settings(cell)
+    if reason := grid.why_skipped(cell):
+        raise GridError(f"{cell} makes no sense: {reason}")
+    import torch
+
+    from segloss.engine.cell import Machine, run_cell
+
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    machine = Machine(device, arguments.threads, arguments.workers, arguments.checkpoint_seconds)
+    record = run_cell(cell, arguments.results, data_root(arguments), machine)
+    shown = "  ".join(f"{name} {record['metrics'][name]:.2f}" for name in ("mIoU", "ECE"))
+    print(f"{cell}  {shown}  {record['seconds']:.0f} s")
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """List a grid's cells and what is known of each."""
+    from segloss import records
+
+    asked = grid.load_grid(arguments.grid)
+    table = records.collect(asked, arguments.results)
+    status = table.drop_duplicates(list(Cell.__dataclass_fields__)).fillna({"reason": ""})
+    for row in status.itertuples():
+        print(f"{row.status:8} {Cell(*row[1:7])}  {row.reason}".rstrip())
+    counts = status.status.value_counts()
+    print(", ".join(f"{counts.get(name, 0)} {name}" for name in ("done", "missing", "failed", "skipped")))
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Put the records of a grid together into results.csv."""
+    from segloss import records
+    from segloss.files import write_text
+
+    asked = grid.load_grid(arguments.grid)
+    table = records.collect(asked, arguments.results)
+    absent = table[table.status.isin(["failed", "missing"])]
+    if len(absent) and not arguments.partial:
+        first = absent.iloc[0]
+        raise RecordError(
+            f"{len(absent)} cells of {asked.name} have no record, the first is {Cell(*first.iloc[:6])} ({first.status}: {first.reason}); "
+            "--partial collects what is there and shows what is not"
+        )
+    write_text(arguments.output, table.to_csv(index=False))
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write the tables and pictures of a grid from its results.csv."""
+    import pandas as pd
+
+    from segloss.reports import write_report
+
+    asked = grid.load_grid(arguments.grid)
+    folder = arguments.table.parent
+    write_report(asked, pd.read_csv(arguments.table), arguments.results, data_root(arguments), folder)
+
+
+def sync(arguments: argparse.Namespace) -> None:
+    """Send what W&B recorded offline."""
+    from segloss import tracking
+
+    if tracking.sync(arguments.results):
+        raise SystemExit(1)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The verbs and their options."""
+    main = argparse.ArgumentParser(
+        prog="segloss", description="Train, evaluate and tabulate segmentation losses; run it in the repository's root."
+    )
+    verbs = main.add_subparsers(required=True, metavar="verb")
+    for function in (prepare, train, plan, collect, report, sync):
+        verb = verbs.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        verb.set_defaults(run=function)
+        if function in (plan, collect, report):
+            verb.add_argument("grid", help="a name in configs/grids or the path of a grid file")
+        if function in (train, plan, collect, report, sync):
+            verb.add_argument(
+                "--results", type=Path, default=Path("results"), help="folder of the cells (default: results)"
+            )
+        if function in (prepare, train, report):
+            verb.add_argument("--data-root", help="folder of the data sets (default: $SEGLOSS_DATA, else data)")
+        if function is prepare:
+            verb.add_argument("dataset", help=f"one of {', '.join(DATASETS)}")
+        if function is train:
+            verb.add_argument("cell", help="<dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>")
+            verb.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
+            verb.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+            verb.add_argument(
+                "--workers", type=int, default=0, help="processes that load data (default: 0, the training itself)"
+            )
+            verb.add_argument(
+                "--checkpoint-seconds",
+                type=float,
+                default=30,
+                help="time between saves of the training's state (default: 30)",
+            )
+        if function is collect:
+            verb.add_argument("--output", type=Path, required=True, help="where results.csv goes")
+            verb.add_argument("--partial", action="store_true", help="accept cells without a record, and show them")
+        if function is report:
+            verb.add_argument("table", type=Path, help="results.csv; the report is written beside it")
+    return main
+
+
+def main() -> None:
+    """Run a verb; what the user can mend ends in one sentence."""
+    arguments = parser().parse_args()
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError) as error:
+        if arguments.run is train and not isinstance(error, GridError):
+            raise  # a fault inside a training: the whole traceback belongs in its log
+        sys.exit(f"segloss: {error}")
+
+
+if __name__ == "__main__":
+    main()

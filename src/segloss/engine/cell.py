@@ -1,0 +1,207 @@
+"""One cell from its name to its record: train, evaluate, count, write down."""
+
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+from mmseg.registry import DATASETS as MMSEG_DATASETS
+from torch.utils.data import DataLoader
+
+from segloss import grid, records
+from segloss.datasets import DATASETS, locate
+from segloss.engine.config import cell_config
+from segloss.engine.data import Visits
+from segloss.engine.evaluation import CountsMetric
+from segloss.engine.training import Interrupted, MeasureHook, RestartHook, TrainingFailure, load_state
+from segloss.files import write_json
+from segloss.grid import Cell
+from segloss.metrics import METRICS_VERSION
+from segloss.tracking import Run
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a cell runs here, which is recorded but does not make it another cell.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads of one process. Results on a CPU are the same to the bit for the same number only.
+        workers: Processes that load data beside the training; 0 loads in the training process.
+        checkpoint_seconds: Time between two saves of the training's state.
+    """
+
+    device: str
+    threads: int
+    workers: int
+    checkpoint_seconds: float
+
+
+def limit_threads(threads: int) -> None:
+    """Let torch, OpenCV and OpenMP together use that many threads, so that cells side by side do not fight."""
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(0 if threads == 1 else threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+class Rows:
+    """The rows measured while a cell trains: kept for the record, passed on to the tracker."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.rows = run, []
+
+    def log(self, row: dict[str, float], step: int) -> None:
+        """Keep a row and pass it on."""
+        self.rows.append({"iteration": step, **row})
+        self.run.log(row, step)
+
+
+def build_runner(
+    config: Config, folder: Path, machine: Machine, start: int, metric: CountsMetric, hooks: Sequence[Any]
+) -> Runner:
+    """MMEngine's Runner for a cell whose training starts at that iteration."""
+    size = config.batch_size
+    visits = Visits(MMSEG_DATASETS.build(config.train_dataset), config.seed, config.iterations * size)
+    loading = dict(
+        collate_fn=pseudo_collate,
+        num_workers=machine.workers,
+        persistent_workers=machine.workers > 0,
+        pin_memory=machine.device != "cpu",
+    )
+    return Runner(
+        model=config.model,
+        work_dir=str(folder),
+        train_dataloader=DataLoader(visits, batch_size=size, sampler=range(start * size, len(visits)), **loading),
+        test_dataloader=DataLoader(MMSEG_DATASETS.build(config.test_dataset), batch_size=1, **loading),
+        train_cfg=dict(type="RestartableLoop", max_iters=config.iterations),
+        test_cfg=dict(type="TestLoop"),
+        test_evaluator=[metric],
+        optim_wrapper=config.optim_wrapper,
+        param_scheduler=config.param_scheduler,
+        default_hooks=dict(logger=None, checkpoint=None, timer=None, sampler_seed=None),
+        custom_hooks=list(hooks),
+        randomness=dict(seed=config.seed),
+        default_scope="mmseg",
+    )
+
+
+def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
+    """Train a cell from wherever it stopped, evaluate it, and write counts.npz, predictions.npz and record.json.
+
+    Returns:
+        The record.
+
+    Raises:
+        TrainingFailure: if the loss is not finite.
+        Interrupted: after SIGTERM or SIGINT, with the state saved.
+    """
+    started = time.monotonic()
+    limit_threads(machine.threads)
+    dataset = DATASETS[grid.dataset_source(cell.dataset)]
+    data_folder = locate(dataset.name, data_root)
+    config = cell_config(cell, str(data_folder))
+    identity = grid.config_hash(cell)
+    folder = results / str(cell)
+    work = folder / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    axes = {
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "schedule": cell.schedule,
+        "labels": cell.labels,
+        "loss": cell.loss,
+    }
+    run = Run(
+        work,
+        identity[:16],
+        name=str(cell),
+        group=f"{cell.dataset}/{cell.labels}",
+        config={**axes, "seed": cell.seed, "settings": grid.settings(cell)},
+    )
+    try:
+        rows = Rows(run)
+        state = load_state(work / "checkpoint.pt", identity)
+        start = state["iteration"] if state else 0
+        restart = RestartHook(work / "checkpoint.pt", identity, state, machine.checkpoint_seconds)
+        metric = CountsMetric(len(dataset.classes))
+        hooks = [MeasureHook(rows, interval=max(1, min(50, config.iterations // 20))), restart]
+        runner = build_runner(config, work, machine, start, metric, hooks)
+        training_started = time.monotonic()
+        runner.train()
+        evaluation_started = time.monotonic()
+        metrics = runner.test()
+        finished = time.monotonic()
+        metric.save(folder)
+        trained_images = (config.iterations - start) * config.batch_size
+        record = {
+            **records.about(cell, command=[Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "seed": config.seed,
+            "config": config.to_dict(),
+            "machine": {
+                **records.machine(),
+                "device": device_name(machine),
+                "threads": machine.threads,
+                "workers": machine.workers,
+            },
+            "data": {
+                "source": dataset.name,
+                "fingerprint": dataset.fingerprint(data_folder),
+                "split": config.test_dataset.split,
+                "images": len(runner.test_dataloader.dataset),
+            },
+            "training": {
+                "started_at_iteration": start,
+                "iterations": config.iterations,
+                "seconds": evaluation_started - training_started,
+                "images_per_second": trained_images / (evaluation_started - training_started),
+                "rows": rows.rows,
+            },
+            "evaluation": {"seconds": finished - evaluation_started, "metrics_version": METRICS_VERSION},
+            "seconds": finished - started,
+            "peak_memory_bytes": peak_memory(),
+            "metrics": metrics,
+        }
+        records.write(folder, record)
+        run.finish({**metrics, "seconds": record["seconds"], "peak_memory_bytes": record["peak_memory_bytes"]})
+        return record
+    except Interrupted:
+        run.finish({})
+        raise
+    except BaseException as error:
+        run.fail(f"{type(error).__name__}: {error}")
+        raise
+
+
+def run_cell(cell: Cell, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
+    """``train_and_evaluate``; what fails leaves its reason in failure.json, where the table finds it."""
+    failure = results / str(cell) / "failure.json"
+    try:
+        record = train_and_evaluate(cell, results, data_root, machine)
+    except Exception as error:
+        reason = str(error) if isinstance(error, TrainingFailure) else f"{type(error).__name__}: {error}"
+        write_json(
+            failure, {"cell": str(cell), "reason": " ".join(reason.split()), "traceback": traceback.format_exc()}
+        )
+        raise
+    failure.unlink(missing_ok=True)
+    return record
+
+
+def device_name(machine: Machine) -> str:
+    """``cpu`` or the name of the GPU."""
+    return torch.cuda.get_device_name() if machine.device == "cuda" else "cpu"
+
+
+def peak_memory() -> int:
+    """The largest resident size of this process so far, in bytes (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

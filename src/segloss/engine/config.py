@@ -1,0 +1,111 @@
+"""From a cell to the one MMEngine config that trains and evaluates it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from segloss import grid
+from segloss.datasets import DATASETS
+from segloss.engine.data import with_raters
+from segloss.grid import Cell, GridError
+from segloss.labels import CATALOGUE as SCENARIOS
+from segloss.losses import CATALOGUE as LOSSES
+
+# The segmentors that can train on soft targets.
+SCENARIO_SEGMENTORS = {
+    "EncoderDecoder": "ScenarioEncoderDecoder",
+    "CascadeEncoderDecoder": "ScenarioCascadeEncoderDecoder",
+}
+IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+
+
+def load(kind: str, name: str) -> Config:
+    """The MMEngine config that a cell's data set, model or schedule names."""
+    return Config.fromfile(grid.mmengine_file(kind, name))
+
+
+def as_list(heads: Any) -> list[ConfigDict]:
+    """No head, one head or a list of heads, as a list."""
+    return [] if heads is None else list(heads) if isinstance(heads, (list, tuple)) else [heads]
+
+
+def loss_config(terms: list[dict[str, Any]], weight: float) -> dict[str, Any]:
+    """The ``loss_decode`` of one line of losses.yaml; several terms are computed together by CompoundLoss."""
+    if len(terms) > 1:
+        return dict(type=LOSSES["compound"].module_name, terms=terms, loss_weight=weight)
+    options = dict(terms[0])
+    name, own = options.pop("loss"), options.pop("weight")
+    return dict(type=LOSSES[name].module_name, loss_weight=weight * own, **options)
+
+
+def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
+    """Every head of a model, and whether it is an auxiliary one."""
+    for head in as_list(model.decode_head):
+        yield head, False
+    for head in as_list(model.get("auxiliary_head")):
+        yield head, True
+
+
+def model_config(cell: Cell, dataset: Config) -> ConfigDict:
+    """The cell's model with its loss, its label scenario and its data set's classes.
+
+    The decode head takes the cell's loss. Auxiliary heads take cross-entropy at the weight their config gives, as in the
+    papers of the JDT losses; every head gets the scenario's target.
+
+    Raises:
+        GridError: if the model is of a kind that has no such losses.
+    """
+    settings = grid.settings(cell)
+    model = load("models", cell.model).model
+    scenario = settings["labels"]
+    if SCENARIOS[scenario["target"]] is not SCENARIOS["hard"]:
+        if model.type not in SCENARIO_SEGMENTORS:
+            raise GridError(f"{cell.model} is a {model.type}: soft labels need one of {', '.join(SCENARIO_SEGMENTORS)}")
+        model.type, model.scenario = SCENARIO_SEGMENTORS[model.type], scenario
+    for head, auxiliary in heads(model):
+        if "loss_decode" not in head:
+            raise GridError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
+        weight = as_list(head.loss_decode)[0].get("loss_weight", 1.0)
+        terms = [dict(loss="cross_entropy", weight=1.0)] if auxiliary else settings["loss"]
+        head.loss_decode = loss_config(terms, weight)
+        head.num_classes = len(DATASETS[dataset.source].classes)
+        head.pop("out_channels", None)
+    normalisation = dataset.get("normalisation", IMAGENET)
+    model.data_preprocessor = dict(
+        type="SegDataPreProcessor", size=dataset.crop_size, pad_val=0, seg_pad_val=255, **normalisation
+    )
+    model.test_cfg = dataset.test_cfg
+    return model
+
+
+def cell_config(cell: Cell, folder: str) -> Config:
+    """Everything that decides the cell's result, resolved.
+
+    Args:
+        cell: The cell.
+        folder: Where its data set lies.
+    """
+    dataset, schedule = load("datasets", cell.dataset), load("schedules", cell.schedule)
+    train_pipeline = dataset.train_pipeline
+    if SCENARIOS[grid.settings(cell)["labels"]["target"]].source == "raters":
+        train_pipeline = with_raters(train_pipeline, dataset.source)
+    common = dict(type="ListDataset", source=dataset.source, folder=folder)
+    return Config(
+        dict(
+            default_scope="mmseg",
+            seed=grid.seed(cell),
+            model=model_config(cell, dataset),
+            train_dataset=dict(**common, split="train", pipeline=train_pipeline),
+            test_dataset=dict(**common, split=dataset.test_split, pipeline=dataset.test_pipeline, test_mode=True),
+            batch_size=schedule.batch_size,
+            iterations=schedule.iterations,
+            optim_wrapper=dict(
+                type="OptimWrapper",
+                optimizer=schedule.optimizer,
+                paramwise_cfg=schedule.get("paramwise_cfg"),
+                clip_grad=schedule.get("clip_grad"),
+            ),
+            param_scheduler=schedule.param_scheduler,
+        )
+    )

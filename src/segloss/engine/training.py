@@ -1,0 +1,183 @@
+"""MMEngine's training loop made restartable to the bit, with the rows a tracker wants and a stop at the first loss that is no number."""
+
+import math
+import random
+import signal
+import time
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import LOOPS
+from mmengine.runner import IterBasedTrainLoop
+
+from segloss.files import write_atomic
+
+
+class TrainingFailure(RuntimeError):
+    """A training that cannot go on; the message is the reason shown in the table."""
+
+
+class Interrupted(SystemExit):
+    """The training was told to stop and has saved its state."""
+
+
+class Tracker(Protocol):
+    """Where rows of measurements go while a cell trains."""
+
+    def log(self, row: dict[str, float], step: int) -> None:
+        """Take one row measured at that iteration."""
+
+
+@LOOPS.register_module()
+class RestartableLoop(IterBasedTrainLoop):
+    """MMEngine's loop without its way of resuming, which draws every earlier batch again: here the data start where the state does."""
+
+    def run(self) -> torch.nn.Module:
+        """Train from the current iteration to the last."""
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.run_iter(next(self.dataloader_iterator))
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+
+def _random_states() -> dict[str, Any]:
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
+    }
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    random.setstate(states["python"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def load_state(path: Path, config_hash: str) -> dict[str, Any] | None:
+    """The saved state of a training with these settings, or None where there is none that can be used.
+
+    A file that is broken or belongs to other settings is left aside: the training starts from the beginning.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError, zipfile.BadZipFile):
+        return None
+    return state if state["config_hash"] == config_hash else None
+
+
+class RestartHook(Hook):
+    """Saves the whole state of a training every so often and on SIGTERM or SIGINT, and restores it before the first iteration.
+
+    Only plain data and tensors are saved, so that the file is loaded with ``weights_only``.
+
+    Args:
+        path: The file.
+        config_hash: Identity of the training; a state of another is never restored.
+        state: What ``load_state`` found.
+        seconds: Time between two saves.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self, path: Path, config_hash: str, state: dict[str, Any] | None, seconds: float) -> None:
+        self.path, self.config_hash, self.state, self.seconds = path, config_hash, state, seconds
+        self.saved_at, self.signal = time.monotonic(), None
+
+    def before_train(self, runner: Any) -> None:
+        """Restore the state and listen to signals."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _: setattr(self, "signal", received))
+        if self.state is None:
+            return
+        runner.model.load_state_dict(self.state["model"])
+        runner.optim_wrapper.load_state_dict(self.state["optimizer"])
+        for scheduler, state in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
+            scheduler.load_state_dict(state)
+        runner.train_loop._iter = self.state["iteration"]
+        _set_random_states(self.state["random"])
+        runner.logger.info(f"going on from iteration {self.state['iteration']}")
+        self.state = None
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Save when it is time; after a signal, save and leave."""
+        if self.signal or time.monotonic() - self.saved_at >= self.seconds:
+            self.save(runner, batch_idx + 1)
+        if self.signal:
+            raise Interrupted(128 + self.signal)
+
+    def after_train(self, runner: Any) -> None:
+        """Save the finished training."""
+        self.save(runner, runner.train_loop.iter)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
+    def save(self, runner: Any, iteration: int) -> None:
+        """Write the state after that many iterations."""
+        state = {
+            "config_hash": self.config_hash,
+            "iteration": iteration,
+            "model": runner.model.state_dict(),
+            "optimizer": runner.optim_wrapper.state_dict(),
+            "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
+            "random": _random_states(),
+        }
+        write_atomic(self.path, lambda file: torch.save(state, file))
+        self.saved_at = time.monotonic()
+
+
+class MeasureHook(Hook):
+    """Hands losses, learning rate and speed to a tracker, and stops a training whose loss is not finite.
+
+    Args:
+        tracker: Takes the rows.
+        interval: Iterations between two rows; each holds the means since the last.
+    """
+
+    def __init__(self, tracker: Tracker, interval: int) -> None:
+        self.tracker, self.interval = tracker, interval
+        self.sums: dict[str, torch.Tensor] = {}
+        self.count, self.started_at = 0, 0.0
+
+    def before_train(self, runner: Any) -> None:
+        """Start the clock."""
+        self.started_at = time.monotonic()
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Add this iteration's losses; every ``interval`` iterations hand over their means."""
+        for name, value in outputs.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+        self.count += 1
+        iteration = batch_idx + 1
+        if iteration % self.interval and iteration != runner.train_loop.max_iters:
+            return
+        # One device synchronisation per row instead of one per iteration.
+        row = {f"train/{name}": float(total) / self.count for name, total in self.sums.items()}
+        if not math.isfinite(row["train/loss"]):
+            first = iteration - self.count + 1
+            raise TrainingFailure(f"the loss is {row['train/loss']} between iterations {first} and {iteration}")
+        seconds = time.monotonic() - self.started_at
+        row["train/lr"] = runner.optim_wrapper.get_lr()["lr"][0]
+        row["train/images_per_second"] = self.count * len(data_batch["inputs"]) / seconds
+        self.tracker.log(row, step=iteration)
+        runner.logger.info(
+            f"iteration {iteration}/{runner.train_loop.max_iters}  loss {row['train/loss']:.4f}  {row['train/images_per_second']:.1f} images/s"
+        )
+        self.sums, self.count, self.started_at = {}, 0, time.monotonic()

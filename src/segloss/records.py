@@ -1,0 +1,160 @@
+"""Records: what each finished cell says of itself, and how they are put together into one results table. Imports no torch."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from segloss import __version__, grid
+from segloss.files import write_json
+from segloss.grid import Cell, Grid
+
+RECORD_VERSION = 1
+PACKAGES = ("torch", "mmsegmentation", "mmengine", "mmcv-lite", "mmcv", "numpy", "opencv-python", "snakemake", "wandb")
+# What decides a result; a changed report or note does not make the code dirty.
+SOURCES = ("src", "configs", "workflows", "Snakefile", "requirements.txt")
+
+
+class RecordError(ValueError):
+    """Why records cannot be used together, in one sentence."""
+
+
+def git(*arguments: str) -> str | None:
+    """The output of a git command, None where this is no git checkout."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python, of segloss and of the packages a result depends on, as far as they are installed."""
+    found = {"python": platform.python_version(), "segloss": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The machine without its name."""
+    return {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+
+
+def about(cell: Cell, command: Sequence[str]) -> dict[str, Any]:
+    """The part of a record that is known without training: identity, code, versions."""
+    status = git("status", "--porcelain", "--", *SOURCES)
+    return {
+        "record_version": RECORD_VERSION,
+        "cell": str(cell),
+        "axes": asdict(cell),
+        "config_hash": grid.config_hash(cell),
+        "settings": grid.settings(cell),
+        "code": {"commit": git("rev-parse", "HEAD"), "dirty": bool(status) if status is not None else None},
+        "versions": versions(),
+        "command": shlex.join(command),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write(folder: Path, record: dict[str, Any]) -> None:
+    """Check a record against its schema and write it as record.json."""
+    grid.validate(record, "record", f"record of {record['cell']}")
+    write_json(folder / "record.json", record)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record, checked against its schema.
+
+    Raises:
+        RecordError: if the file is no whole record of this version.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        grid.validate(record, "record", str(path))
+    except (json.JSONDecodeError, grid.GridError) as error:
+        raise RecordError(f"{path}: not a whole record: {error}") from error
+    return record
+
+
+def check_comparable(records: Sequence[dict[str, Any]]) -> None:
+    """Refuse records of one data set whose data, evaluation or metrics differ.
+
+    Raises:
+        RecordError: names the data set, what differs, and two records that differ.
+    """
+    first: dict[str, dict[str, Any]] = {}
+    for record in records:
+        reference = first.setdefault(record["axes"]["dataset"], record)
+        for what, of in (
+            ("data fingerprint", lambda record: record["data"]["fingerprint"]),
+            ("evaluation split", lambda record: record["data"]["split"]),
+            ("metrics version", lambda record: record["evaluation"]["metrics_version"]),
+        ):
+            if of(record) != of(reference):
+                raise RecordError(
+                    f"the {what} of {record['cell']} ({of(record)}) differs from that of {reference['cell']} ({of(reference)}): "
+                    "a table never mixes them; run the older one again"
+                )
+
+
+def collect(asked: Grid, results: Path) -> pd.DataFrame:
+    """The results table of a grid: one row for each cell and metric, one row with the reason for each cell without metrics.
+
+    Columns: dataset, model, schedule, labels, loss, seed, status (done, skipped, failed or missing), metric, value, reason.
+
+    Raises:
+        RecordError: if records are broken or cannot be compared.
+    """
+    rows, records = [], []
+    for cell in asked.cells:
+        axes, folder = asdict(cell), results / str(cell)
+        if (folder / "record.json").exists():
+            record = read(folder / "record.json")
+            if record["config_hash"] != grid.config_hash(cell):
+                rows.append(
+                    {**axes, "status": "missing", "reason": "trained with other settings than now stand in configs/"}
+                )
+                continue
+            records.append(record)
+            rows += [
+                {**axes, "status": "done", "metric": name, "value": value} for name, value in record["metrics"].items()
+            ]
+        elif (folder / "failure.json").exists():
+            reason = json.loads((folder / "failure.json").read_text(encoding="utf-8"))["reason"]
+            rows.append({**axes, "status": "failed", "reason": reason})
+        else:
+            rows.append({**axes, "status": "missing", "reason": "not trained yet"})
+    rows += [{**asdict(cell), "status": "skipped", "reason": reason} for cell, reason in asked.skipped.items()]
+    check_comparable(records)
+    columns = [*Cell.__dataclass_fields__, "status", "metric", "value", "reason"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def provenance(asked: Grid, results: Path) -> dict[str, Any]:
+    """What the finished cells of a grid share or differ in: commits, versions, machines, and their summed seconds."""
+    found = [read(path) for cell in asked.cells if (path := results / str(cell) / "record.json").exists()]
+    return {
+        "cells": len(found),
+        "commits": sorted(
+            {f"{record['code']['commit']}{' (dirty)' if record['code']['dirty'] else ''}" for record in found}
+        ),
+        "versions": {
+            package: sorted({record["versions"][package] for record in found if package in record["versions"]})
+            for package in ("python", "torch", "mmsegmentation", "mmengine")
+        },
+        "devices": sorted(
+            {f"{record['machine']['device']}, {record['machine']['threads']} threads" for record in found}
+        ),
+        "hours": sum(record["seconds"] for record in found) / 3600,
+        "peak_memory_bytes": max((record["peak_memory_bytes"] for record in found), default=0),
+    }

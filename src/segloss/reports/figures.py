@@ -1,0 +1,79 @@
+"""Pictures of predictions: what each loss makes of the same images."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from segloss.datasets import Dataset
+from segloss.files import write_atomic
+
+
+def colour(classes: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """A class map in the data set's colours; anything that is no class is black."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(dataset.palette)] = dataset.palette
+    return palette[classes]
+
+
+def predictions(
+    path: Path,
+    dataset: Dataset,
+    folder: Path,
+    split: str,
+    predicted: Mapping[str, Mapping[str, np.ndarray]],
+    images: int = 3,
+) -> None:
+    """Draw images, their labels and what was predicted for them, side by side.
+
+    Args:
+        path: The PNG.
+        dataset: What the images belong to.
+        folder: Where it lies.
+        split: Their split.
+        predicted: For each column's title the class maps (H, W) of some images by name.
+        images: At most so many rows.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.patches import Patch
+
+    shared = set.intersection(*(set(maps) for maps in predicted.values()))
+    rows = [
+        (Path(image).stem, image, label)
+        for image, label, *_ in dataset.read_list(folder, split)
+        if Path(image).stem in shared
+    ][:images]
+    height, width = predicted[next(iter(predicted))][rows[0][0]].shape
+    columns = 2 + len(predicted)
+    figure, axes = pyplot.subplots(
+        len(rows),
+        columns,
+        squeeze=False,
+        figsize=(1.7 * columns, (1.7 * height / width) * len(rows) + 0.9),
+        layout="constrained",
+    )
+    for row, (name, image, label) in zip(axes, rows, strict=True):
+        shown = {
+            "image": dataset.read_image(folder / image),
+            "label": colour(dataset.read_label(folder / label), dataset),
+        }
+        shown |= {title: colour(maps[name], dataset) for title, maps in predicted.items()}
+        for axis, (title, picture) in zip(row, shown.items(), strict=True):
+            axis.imshow(picture, interpolation="nearest")
+            axis.set_axis_off()
+            if row is axes[0]:
+                axis.set_title(title, fontsize=9)
+    patches = [
+        Patch(color=np.array(rgb) / 255, label=name) for name, rgb in zip(dataset.classes, dataset.palette, strict=True)
+    ]
+    patches.append(Patch(color="black", label="void"))
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), fontsize=8, frameon=False)
+    buffer = BytesIO()
+    # No software version or date in the file: the same predictions give the same bytes.
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    pyplot.close(figure)
+    write_atomic(path, lambda file: file.write(buffer.getvalue()))

@@ -1,0 +1,103 @@
+"""What the Snakefile needs to know of a grid: its files, its settings and what stops it before the first job. Imports no torch."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakemake.exceptions import WorkflowError
+from snakemake.io import ancient
+
+from segloss import grid
+from segloss.datasets import DATASETS, locate
+from segloss.grid import Cell, Grid, GridError
+
+PART = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked grid as Snakemake sees it.
+
+    Attributes:
+        grid: The grid.
+        grid_argument: The name or path by which ``segloss`` finds it.
+        results: Folder of the cells.
+        report: Folder of the grid's reports.
+    """
+
+    grid: Grid
+    grid_argument: str
+    results: str
+    report: str
+
+    cell_pattern = rf"{PART}/{PART}/{PART}/{PART}/{PART}/seed\d+"
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Plan":
+        """The plan of what stands behind --config; jobs find the data root in SEGLOSS_DATA.
+
+        Raises:
+            WorkflowError: one sentence, before any job.
+        """
+        try:
+            grid.validate(dict(config), "config", "--config")
+            if "data_root" in config:
+                os.environ["SEGLOSS_DATA"] = str(config["data_root"])
+            name = config.get("grid", "demo")
+            asked = grid.load_grid(name)
+            for source in {grid.dataset_source(cell.dataset) for cell in asked.cells}:
+                if not DATASETS[source].generated:
+                    locate(source, Path(os.environ.get("SEGLOSS_DATA", "data")))
+        except (GridError, FileNotFoundError) as error:
+            raise WorkflowError(str(error)) from None
+        return cls(asked, name, config.get("results", "results"), f"{config.get('reports', 'reports')}/{asked.name}")
+
+    @property
+    def records(self) -> list[str]:
+        """The record of every cell."""
+        return [f"{self.results}/{cell}/record.json" for cell in self.grid.cells]
+
+    @property
+    def report_files(self) -> list[str]:
+        """The tables and pictures of the grid."""
+        pictures = dict.fromkeys(f"predictions-{cell.dataset}-{cell.model}.png" for cell in self.grid.cells)
+        return [f"{self.report}/{name}" for name in ("table.md", "table.tex", "table.csv", *pictures)]
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """The cells that make no sense, with the reason: the table shows them, so it changes with them."""
+        return {str(cell): reason for cell, reason in self.grid.skipped.items()}
+
+    @property
+    def titles(self) -> dict[str, Any]:
+        """All words of the report that come from configs/."""
+        lines = {"losses": grid.load_losses(), "labels": grid.load_labels()}
+        return {"grid": self.grid.title} | {
+            kind: {name: line["title"] for name, line in of.items()} for kind, of in lines.items()
+        }
+
+    @property
+    def partial_report(self) -> str:
+        """The command that reports what is there."""
+        argument, results, table = map(shlex.quote, (self.grid_argument, self.results, f"{self.report}/results.csv"))
+        return (
+            f"segloss collect {argument} --results {results} --output {table} --partial"
+            f" && segloss report {argument} {table} --results {results}"
+        )
+
+    def data_markers(self, cell: str) -> list[str]:
+        """What a cell waits for: its data set, if that is generated. A data set made again is the same, so its time does not count."""
+        source = grid.dataset_source(Cell.parse(cell).dataset)
+        return [ancient(f"data/.prepared/{source}")] if DATASETS[source].generated else []
+
+    def settings(self, cell: str) -> dict[str, Any]:
+        """All that decides a cell's result; where it changes, the cell runs again."""
+        return grid.settings(Cell.parse(cell))
+
+    def shown_table(self) -> str:
+        """The table of the grid, to be read in the terminal, and where it lies."""
+        file = Path(self.report) / "table.md"
+        return f"\n{file.read_text(encoding='utf-8')}\n{file}" if file.exists() else ""

@@ -1,0 +1,33 @@
+# From the records to what people read; nothing here trains, so any table can be made again from the records alone.
+rule collect:
+    input:
+        PLAN.records,
+    output:
+        PLAN.report + "/results.csv",
+    params:
+        grid=PLAN.grid_argument,
+        results=PLAN.results,
+        skipped=PLAN.skipped,
+    log:
+        PLAN.report + "/logs/collect.log",
+    conda:
+        "../environment.yml"
+    shell:
+        "segloss collect {params.grid} --results {params.results} --output {output} > {log} 2>&1"
+
+
+rule report:
+    input:
+        table=PLAN.report + "/results.csv",
+    output:
+        PLAN.report_files,
+    params:
+        grid=PLAN.grid_argument,
+        results=PLAN.results,
+        titles=PLAN.titles,
+    log:
+        PLAN.report + "/logs/report.log",
+    conda:
+        "../environment.yml"
+    shell:
+        "segloss report {params.grid} {input.table} --results {params.results} > {log} 2>&1"
