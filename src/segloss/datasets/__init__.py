@@ -2,25 +2,33 @@
 
 from pathlib import Path
 
-from segloss.datasets._dataset import Dataset, read_list
+from segloss.datasets._dataset import Dataset, DatasetError, read_list
 from segloss.datasets.camvid import CAMVID
 from segloss.datasets.phantom import PHANTOM
 
-__all__ = ["DATASETS", "Dataset", "locate", "read_list"]
+__all__ = ["DATASETS", "Dataset", "DatasetError", "locate", "read_list", "root_of"]
 
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (PHANTOM, CAMVID)}
 
 
-def locate(name: str, data_root: Path) -> Path:
-    """The folder of a data set below the data root.
+def root_of(name: str, data_root: Path) -> Path:
+    """The folder a data set's own folder lies in: ``data/`` for generated ones, since the data root may be read-only.
 
     Raises:
-        ValueError: No data set of that name.
-        FileNotFoundError: Its folder is not there; the sentence says how to get it.
+        DatasetError: No data set of that name.
     """
     if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(sorted(DATASETS))}")
-    folder = Path(data_root) / name
+        raise DatasetError(f"unknown data set {name!r}; known: {', '.join(sorted(DATASETS))}")
+    return Path("data") if DATASETS[name].generated else Path(data_root)
+
+
+def locate(name: str, data_root: Path) -> Path:
+    """The folder of a data set.
+
+    Raises:
+        DatasetError: No data set of that name, or its folder is not there; the sentence says how to get it.
+    """
+    folder = root_of(name, data_root) / name
     if not folder.is_dir():
-        raise FileNotFoundError(f"data set {name} is not at {folder}; {DATASETS[name].how_to_get}")
+        raise DatasetError(f"data set {name} is not at {folder}; {DATASETS[name].how_to_get}")
     return folder

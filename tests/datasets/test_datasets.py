@@ -1,0 +1,105 @@
+"""What every data set must hold, and how data sets are found."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from segloss.datasets import DATASETS, DatasetError, locate, read_list
+
+DATA = Path(os.environ.get("SEGLOSS_DATA") or Path(__file__).parents[3] / "shared" / "data")
+
+
+@pytest.fixture(params=sorted(DATASETS))
+def dataset(request):
+    return DATASETS[request.param]
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    return tmp_path_factory.mktemp("generated")
+
+
+@pytest.fixture
+def folder(dataset, generated):
+    """The data set's folder, generated or below the data root; skips where neither is possible."""
+    if dataset.generated:
+        return dataset.prepare(generated)
+    if not (DATA / dataset.name).is_dir():
+        pytest.skip(f"{dataset.name} is not below {DATA}; set SEGLOSS_DATA")
+    return locate(dataset.name, DATA)
+
+
+def test_descriptions(dataset):
+    assert DATASETS[dataset.name] is dataset
+    assert len(set(dataset.classes)) == len(dataset.classes) == len(dataset.palette) == len(set(dataset.palette))
+    assert all(0 <= channel <= 255 for colour in dataset.palette for channel in colour)
+    assert dataset.void is None or dataset.void >= len(dataset.classes)
+
+
+def test_the_folder_is_the_data_set(dataset, folder):
+    dataset.verify(folder)
+
+
+def test_every_split_can_be_read(dataset, folder):
+    for split in dataset.splits:
+        for image_path, *maps in dataset.read_list(folder, split)[:3]:
+            image = dataset.read_image(folder / image_path)
+            assert image.ndim == 3
+            assert image.flags.writeable
+            for relative in filter(None, maps):
+                labels = dataset.read_label(folder / relative)
+                assert labels.shape == image.shape[:2]
+                assert labels.flags.writeable
+                allowed = set(range(len(dataset.classes))) | {dataset.void}
+                assert set(labels.ravel().tolist()) <= allowed
+
+
+def test_fingerprint_sees_labels_and_lists(dataset, folder, tmp_path):
+    """On a copy of three entries of each split, through links so that nothing large is copied."""
+    assert dataset.fingerprint(folder) == dataset.fingerprint(folder)
+    copy = tmp_path / "copy"
+    entries = {split: dataset.read_list(folder, split)[:3] for split in dataset.splits}
+    for relative in {path for split in entries.values() for entry in split for path in entry if path}:
+        (copy / relative).parent.mkdir(parents=True, exist_ok=True)
+        (copy / relative).symlink_to(folder / relative)
+
+    def fingerprint():
+        for split, lines in entries.items():
+            (copy / f"{split}.txt").write_text("".join(" ".join(w or "-" for w in line) + "\n" for line in lines))
+        return type(dataset)(**{**vars(dataset), "read_list": read_list}).fingerprint(copy)
+
+    before = fingerprint()
+    assert fingerprint() == before
+    last_map = next(path for path in reversed(entries[dataset.splits[-1]][2]) if path)
+    content = (folder / last_map).read_bytes()
+    (copy / last_map).unlink()
+    (copy / last_map).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert fingerprint() != before
+    (copy / last_map).write_bytes(content)
+    assert fingerprint() == before
+    entries[dataset.splits[0]].reverse()
+    assert fingerprint() != before
+
+
+def test_unknown_name_lists_the_known_ones(tmp_path):
+    with pytest.raises(DatasetError, match=r"unknown data set 'camvit'; known: .*camvid.*phantom"):
+        locate("camvit", tmp_path)
+
+
+def test_missing_folder_says_where_and_how(dataset, tmp_path, monkeypatch):
+    """Generated data sets lie in data/, whatever the data root."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("data" if dataset.generated else "elsewhere") / dataset.name
+    with pytest.raises(DatasetError) as caught:
+        locate(dataset.name, Path("elsewhere"))
+    assert str(caught.value) == f"data set {dataset.name} is not at {folder}; {dataset.how_to_get}"
+    folder.mkdir(parents=True)
+    assert locate(dataset.name, "elsewhere") == folder
+
+
+def test_lists(tmp_path):
+    (tmp_path / "train.txt").write_text("a.png  b.png - c.png\n\nd.png e.png f.png -")
+    assert read_list(str(tmp_path), "train") == [("a.png", "b.png", None, "c.png"), ("d.png", "e.png", "f.png", None)]
+    with pytest.raises(DatasetError, match=r"there is no list .*trian.txt; lists there: train$"):
+        read_list(tmp_path, "trian")
