@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from segloss.metrics._pixels import hard_label_counts
+from segloss.metrics._check import check_labels, check_probabilities, check_valid
+from segloss.metrics._exact import add_exact, as_float, exact_sum
+from segloss.metrics._hard import hard_label_counts
+from segloss.metrics._soft import rater_counts, soft_truth_counts
 
 METRICS_VERSION = 1  # goes up when a stored count or the value of a metric changes its meaning
 _FRACTION_BITS = 52
@@ -28,7 +30,10 @@ class Counts:
 
     `rows` maps names of counts to arrays whose first axis is the image: true_positives, labelled, predicted (n, C)
         int64; histogram (n, 2, bins) int64, the wrong and the right pixels by their confidence, and confidence
-        (n, bins) float64, its sums; negative_log_likelihood (n,) in nats and brier (n,), float64 sums over the pixels.
+        (n, bins) float64, its sums; negative_log_likelihood (n,) in nats and brier (n,), float64 sums over the pixels;
+        with a soft truth soft_divergence (n,) in nats, soft_brier (n,), soft_difference, soft_truth, soft_probability
+        (n, C) float64 sums and soft_levels (n, C, 10, 10) int64, pixels by the thresholds .1 to .9 that their truth and
+        their probability reach; with R raters rater_true_positives, rater_labelled (n, R, C) int64.
     `totals` maps names to sums over the images: confusion (C, C) int64, label by prediction; if classwise, by the
         probability of the class, class_pixels, class_labelled, class_right (C, bins) int64, and class_probability, the
         sums of that probability in units and fractions (2, C, bins) int64 (read it by the property of that name).
@@ -48,7 +53,14 @@ class Counts:
         self._sorted = True
 
     def update(
-        self, probabilities: Tensor, labels: Tensor, valid: Tensor | None = None, names: Sequence[str] | None = None
+        self,
+        probabilities: Tensor,
+        labels: Tensor,
+        valid: Tensor | None = None,
+        names: Sequence[str] | None = None,
+        *,
+        truth: Tensor | None = None,
+        raters: Tensor | None = None,
     ) -> None:
         """Add a batch.
 
@@ -57,28 +69,33 @@ class Counts:
             labels: (B, H, W) int64 in [0, C) where valid, anything elsewhere.
             valid: (B, H, W) bool; None means every pixel.
             names: one per image, each used once; needed to compare two models image by image.
+            truth: (B, C, H, W) float, the known or the raters' mean probability of each class; for all images or none.
+            raters: (B, R, H, W) int64, one label per rater; for all images or none.
 
         Raises:
             ValueError: shapes, types, labels, probabilities or names are not as said. The counts are then unchanged.
         """
-        valid = self._check(probabilities, labels, valid)
+        check_probabilities("probabilities", probabilities, (None, self.num_classes, None, None))
+        valid = check_valid(valid, probabilities)
+        labels = check_labels("labels", labels, valid, self.num_classes, tuple(valid.shape))
         names = self._check_names(names, len(labels))
-        counts = hard_label_counts(probabilities.detach(), labels, valid, self.bins, self.classwise)
-        counts = {name: count.cpu().numpy() for name, count in counts.items()}
-        confusion = counts.pop("confusion")
-        rows = {
-            "true_positives": np.ascontiguousarray(confusion.diagonal(axis1=1, axis2=2)),
-            "labelled": confusion.sum(2),
-            "predicted": confusion.sum(1),
-        }
+        probabilities = probabilities.detach()
+        counts = hard_label_counts(probabilities, labels, valid, self.bins, self.classwise)
+        if truth is not None:
+            check_probabilities("truth", truth, tuple(probabilities.shape))
+            counts |= soft_truth_counts(probabilities, truth.detach(), valid)
+        if raters is not None:
+            shape = (len(labels), raters.shape[1] if raters.ndim == 4 else "R", *labels.shape[1:])
+            raters = check_labels("raters", raters, valid[:, None], self.num_classes, shape)
+            counts |= rater_counts(probabilities, raters, valid)
+        rows = {name: count.cpu().numpy() for name, count in counts.items()}
+        confusion = rows.pop("confusion")
         totals = {"confusion": confusion.sum(0)}
-        for name, count in counts.items():
-            if not name.startswith("class_"):
-                rows[name] = count
-            elif name == "class_probability":
-                totals[name] = _exact(count)
-            else:
-                totals[name] = count.sum(0)
+        if self.classwise:
+            totals["class_probability"] = exact_sum(rows.pop("class_probability"))
+            totals |= {name: rows.pop(name).sum(0) for name in ("class_pixels", "class_labelled", "class_right")}
+        rows["true_positives"] = np.ascontiguousarray(confusion.diagonal(axis1=1, axis2=2))
+        rows["labelled"], rows["predicted"] = confusion.sum(2), confusion.sum(1)
         self._add(names, rows, totals)
 
     def merge(self, other: "Counts") -> None:
@@ -91,8 +108,8 @@ class Counts:
             mine, theirs = getattr(self, what), getattr(other, what)
             if mine != theirs:
                 raise ValueError(f"cannot merge counts with {what} {mine} and {theirs}")
-        names = self._check_names(other._names, len(other._names))
-        self._add(names, other.rows if names else {}, other.totals)
+        if other._names:
+            self._add(self._check_names(other._names, len(other._names)), other.rows, other.totals)
 
     @property
     def names(self) -> list[str]:
@@ -109,8 +126,7 @@ class Counts:
     @property
     def class_probability(self) -> np.ndarray:
         """(C, bins) float64: sum over all pixels of the probability of class c, by its bin."""
-        whole, fraction = self.totals["class_probability"]
-        return whole + fraction / 2.0**_FRACTION_BITS
+        return as_float(self.totals["class_probability"])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Counts):
@@ -168,14 +184,21 @@ class Counts:
         return arrays | {f"total_{name}": value for name, value in sorted(self.totals.items())}
 
     def _add(self, names: list[str], rows: dict[str, np.ndarray], totals: dict[str, np.ndarray]) -> None:
-        self._names += names
-        self._sorted = False
+        if self._names:
+            mine = {name: parts[0].shape[1:] for name, parts in self._rows.items()}
+            theirs = {name: row.shape[1:] for name, row in rows.items()}
+            if mine != theirs:
+                different = ", ".join(sorted(name for name, _ in mine.items() ^ theirs.items()))
+                raise ValueError(
+                    f"soft truth and raters must be given for all images or for none, got both: {different}"
+                )
         for name, row in rows.items():
             self._rows.setdefault(name, []).append(row)
         for name, total in totals.items():
-            self.totals[name] = self.totals[name] + total if name in self.totals else total.copy()
-        if "class_probability" in self.totals:
-            _carry(self.totals["class_probability"])
+            add = add_exact if name == "class_probability" else np.add
+            self.totals[name] = add(self.totals[name], total) if name in self.totals else total
+        self._names += names
+        self._sorted = False
 
     def _sort(self) -> None:
         if self._sorted:
@@ -189,30 +212,6 @@ class Counts:
         self._names = [self._names[image] for image in order]
         self._rows = {name: [row[order]] for name, row in rows.items()}
         self._sorted = True
-
-    def _check(self, probabilities: Tensor, labels: Tensor, valid: Tensor | None) -> Tensor:
-        if (
-            probabilities.ndim != 4
-            or probabilities.shape[1] != self.num_classes
-            or not probabilities.is_floating_point()
-        ):
-            raise ValueError(
-                f"probabilities must be float (B, {self.num_classes}, H, W), "
-                f"got {probabilities.dtype} {tuple(probabilities.shape)}"
-            )
-        expected = (probabilities.shape[0], *probabilities.shape[2:])
-        if tuple(labels.shape) != expected or labels.dtype != torch.int64:
-            raise ValueError(f"labels must be int64 {expected}, got {labels.dtype} {tuple(labels.shape)}")
-        valid = torch.ones_like(labels, dtype=torch.bool) if valid is None else valid
-        if tuple(valid.shape) != expected or valid.dtype != torch.bool:
-            raise ValueError(f"valid must be bool {expected}, got {valid.dtype} {tuple(valid.shape)}")
-        outside = labels[valid & ((labels < 0) | (labels >= self.num_classes))]
-        if len(outside):
-            raise ValueError(
-                f"labels must lie in 0..{self.num_classes - 1} where valid, got {outside[0].item()}; "
-                "void pixels are marked by valid=False"
-            )
-        return valid
 
     def _check_names(self, names: Iterable[str] | None, images: int) -> list[str]:
         if names is None:
@@ -233,20 +232,3 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
     return digest.hexdigest()
-
-
-def _exact(sums: np.ndarray) -> np.ndarray:
-    """(n, ...) float64 sums to (2, ...) int64, their total in units and fractions of 2**-52: adds in any order."""
-    whole = np.floor(sums)
-    fraction = ((sums - whole) * 2.0**_FRACTION_BITS).astype(np.int64)
-    exact = np.zeros((2, *sums.shape[1:]), np.int64)
-    for one in zip(whole.astype(np.int64), fraction, strict=True):
-        exact += np.stack(one)
-        _carry(exact)
-    return exact
-
-
-def _carry(exact: np.ndarray) -> None:
-    """In place: bring the fractions below one unit, so that equal totals have equal digits."""
-    exact[0] += exact[1] >> _FRACTION_BITS
-    exact[1] &= (1 << _FRACTION_BITS) - 1

@@ -1,0 +1,55 @@
+"""Agreement with a soft truth and with each of several raters."""
+
+import numpy as np
+
+from segloss.metrics._overlap import class_scores
+
+Rows = dict[str, np.ndarray]
+
+
+def soft_truth_metrics(rows: Rows) -> dict[str, float]:
+    """`rows` of images that have a valid pixel."""
+    pixels = rows["labelled"].sum()
+    mass = (rows["soft_truth"] + rows["soft_probability"]).sum(0)
+    some = mass > 0
+    over_thresholds = _dice_over_thresholds(rows["soft_levels"])
+    result = {
+        "KL": rows["soft_divergence"].sum() / pixels,
+        "Brier_soft": rows["soft_brier"].sum() / pixels,
+        "mDice_soft": 100 * np.mean(1 - rows["soft_difference"].sum(0)[some] / mass[some]),
+    }
+    return result if np.isnan(over_thresholds) else result | {"Dice_thresholds": 100 * over_thresholds}
+
+
+def _dice_over_thresholds(levels: np.ndarray) -> float:
+    """Mean over images of the mean over classes and thresholds; both masks empty count 1.
+
+    Of two classes the foreground counts; of more, those whose truth reaches the lowest threshold in the image. An image
+    without such a class is left out (more than ten classes, truth near uniform).
+    """
+    reached = _from_level(_from_level(levels, 2), 3)  # pixels whose truth reaches at least j and probability at least k
+    hits = np.diagonal(reached, axis1=2, axis2=3)[..., 1:]
+    true, predicted = reached[:, :, 1:, 0], reached[:, :, 0, 1:]
+    dice = class_scores(hits, true, predicted)["Dice"]
+    dice = np.where(np.isnan(dice), 1, dice).mean(2)  # (n, C)
+    counted = np.broadcast_to([False, True], dice.shape) if dice.shape[1] == 2 else true[:, :, 0] > 0
+    some = counted.any(1)
+    return float(np.mean(dice[some], axis=1, where=counted[some]).mean()) if some.any() else np.nan
+
+
+def _from_level(levels: np.ndarray, axis: int) -> np.ndarray:
+    """Cumulated from the top: pixels at this level or above."""
+    return np.flip(np.cumsum(np.flip(levels, axis), axis), axis)
+
+
+def rater_scores(rows: Rows) -> list[dict[str, float]]:
+    """For each rater, over the data set, in percent: mIoU and mDice, of two classes IoU_fg and Dice_fg too."""
+    predicted = rows["predicted"].sum(0)
+    scores = []
+    for hits, labelled in zip(rows["rater_true_positives"].sum(0), rows["rater_labelled"].sum(0), strict=True):
+        of_classes = class_scores(hits, labelled, predicted)
+        one = {f"m{name}": 100 * float(np.nanmean(of_classes[name])) for name in ("IoU", "Dice")}
+        if len(predicted) == 2 and labelled[1] + predicted[1]:
+            one |= {f"{name}_fg": 100 * float(of_classes[name][1]) for name in ("IoU", "Dice")}
+        scores.append(one)
+    return scores

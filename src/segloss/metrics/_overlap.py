@@ -1,0 +1,60 @@
+"""Accuracy, IoU and Dice from true positives, labelled and predicted pixels."""
+
+import numpy as np
+
+Rows = dict[str, np.ndarray]
+WORST_PERCENT = 5
+
+
+def class_scores(hits: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> Rows:
+    """Shares by class, NaN where there is no pixel to divide by."""
+    either = labelled + predicted
+    return {"Acc": _share(hits, labelled), "IoU": _share(hits, either - hits), "Dice": _share(2 * hits, either)}
+
+
+def image_scores(rows: Rows) -> Rows:
+    """(n, C) as `class_scores`, and NaN for classes without a label in the image, as 2310.19252 has it."""
+    scores = class_scores(rows["true_positives"], rows["labelled"], rows["predicted"])
+    return {name: np.where(rows["labelled"] > 0, score, np.nan) for name, score in scores.items()}
+
+
+def overlap_metrics(rows: Rows) -> dict[str, float]:
+    """`rows` of images that have a valid pixel. Levels: the data set, I (images), C (classes); worst-case forms."""
+    hits, labelled, predicted = (rows[name].sum(0) for name in ("true_positives", "labelled", "predicted"))
+    of_images = image_scores(rows)
+    result = {"aAcc": 100 * hits.sum() / labelled.sum()}
+    for name, score in class_scores(hits, labelled, predicted).items():
+        result[f"m{name}"] = 100 * np.nanmean(score)
+        images = np.sort(np.nanmean(of_images[name], 1))
+        classes = [np.sort(column[~np.isnan(column)]) for column in of_images[name].T]
+        for level, columns in (("I", [images]), ("C", [column for column in classes if len(column)])):
+            result[f"m{name}_{level}"] = 100 * _lowest(columns, 100)
+            result[f"m{name}_{level}_q{WORST_PERCENT}"] = 100 * _lowest(columns, WORST_PERCENT)
+            result[f"m{name}_{level}_q"] = 100 * np.mean([_lowest(columns, q) for q in range(10, 101, 10)])
+    return result
+
+
+def foreground_metrics(rows: Rows) -> dict[str, float]:
+    """Class 1 of two. An image is empty when neither label nor prediction has foreground; see `METRICS`.
+
+    A value is missing where everything is empty and it would divide by nothing.
+    """
+    foreground = [rows[name][:, 1] for name in ("true_positives", "labelled", "predicted")]
+    over_all = class_scores(*(count.sum() for count in foreground))
+    of_images = class_scores(*foreground)
+    result = {}
+    for name in ("IoU", "Dice"):
+        score = of_images[name]
+        result[f"{name}_fg"] = 100 * over_all[name]
+        result[f"{name}_fg_I_one"] = 100 * np.where(np.isnan(score), 1, score).mean()
+        result[f"{name}_fg_I_skip"] = 100 * np.nanmean(score) if not np.isnan(score).all() else np.nan
+    return {name: value for name, value in result.items() if not np.isnan(value)}
+
+
+def _lowest(columns: list[np.ndarray], percent: int) -> float:
+    """Mean over the columns of the mean of the lowest `percent` of their ascending values, at least one of them."""
+    return float(np.mean([column[: max(1, len(column) * percent // 100)].mean() for column in columns]))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
