@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from segloss import grid
-from segloss.datasets import DATASETS, root_of
+from segloss.datasets import DATASETS, DatasetError, root_of
 from segloss.grid import Cell, GridError
 from segloss.records import RecordError
 
@@ -136,9 +136,7 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         arguments.run(arguments)
-    except (ValueError, OSError) as error:
-        if arguments.run is train and not isinstance(error, GridError):
-            raise  # a fault inside a training: the whole traceback belongs in its log
+    except (GridError, DatasetError, RecordError) as error:
         sys.exit(f"segloss: {error}")
 
 

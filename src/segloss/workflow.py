@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient
 
 from segloss import grid
-from segloss.datasets import DATASETS, locate
+from segloss.datasets import DATASETS, DatasetError, locate
 from segloss.grid import Cell, Grid, GridError
 
 PART = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
@@ -51,7 +51,7 @@ class Plan:
             for source in {grid.dataset_source(cell.dataset) for cell in asked.cells}:
                 if not DATASETS[source].generated:
                     locate(source, Path(os.environ.get("SEGLOSS_DATA", "data")))
-        except (GridError, FileNotFoundError) as error:
+        except (GridError, DatasetError) as error:
             raise WorkflowError(str(error)) from None
         return cls(asked, name, config.get("results", "results"), f"{config.get('reports', 'reports')}/{asked.name}")
 

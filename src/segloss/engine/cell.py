@@ -14,6 +14,7 @@ import cv2
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
 from torch.utils.data import DataLoader
@@ -70,6 +71,7 @@ def build_runner(
     config: Config, folder: Path, machine: Machine, start: int, metric: CountsMetric, hooks: Sequence[Any]
 ) -> Runner:
     """MMEngine's Runner for a cell whose training starts at that iteration."""
+    init_default_scope(config.default_scope)
     size = config.batch_size
     visits = Visits(MMSEG_DATASETS.build(config.train_dataset), config.seed, config.iterations * size)
     loading = dict(
