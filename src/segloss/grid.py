@@ -264,7 +264,7 @@ def seed(cell: Cell) -> int:
 def why_skipped(cell: Cell) -> str | None:
     """Why a cell makes no sense, or None if it does."""
     scenario = signatures("labels")[load_labels()[cell.labels]["target"]]
-    if scenario.get("source") == "raters" and not DATASETS[dataset_source(cell.dataset)].num_raters:
+    if scenario.get("source") == "raters" and not DATASETS[dataset_source(cell.dataset)].raters:
         return f"{dataset_source(cell.dataset)} has one annotator"
     if scenario.get("soft_targets", True):
         for term in loss_terms(load_losses()[cell.loss]):

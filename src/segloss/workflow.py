@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ class Plan:
         """
         try:
             grid.validate(dict(config), "config", "--config")
+            # Jobs find ``segloss`` beside the Python that runs Snakemake, activated or not.
+            os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
             if "data_root" in config:
                 os.environ["SEGLOSS_DATA"] = str(config["data_root"])
             name = config.get("grid", "demo")
