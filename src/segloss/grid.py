@@ -126,7 +126,7 @@ def check_options(room: str, function: str, options: Iterable[str], where: str) 
     known = signatures(room)
     if function not in known:
         raise GridError(f"{where}: {unknown(room.rstrip('s'), function, known)}")
-    allowed = known[function]["options"] - {"valid", "terms"}
+    allowed = known[function]["options"] - {"valid", "terms", *known[function].get("needs", ())}
     for option in options:
         if option not in allowed:
             raise GridError(f"{where}: {unknown(f'option of {function}', option, allowed)}")
