@@ -1,6 +1,7 @@
 """The catalogue of losses: a name, a function, and the name it carries in MMSegmentation's registry."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -9,17 +10,24 @@ Loss = Callable[..., Tensor]
 CATALOGUE: dict[str, Loss] = {}
 
 
-def register(module_name: str, *, soft_targets: bool = True) -> Callable[[Loss], Loss]:
+def register(module_name: str, *, soft_targets: bool = True, sums: Sequence[str] = ()) -> Callable[[Loss], Loss]:
     """Put a loss function into the catalogue under its own name.
+
+    The function then also carries what is given here, and ``takes_class_counts``: whether it has that argument, the
+    number of pixels of each class in the training set.
 
     Args:
         module_name: Its CamelCase name in MMSegmentation's ``MODELS``; must not shadow one of MMSegmentation's.
         soft_targets: Whether the loss is defined on target probabilities.
+        sums: What the loss reads of a `Batch`: some of likelihood, minimum, product, predicted, squares. A compound
+            loss computes what any of its terms reads, once.
     """
 
     def add(function: Loss) -> Loss:
         function.module_name = module_name
         function.soft_targets = soft_targets
+        function.sums = frozenset(sums)
+        function.takes_class_counts = "class_counts" in inspect.signature(function).parameters
         CATALOGUE[function.__name__] = function
         return function
 

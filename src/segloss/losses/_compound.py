@@ -7,11 +7,17 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import get, register
+from segloss.losses._weights import PerClass
 
 
 @register("CompoundLoss")
 def compound(
-    logits: Tensor | Batch, target: Tensor | None, *, valid: Tensor | None = None, terms: Sequence[Mapping[str, Any]]
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    terms: Sequence[Mapping[str, Any]],
+    class_counts: PerClass | None = None,
 ) -> Tensor:
     """Weighted sum Σ_i weight_i · loss_i; the terms share the softmax and all sums over pixels.
 
@@ -21,19 +27,26 @@ def compound(
         valid: bool (B, *spatial), or None: every pixel is valid.
         terms: One mapping per term: its ``loss`` (a name of the catalogue), its ``weight`` (default 1), and the options
             of that loss, e.g. ``{"loss": "tversky", "weight": 0.75, "alpha": 0.5}``.
+        class_counts: Number of pixels of each class in the training set, for the terms that take it. Default: None: no
+            term gets it from here.
+
+    Returns:
+        A scalar.
 
     Raises:
-        ValueError: no terms, a term without a loss, or a name that is not in the catalogue.
+        ValueError: no terms, a term without a loss, a name that is not in the catalogue, and what the losses raise.
     """
     if not terms:
-        raise ValueError(
-            f"Expected at least one term such as {{'loss': 'cross_entropy', 'weight': 1.0}}, got {terms!r}."
-        )
-    batch = Batch.read(logits, target, valid)
-    total = batch.logits.new_zeros(())
+        raise ValueError(f"Expected at least one term such as {{'loss': 'dice', 'weight': 0.5}}, got {terms!r}.")
     for term in terms:
         if "loss" not in term:
             raise ValueError(f"Expected a term to name its loss under 'loss', got {dict(term)!r}.")
+    losses = [get(term["loss"]) for term in terms]
+    batch = Batch.read(logits, target, valid, frozenset().union(*(loss.sums for loss in losses)))
+    total = batch.logits.new_zeros(())
+    for term, loss in zip(terms, losses, strict=True):
         options = {name: value for name, value in term.items() if name not in ("loss", "weight")}
-        total = total + term.get("weight", 1.0) * get(term["loss"])(batch, None, **options)
+        if class_counts is not None and loss.takes_class_counts:
+            options.setdefault("class_counts", class_counts)
+        total = total + term.get("weight", 1.0) * loss(batch, None, **options)
     return total

@@ -1,119 +1,146 @@
 """The hand-written core: from logits to the per-pixel log-likelihood and the per-class sums all losses are made of.
 
 Autograd alone would keep the softmax, the one-hot target and every product of theirs. Here the softmax is the only
-thing kept, and the gradient is written in closed form. With g_l the gradient of the log-likelihood of a pixel and G_c
-that of p_c at a pixel (from the sums), softmax's Jacobian gives
+thing kept, and the gradient is written in closed form. With g the gradient of a pixel's log-likelihood and G_c that of
+p_c at the pixel (from the sums), softmax's Jacobian gives
 
-    dz_c = p_c (G_c - sum_k G_k p_k) + g_l (y_c - p_c sum_k y_k).
+    dz_c = p_c (G_c - Σ_k G_k p_k) + g (y_c - p_c Σ_k y_k).
+
+Only the sums asked for are computed; the others come back as None.
 """
+
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-
-def _row_products(left: Tensor, right: Tensor) -> Tensor:
-    """Sum over the last axis of left * right, (B, C, N) each, without a temporary of that size."""
-    images, classes, pixels = left.shape
-    left = left.reshape(images * classes, 1, pixels)
-    return torch.bmm(left, right.reshape(images * classes, pixels, 1)).view(images, classes)
+BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-def _class_sums(values: Tensor, target: Tensor, classes: int) -> Tensor:
+def class_sums(values: Tensor, target: Tensor, classes: int) -> Tensor:
     """Sum values (B, N) by the class of their pixel: (B, C). In float64: one after the other, float32 would drift."""
     sums = values.new_zeros(values.shape[0], classes, dtype=torch.float64)
     return sums.scatter_add_(1, target, values.double()).to(values.dtype)
 
 
+def blank_void(target: Tensor, valid: Tensor) -> Tensor:
+    """A copy of the probabilities (B, C, N), 0 where void, whatever stands there, NaN too.
+
+    Done on the bits: a product would keep NaN, and a selection takes three times as long.
+    """
+    bits = BITS[target.dtype]
+    return (target.view(bits) & -valid.to(bits)[:, None]).view(target.dtype)
+
+
 class HardSums(torch.autograd.Function):
-    """(logits (B, C, N), target (B, N), valid (B, N) or None) -> log p_y (B, N), and per class Σp, Σp², Σp·y (B, C).
+    """(logits (B, C, N), target (B, N), valid (B, N) or None) -> log p_y (B, N), and per class Σp·y, Σp, Σp² (B, C).
 
     The target holds a class index everywhere; what lies outside `valid` adds nothing.
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None):
+    def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None, wanted: Collection[str]):
         probabilities = torch.log_softmax(logits, 1)
         log_likelihood = probabilities.gather(1, target[:, None])[:, 0]
-        probabilities.exp_()
         likelihood = log_likelihood.exp()
+        probabilities.exp_()
         if valid is not None:
             # Void pixels leave here: with p = 0 they add nothing to any sum, nor to the gradient.
-            probabilities.mul_(valid[:, None])
-            log_likelihood = torch.where(valid, log_likelihood, 0)
-            likelihood = likelihood * valid
-        overlap = _class_sums(likelihood, target, logits.shape[1])
+            valid = valid.to(logits.dtype)
+            probabilities *= valid[:, None]
+            likelihood *= valid
+            log_likelihood *= valid
+        overlap = class_sums(likelihood, target, logits.shape[1]) if {"minimum", "product"} & set(wanted) else None
+        predicted = probabilities.sum(-1) if "predicted" in wanted else None
+        squares = probabilities.square().sum(-1) if "squares" in wanted else None
         ctx.save_for_backward(probabilities, target, valid, likelihood)
         ctx.set_materialize_grads(False)
-        return log_likelihood, probabilities.sum(-1), _row_products(probabilities, probabilities), overlap
+        return log_likelihood, overlap, predicted, squares
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, g_log_likelihood, g_sum, g_square, g_overlap):
+    def backward(ctx, g_log_likelihood, g_overlap, g_predicted, g_squares):
         probabilities, target, valid, likelihood = ctx.saved_tensors
-        at_target = torch.zeros_like(likelihood)
+        at_target = 0  # p_y G_y, or what of it belongs to the target class alone
         if g_log_likelihood is not None:
-            at_target += g_log_likelihood if valid is None else torch.where(valid, g_log_likelihood, 0)
+            at_target = g_log_likelihood if valid is None else g_log_likelihood * valid
         if g_overlap is not None:
-            at_target += g_overlap.gather(1, target) * likelihood
-        if g_square is not None:
-            gradient = probabilities * (2 * g_square[:, :, None])
-            if g_sum is not None:
-                gradient += g_sum[:, :, None]
-            mean = (gradient * probabilities).sum(1)
-            gradient -= (mean + at_target)[:, None]
+            at_target = at_target + g_overlap.gather(1, target) * likelihood
+        index = target[:, None]
+        if g_squares is not None:
+            gradient = probabilities * (2 * g_squares)[:, :, None]
+            if g_predicted is not None:
+                gradient += g_predicted[:, :, None]
             gradient *= probabilities
-        elif g_sum is not None:
-            mean = torch.bmm(g_sum[:, None], probabilities)[:, 0]
-            gradient = torch.sub(g_sum[:, :, None], (mean + at_target)[:, None]).mul_(probabilities)
-        else:
+            gradient.addcmul_(probabilities, (gradient.sum(1) + at_target)[:, None], value=-1)
+        elif g_predicted is not None:
+            mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target
+            gradient = torch.sub(g_predicted[:, :, None], mean[:, None]).mul_(probabilities)
+        elif torch.is_tensor(at_target):
             gradient = probabilities * -at_target[:, None]
-        return gradient.scatter_add_(1, target[:, None], at_target[:, None]), None, None
+        else:
+            return None, None, None, None
+        if torch.is_tensor(at_target):
+            # Each pixel has one target: reading, adding and writing it is faster than adding in place.
+            gradient.scatter_(1, index, gradient.gather(1, index) + at_target[:, None])
+        return gradient, None, None, None
 
 
 class SoftSums(torch.autograd.Function):
-    """(logits (B, C, N), target (B, C, N), valid (B, N) or None) -> Σ_c y log p (B, N), and per class Σp, Σp²,
-    Σ min(p, y), Σp·y (B, C)."""
+    """(logits, target, valid, target without its void pixels) -> Σ_c y log p (B, N), and per class Σ min(p, y), Σp·y,
+    Σp, Σp² (B, C); logits and targets (B, C, N), valid (B, N) or None.
+    """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None):
+    def forward(ctx, logits, target, valid, valid_target, wanted: Collection[str]):
+        log_likelihood = minimum = product = squares = None
+        if "likelihood" in wanted:
+            probabilities = torch.log_softmax(logits, 1)
+            buffer = probabilities * valid_target
+            log_likelihood = buffer.sum(1)
+            probabilities.exp_()
+        else:
+            probabilities = torch.softmax(logits, 1)
+            buffer = torch.empty_like(probabilities)
         if valid is not None:
-            target = torch.where(valid[:, None], target, 0)  # not a product: void targets may hold NaN
-        probabilities = torch.log_softmax(logits, 1)
-        product = probabilities * target
-        log_likelihood = product.sum(1)
-        probabilities.exp_()
-        if valid is not None:
-            probabilities.mul_(valid[:, None])
-        minimum = torch.minimum(probabilities, target, out=product).sum(-1)
-        ctx.save_for_backward(probabilities, target)
+            probabilities *= valid.to(logits.dtype)[:, None]
+        predicted = probabilities.sum(-1) if "predicted" in wanted else None
+        if "minimum" in wanted:
+            minimum = torch.minimum(probabilities, valid_target, out=buffer).sum(-1)
+        if "product" in wanted:
+            product = torch.mul(probabilities, valid_target, out=buffer).sum(-1)
+        if "squares" in wanted:
+            squares = torch.mul(probabilities, probabilities, out=buffer).sum(-1)
+        ctx.save_for_backward(probabilities, target, valid)
         ctx.set_materialize_grads(False)
-        return (
-            log_likelihood,
-            probabilities.sum(-1),
-            _row_products(probabilities, probabilities),
-            minimum,
-            _row_products(probabilities, target),
-        )
+        return log_likelihood, minimum, product, predicted, squares
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, g_log_likelihood, g_sum, g_square, g_minimum, g_product):
-        probabilities, target = ctx.saved_tensors
-        slope = torch.zeros_like(probabilities)
-        if g_sum is not None:
-            slope += g_sum[:, :, None]
-        if g_square is not None:
-            slope.addcmul_(probabilities, 2 * g_square[:, :, None])
+    def backward(ctx, g_log_likelihood, g_minimum, g_product, g_predicted, g_squares):
+        probabilities, target, valid = ctx.saved_tensors
+        if valid is not None:
+            target = blank_void(target, valid)
+        slope = None  # dL/dp, then p times it, then dL/dz
         if g_minimum is not None:
-            # min(p, y) = (p + y - |p - y|) / 2, with slope 0 of the distance where p = y.
-            slope.add_((1 - torch.sign(probabilities - target)).mul_(g_minimum[:, :, None] / 2))
+            # min(p, y) = (p + y - |p - y|) / 2, and the distance has slope 0 where p = y.
+            slope = torch.sub(probabilities, target).sign_()
+            half = g_minimum[:, :, None] / 2
+            level = half if g_predicted is None else half + g_predicted[:, :, None]
+            torch.addcmul(level, slope, half, value=-1, out=slope)
+        elif g_predicted is not None:
+            slope = g_predicted[:, :, None].expand_as(probabilities).clone()
         if g_product is not None:
-            slope.addcmul_(target, g_product[:, :, None])
-        mean = (slope * probabilities).sum(1)
+            slope = target * g_product[:, :, None] if slope is None else slope.addcmul_(target, g_product[:, :, None])
+        if g_squares is not None:
+            twice = 2 * g_squares[:, :, None]
+            slope = probabilities * twice if slope is None else slope.addcmul_(probabilities, twice)
+        if slope is not None:
+            slope *= probabilities
+            slope.addcmul_(probabilities, slope.sum(1, keepdim=True), value=-1)
         if g_log_likelihood is not None:
-            mean += g_log_likelihood * target.sum(1)
-        slope.sub_(mean[:, None]).mul_(probabilities)
-        if g_log_likelihood is not None:
+            weight = (-g_log_likelihood * target.sum(1))[:, None]
+            slope = probabilities * weight if slope is None else slope.addcmul_(probabilities, weight)
             slope.addcmul_(target, g_log_likelihood[:, None])
-        return slope, None, None
+        return slope, None, None, None, None

@@ -7,10 +7,10 @@ from torch import Tensor
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._region import region_loss
-from segloss.losses._weights import ClassWeights
+from segloss.losses._weights import PerClass
 
 
-@register("CompatibleTverskyLoss")
+@register("CompatibleTverskyLoss", sums=["minimum", "predicted"])
 def compatible_tversky(
     logits: Tensor | Batch,
     target: Tensor | None,
@@ -24,10 +24,10 @@ def compatible_tversky(
     smooth: float = 1e-3,
     power: float = 1.0,
     log: bool = False,
-    class_weights: ClassWeights = None,
+    class_weights: PerClass | None = None,
 ) -> Tensor:
     """Compatible Tversky loss 1 - (tp + s) / (tp + α·fp + β·fn + s) with tp = Σ min(p, y)."""
-    batch = Batch.read(logits, target, valid)
+    batch = Batch.read(logits, target, valid, compatible_tversky.sums)
     return region_loss(
         batch,
         batch.minimum,
@@ -45,7 +45,7 @@ def compatible_tversky(
     )
 
 
-@register("JaccardMetricLoss")
+@register("JaccardMetricLoss", sums=["minimum", "predicted"])
 def jaccard_metric(
     logits: Tensor | Batch,
     target: Tensor | None,
@@ -57,7 +57,7 @@ def jaccard_metric(
     smooth: float = 1e-3,
     power: float = 1.0,
     log: bool = False,
-    class_weights: ClassWeights = None,
+    class_weights: PerClass | None = None,
 ) -> Tensor:
     """Jaccard metric loss: `compatible_tversky` with α = β = 1."""
     return compatible_tversky(
@@ -76,7 +76,7 @@ def jaccard_metric(
     )
 
 
-@register("DiceSemimetricLoss")
+@register("DiceSemimetricLoss", sums=["minimum", "predicted"])
 def dice_semimetric(
     logits: Tensor | Batch,
     target: Tensor | None,
@@ -88,7 +88,7 @@ def dice_semimetric(
     smooth: float = 1e-3,
     power: float = 1.0,
     log: bool = False,
-    class_weights: ClassWeights = None,
+    class_weights: PerClass | None = None,
 ) -> Tensor:
     """Dice semimetric loss: `compatible_tversky` with α = β = ½."""
     return compatible_tversky(

@@ -18,7 +18,7 @@ def lovasz_softmax(
     classes: str = "present",
 ) -> Tensor:
     """Lovász-softmax loss: the Lovász extension of 1 - Jaccard at the errors |[y = c] - p_c|, averaged over classes."""
-    batch = Batch.read(logits, target, valid)
+    batch = Batch.read(logits, target, valid, lovasz_softmax.sums)
     if batch.soft:
         raise ValueError(
             "Expected an int64 class map, got target probabilities: the Lovász extension is that of a set function, "

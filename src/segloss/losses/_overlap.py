@@ -1,16 +1,22 @@
-"""Region losses on the product overlap Σ p·y: Dice."""
+"""Region losses on the product overlap Σ p·y: Dice, Jaccard, Tversky and generalized Dice.
+
+On hard labels they are exact. On soft labels the forms with Σp + Σy below are not smallest at p = y (for y = ½ the
+smallest loss is at p = 1); they stand here as the baselines that the losses of `_jdt` correct.
+"""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
+from segloss.losses._exchange import sum_over_processes
 from segloss.losses._region import region_loss
-from segloss.losses._weights import ClassWeights
+from segloss.losses._weights import PerClass
 
 
-@register("SoftDiceLoss")
+@register("SoftDiceLoss", sums=["product", "predicted", "squares"])
 def dice(
     logits: Tensor | Batch,
     target: Tensor | None,
@@ -23,10 +29,36 @@ def dice(
     smooth: float = 1e-3,
     power: float = 1.0,
     log: bool = False,
-    class_weights: ClassWeights = None,
+    class_weights: PerClass | None = None,
 ) -> Tensor:
-    """Soft Dice loss 1 - (2 Σp·y + s) / (Σp + Σy + s), or with Σp² + Σy² below."""
-    batch = Batch.read(logits, target, valid)
+    """Soft Dice loss 1 - (2 Σp·y + s) / (Σp + Σy + s), or with Σp² + Σy² below; lower is better.
+
+    With soft labels the plain form is not smallest at p = y: where y = ½ it wants p = 1. It is the baseline that
+    `dice_semimetric` corrects. The squared form is smallest at p = y.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        squared: Squared denominators, as in V-Net. Default: False, as in most libraries.
+        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
+        classes: ``"present"``, ``"all"``, or ``"agnostic"`` (sums over classes before the quotient). Default: present.
+        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        smooth: s, in pixels. Default 1e-3, MMSegmentation's.
+        power: Exponent of each class's loss, above 0. Default 1.
+        log: -log of the quotient instead of its difference from 1. Default: False.
+        class_weights: Weights of the mean over classes. Default: 1 each.
+
+    Returns:
+        A scalar in [0, 1] without `log`.
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Milletari et al., "V-Net", 2016, https://arxiv.org/abs/1606.04797; Sudre et al., 2017,
+        https://arxiv.org/abs/1707.03237
+    """
+    batch = Batch.read(logits, target, valid, dice.sums if squared else dice.sums - {"squares"})
     return region_loss(
         batch,
         batch.product,
@@ -42,3 +74,151 @@ def dice(
         log=log,
         class_weights=class_weights,
     )
+
+
+@register("SoftTverskyLoss", sums=["product", "predicted"])
+def tversky(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    alpha: float = 0.3,
+    beta: float = 0.7,
+    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
+    classes: str = "present",
+    threshold: float = 0.01,
+    smooth: float = 1e-3,
+    power: float = 1.0,
+    log: bool = False,
+    class_weights: PerClass | None = None,
+) -> Tensor:
+    """Tversky loss 1 - (I + s) / (I + α·(Σp - I) + β·(Σy - I) + s) with I = Σp·y; lower is better.
+
+    α = β = ½ is Dice (with twice its smooth), α = β = 1 is Jaccard. As theirs, its minimum on soft labels is not p = y;
+    see `compatible_tversky`.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        alpha: Weight of false positives, at least 0. Default .3, the article's best.
+        beta: Weight of false negatives, at least 0. Default .7, the article's best.
+        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
+        classes: ``"present"``, ``"all"``, or ``"agnostic"`` (sums over classes before the quotient). Default: present.
+        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        smooth: s, in pixels. Default 1e-3.
+        power: Exponent of each class's loss, above 0; the focal Tversky loss uses ¾. Default 1.
+        log: -log of the quotient instead of its difference from 1. Default: False.
+        class_weights: Weights of the mean over classes. Default: 1 each.
+
+    Returns:
+        A scalar in [0, 1] without `log`.
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Salehi et al., "Tversky loss function for image segmentation using 3D fully convolutional deep networks",
+        2017, https://arxiv.org/abs/1706.05721
+    """
+    batch = Batch.read(logits, target, valid, tversky.sums)
+    return region_loss(
+        batch,
+        batch.product,
+        batch.predicted,
+        batch.true,
+        alpha=alpha,
+        beta=beta,
+        smooth=smooth,
+        level_weights=level_weights,
+        classes=classes,
+        threshold=threshold,
+        power=power,
+        log=log,
+        class_weights=class_weights,
+    )
+
+
+@register("SoftJaccardLoss", sums=["product", "predicted"])
+def jaccard(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
+    classes: str = "present",
+    threshold: float = 0.01,
+    smooth: float = 1e-3,
+    power: float = 1.0,
+    log: bool = False,
+    class_weights: PerClass | None = None,
+) -> Tensor:
+    """Soft Jaccard (IoU) loss 1 - (I + s) / (Σp + Σy - I + s) with I = Σp·y: `tversky` with α = β = 1; lower is better.
+
+    With soft labels it is not smallest at p = y; `jaccard_metric` is. The options are those of `tversky`.
+
+    Reference: Rahman and Wang, "Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation",
+        2016, https://doi.org/10.1007/978-3-319-50835-1_22
+    """
+    return tversky(
+        logits,
+        target,
+        valid=valid,
+        alpha=1.0,
+        beta=1.0,
+        level_weights=level_weights,
+        classes=classes,
+        threshold=threshold,
+        smooth=smooth,
+        power=power,
+        log=log,
+        class_weights=class_weights,
+    )
+
+
+@register("GeneralizedDiceLoss", sums=["product", "predicted"])
+def generalized_dice(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    per_image: bool = False,
+) -> Tensor:
+    """Generalized Dice loss 1 - 2 Σ_c w_c Σp·y / Σ_c w_c (Σp + Σy) with w_c = 1 / (Σy)²; lower is better.
+
+    The weight of a class without true pixels would be infinite; it gets the largest weight of those that have some.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        per_image: The quotient per image, then the mean over images with valid pixels; else over the batch. Default:
+            False.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Raises:
+        ValueError: shapes or types that do not fit.
+
+    Reference: Sudre et al., "Generalised Dice overlap as a deep learning loss function for highly unbalanced
+        segmentations", 2017, https://arxiv.org/abs/1707.03237
+    """
+    batch = Batch.read(logits, target, valid, generalized_dice.sums)
+    sums = torch.stack([batch.product, batch.predicted + batch.true, batch.true])
+    if not per_image:
+        (sums,) = sum_over_processes(sums.sum(1))
+        return _generalized_dice(sums)
+    losses, images = sum_over_processes(_generalized_dice(sums).sum(), (batch.pixels > 0).sum().to(sums.dtype))
+    return losses / images.clamp_min(1)
+
+
+def _generalized_dice(sums: Tensor) -> Tensor:
+    """From Σp·y, Σp + Σy and Σy, (3, ..., C), to one loss each; 0 where there is nothing true."""
+    overlap, size, true = sums
+    occurs = true > 0
+    # Only the weights' ratios matter: with the rarest class at 1 the squares can neither overflow nor vanish together.
+    rarest = torch.where(occurs, true, torch.inf).amin(-1, keepdim=True)
+    weights = torch.where(occurs, rarest / torch.where(occurs, true, 1), 1).square()
+    nothing = ~occurs.any(-1)
+    difference = (weights * (size - 2 * overlap)).sum(-1)
+    return torch.where(nothing, 0, difference) / torch.where(nothing, 1, (weights * size).sum(-1))

@@ -1,12 +1,14 @@
-"""Losses that are a mean over pixels."""
+"""Losses that are a mean over pixels of a function of log p: cross-entropy and focal."""
 
 import torch
 from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
+from segloss.losses._dense import SoftPixelLosses
 from segloss.losses._exchange import sum_over_processes
-from segloss.losses._weights import ClassWeights, class_vector
+from segloss.losses._weights import PerClass, class_vector
+from segloss.losses._weights import class_weights as measured_weights
 
 
 def mean_over_processes(total: Tensor, weight: Tensor) -> Tensor:
@@ -15,66 +17,109 @@ def mean_over_processes(total: Tensor, weight: Tensor) -> Tensor:
     return total / torch.where(weight > 0, weight, 1)
 
 
-@register("SoftmaxCrossEntropyLoss")
+@register("SoftmaxCrossEntropyLoss", sums=["likelihood"])
 def cross_entropy(
-    logits: Tensor | Batch, target: Tensor | None, *, valid: Tensor | None = None, class_weights: ClassWeights = None
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    class_weights: PerClass | None = None,
+    weighting: str | None = None,
+    class_counts: PerClass | None = None,
 ) -> Tensor:
-    """Cross-entropy -Σ_c w_c y_c log p_c, averaged over the weights of the valid pixels.
+    """Cross-entropy -Σ_c w_c y_c log p_c, averaged over the weight of the valid pixels; lower is better.
 
     Args:
         logits: (B, C, *spatial), any float type.
         target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
         valid: bool (B, *spatial), or None: every pixel is valid.
-        class_weights: One weight per class; a pixel's weight is Σ_c w_c y_c. Default: all 1.
+        class_weights: One weight per class; a pixel then weighs Σ_c w_c y_c. Default: 1 each.
+        weighting: Take the weights from `class_counts` instead: ``"inverse"`` or ``"median"`` frequency. Default: None.
+        class_counts: Number of pixels of each class in the training set, for `weighting`.
 
     Returns:
-        A scalar in [0, ∞).
+        A scalar in [0, ∞), in nats.
+
+    Raises:
+        ValueError: shapes or types that do not fit, both `class_weights` and `weighting`, a weighting without counts.
+
+    Reference: Bridle, "Probabilistic Interpretation of Feedforward Classification Network Outputs", 1990,
+        https://doi.org/10.1007/978-3-642-76153-9_28; median frequency: Eigen and Fergus, 2015,
+        https://arxiv.org/abs/1411.4734
     """
-    batch = Batch.read(logits, target, valid)
-    if class_weights is None:
-        return mean_over_processes(-batch.log_likelihood.sum(), batch.pixels.sum())
-    weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
-    if batch.soft:
-        weighted = Batch(batch.logits, batch.target * weights[:, None], batch.valid)
+    batch = Batch.read(logits, target, valid, cross_entropy.sums)
+    if weighting is not None:
+        if class_weights is not None or class_counts is None:
+            raise ValueError(f"Expected class_counts and no class_weights with weighting={weighting!r}.")
+        class_weights = measured_weights(class_counts, weighting)
+    if batch.soft and class_weights is not None:
+        weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
+        weighted = Batch(batch.logits, batch.target * weights[:, None], batch.valid, cross_entropy.sums)
         return mean_over_processes(-weighted.log_likelihood.sum(), weighted.true.sum())
-    pixel_weights = weights[batch.target]
-    return mean_over_processes(-(pixel_weights * batch.log_likelihood).sum(), batch.true.sum(0) @ weights)
+    return mean_log_loss(batch, batch.log_likelihood, class_weights)
 
 
-@register("SoftmaxFocalLoss")
+def mean_log_loss(batch: Batch, log_likelihood: Tensor, class_weights: PerClass | None) -> Tensor:
+    """-Σ w_y log p_y / Σ w_y over the valid pixels of all processes; the log-likelihood (B, N) is 0 where void."""
+    if class_weights is None:
+        return mean_over_processes(-log_likelihood.sum(), batch.pixels.sum())
+    weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
+    return mean_over_processes(-(weights[batch.target] * log_likelihood).sum(), batch.true.sum(0) @ weights)
+
+
+def focal_value(log_p: Tensor, gamma: float) -> Tensor:
+    """-(1 - p)^γ log p."""
+    return _miss(log_p).pow(gamma) * -log_p
+
+
+def focal_slope(log_p: Tensor, gamma: float) -> Tensor:
+    """The derivative of `focal_value` by log p: (1 - p)^(γ-1) (γ p log p - (1 - p))."""
+    miss = _miss(log_p)
+    return miss.pow(gamma - 1) * (gamma * log_p.exp() * log_p - miss)
+
+
+def _miss(log_p: Tensor) -> Tensor:
+    # 1 - p without cancellation. The floor keeps the slope of a power below 1 finite at p = 1, where log p = 0.
+    return (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
+
+
+@register("SoftmaxFocalLoss", sums=["likelihood"])
 def focal(
     logits: Tensor | Batch,
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
     gamma: float = 2.0,
-    alpha: ClassWeights = None,
+    alpha: PerClass | None = None,
 ) -> Tensor:
-    """Focal loss -Σ_c α_c y_c (1 - p_c)^γ log p_c in its softmax form, averaged over valid pixels.
+    """Focal loss -Σ_c α_c y_c (1 - p_c)^γ log p_c in its softmax form, averaged over valid pixels; lower is better.
+
+    It pays less than cross-entropy for pixels that are nearly right, and so does not elicit probabilities: on soft
+    labels its minimum is not p = y.
 
     Args:
         logits: (B, C, *spatial), any float type.
         target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
         valid: bool (B, *spatial), or None: every pixel is valid.
         gamma: Focusing exponent, at least 0; 0 is cross-entropy. Default 2, the article's.
-        alpha: One weight per class. Default: all 1.
+        alpha: One weight per class. Default: 1 each.
 
     Returns:
         A scalar in [0, ∞).
 
+    Raises:
+        ValueError: shapes or types that do not fit, a negative gamma.
+
     Reference: Lin et al., "Focal Loss for Dense Object Detection", 2017, https://arxiv.org/abs/1708.02002
     """
-    batch = Batch.read(logits, target, valid)
+    batch = Batch.read(logits, target, valid, focal.sums)
     if gamma < 0:
         raise ValueError(f"Expected gamma of at least 0, got {gamma}.")
-    log_p = torch.log_softmax(batch.logits, 1) if batch.soft else batch.log_likelihood
-    # 1 - p without cancellation; the floor keeps the gradient of a power below 1 finite at p = 1, where log p = 0.
-    miss = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
-    losses = -miss.pow(gamma) * log_p
     weights = None if alpha is None else class_vector(alpha, batch.logits, batch.classes, "alpha")
     if batch.soft:
-        y = batch.valid_target
-        losses = (losses * (y if weights is None else y * weights[:, None])).sum(1)
-    elif weights is not None:
-        losses = losses * weights[batch.target]
+        losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, weights, focal_value, focal_slope, gamma)
+    else:
+        losses = focal_value(batch.log_likelihood, gamma)
+        if weights is not None:
+            losses = losses * weights[batch.target]
     return mean_over_processes(losses.sum(), batch.pixels.sum())

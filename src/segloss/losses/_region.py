@@ -7,9 +7,10 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._exchange import sum_over_processes
-from segloss.losses._weights import ClassWeights, class_vector
+from segloss.losses._weights import PerClass, class_vector
 
 CLASSES = ("present", "all", "agnostic")
+NEARLY_PERFECT = 1e-6  # where a power below 1 stops pulling: its slope would be infinite at 0
 
 
 def region_loss(
@@ -26,47 +27,60 @@ def region_loss(
     threshold: float,
     power: float,
     log: bool,
-    class_weights: ClassWeights,
+    class_weights: PerClass | None,
 ) -> Tensor:
-    """Average the loss of true positives `overlap`, of `predicted` and of `true`, (B, C) each, at the wanted levels."""
+    """Average the loss 1 - (tp + s) / (tp + α·fp + β·fn + s), or -log of that quotient, over the classes that count.
+
+    Args:
+        overlap: tp of each image and class, (B, C).
+        predicted: tp + fp, (B, C).
+        true: tp + fn, (B, C).
+        alpha: Weight of the false positives.
+        beta: Weight of the false negatives.
+        smooth: s, in pixels.
+        level_weights: Weights of the levels: data set (sums over the batch, then the mean over classes), image (mean
+            over the classes of an image, then over images), class (mean over the images of a class, then over classes).
+        classes: ``"present"``: those that occur (in the batch; at the image and class level: in the image); ``"all"``;
+            ``"agnostic"``: tp, fp and fn are summed over classes first.
+        threshold: A class occurs in a soft target where its largest probability is above this.
+        power: Exponent of a class's loss.
+        log: Take -log of the quotient instead of its difference from 1.
+        class_weights: Weights of the mean over classes; of the sum over classes if agnostic.
+    """
     _check_options(level_weights, classes, power, smooth, alpha, beta)
     weights = torch.ones_like(true[0])
     if class_weights is not None:
         weights = class_vector(class_weights, true, batch.classes, "class_weights")
     # Rounding may leave a difference of equal sums slightly below 0, where a power is not defined.
     counts = torch.stack([overlap, (predicted - overlap).clamp_min(0), (true - overlap).clamp_min(0)])
-    if classes == "agnostic":
-        counts, weights = (counts * weights).sum(-1, keepdim=True), weights.new_ones(1)
     if classes == "present":
         active = batch.present(threshold).to(true.dtype)
     else:
-        active = (batch.pixels > 0).to(true.dtype)[:, None].expand(counts.shape[1:])
-
-    def losses(counts: Tensor) -> Tensor:
-        return _complement(counts, alpha, beta, smooth, power, log)
+        active = (batch.pixels > 0).to(true.dtype)[:, None].expand_as(true)
+    if classes == "agnostic":
+        counts, active, weights = (counts * weights).sum(-1, keepdim=True), active[:, :1], weights.new_ones(1)
 
     data_set, image, per_class = level_weights
     sums = [counts.sum(1), active.sum(0)]
     if image or per_class:
-        each = losses(counts) * active
+        each = _losses(counts, alpha, beta, smooth, power, log) * active
         image_weights = active @ weights
         images = image_weights > 0
-        image_means = each @ weights / torch.where(images, image_weights, 1)
-        sums += [image_means.sum(), images.sum().to(true.dtype), each.sum(0)]
-    sums = sum_over_processes(*sums)
-    total_counts, images_with_class = sums[:2]
-    occurring = weights * (images_with_class > 0)
+        means = each @ weights / torch.where(images, image_weights, 1)
+        sums += [means.sum(), images.sum().to(true.dtype), each.sum(0)]
+    counts, images_with_class, *averages = sum_over_processes(*sums)
+    weights = weights * (images_with_class > 0)
     total = overlap.new_zeros(())
     if data_set:
-        total = total + data_set * _weighted_mean(losses(total_counts), occurring)
-    if image:
-        total = total + image * sums[2] / sums[3].clamp_min(1)
-    if per_class:
-        total = total + per_class * _weighted_mean(sums[4] / images_with_class.clamp_min(1), occurring)
+        total = total + data_set * _mean(_losses(counts, alpha, beta, smooth, power, log), weights)
+    if image or per_class:
+        sum_of_means, images, class_sums = averages
+        total = total + image * sum_of_means / images.clamp_min(1)
+        total = total + per_class * _mean(class_sums / images_with_class.clamp_min(1), weights)
     return total
 
 
-def _complement(counts: Tensor, alpha: float, beta: float, smooth: float, power: float, log: bool) -> Tensor:
+def _losses(counts: Tensor, alpha: float, beta: float, smooth: float, power: float, log: bool) -> Tensor:
     """1 - (tp + s) / (tp + α·fp + β·fn + s), as (α·fp + β·fn) / (...): no cancellation near a perfect prediction."""
     true_positive, false_positive, false_negative = counts
     error = alpha * false_positive + beta * false_negative
@@ -74,11 +88,13 @@ def _complement(counts: Tensor, alpha: float, beta: float, smooth: float, power:
     nothing = size <= torch.finfo(size.dtype).tiny  # neither predicted nor true, and not smoothed: no error
     loss = torch.where(nothing, 0, error) / torch.where(nothing, 1, size)
     if log:
-        loss = -torch.log1p(-loss.clamp_max(1 - torch.finfo(loss.dtype).eps))  # stays finite without any overlap
+        loss = -torch.log1p(-loss.clamp_max(1 - torch.finfo(loss.dtype).eps))  # finite without any overlap
+    if power < 1:
+        loss = loss.clamp_min(NEARLY_PERFECT)
     return loss if power == 1 else loss.pow(power)
 
 
-def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
     total = weights.sum()
     return (values * weights).sum() / torch.where(total > 0, total, 1)
 
@@ -95,8 +111,8 @@ def _check_options(
         )
     if classes == "agnostic" and level_weights[2]:
         raise ValueError(f"Expected no weight on the class level with classes='agnostic', got {level_weights!r}.")
-    if power < 1:
-        raise ValueError(f"Expected power of at least 1, got {power}.")
+    if power <= 0:
+        raise ValueError(f"Expected power above 0, got {power}.")
     for name, value in (("smooth", smooth), ("alpha", alpha), ("beta", beta)):
         if value < 0:
             raise ValueError(f"Expected {name} of at least 0, got {value}.")

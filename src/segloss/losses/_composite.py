@@ -1,0 +1,187 @@
+"""The fixed sums of the literature: BCE + Dice, Dice + focal, exponential logarithmic."""
+
+import torch
+from torch import Tensor
+
+from segloss.losses._batch import Batch
+from segloss.losses._catalogue import register
+from segloss.losses._dense import SoftPixelLosses
+from segloss.losses._overlap import dice
+from segloss.losses._pixel import focal, mean_over_processes
+from segloss.losses._region import NEARLY_PERFECT, region_loss
+from segloss.losses._sigmoid import SigmoidSums
+from segloss.losses._weights import PerClass, class_vector, occurring_counts
+
+
+@register("BceDiceLoss")
+def bce_dice(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    foreground_channel: bool = False,
+    bce_weight: float = 1.0,
+    dice_weight: float = 1.0,
+    classes: str = "present",
+    threshold: float = 0.01,
+    smooth: float = 1.0,
+) -> Tensor:
+    """Binary cross-entropy + Dice, each class against the rest: BCE(σ(z), y) + 1 - (2 Σσy + s) / (Σσ + Σy + s).
+
+    The channels are independent sigmoids σ(z_c). BCE is the mean over valid pixels and channels, Dice is over the
+    batch. Lower is better.
+
+    Args:
+        logits: (B, C, *spatial), any float type; (B, 1, *spatial) with `foreground_channel`.
+        target: int64 class map (B, *spatial) or probabilities of the logits' shape.
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        foreground_channel: The logits have one channel, the foreground, class 1 of a class map of 0 and 1. Default:
+            False: one channel per class, two in the binary case.
+        bce_weight: Weight of BCE. Default 1.
+        dice_weight: Weight of Dice. Default 1.
+        classes: Over which channels Dice is averaged: ``"present"`` or ``"all"``. Default: present.
+        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        smooth: s, in pixels. Default 1, usual for this sum.
+
+    Returns:
+        A scalar in [0, ∞).
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Isensee et al., "nnU-Net", 2018, https://arxiv.org/abs/1809.10486 (region-based training)
+    """
+    batch = Batch.read(logits, target, valid, (), foreground_channel=foreground_channel)
+    bce, product, predicted = SigmoidSums.apply(
+        batch.logits, batch.valid_target if batch.soft else batch.target, batch.valid
+    )
+    overlap_loss = region_loss(
+        batch,
+        product,
+        predicted,
+        batch.true,
+        alpha=0.5,
+        beta=0.5,
+        smooth=smooth / 2,
+        level_weights=(1.0, 0.0, 0.0),
+        classes=classes,
+        threshold=threshold,
+        power=1.0,
+        log=False,
+        class_weights=None,
+    )
+    return bce_weight * mean_over_processes(bce.sum(), batch.pixels.sum() * batch.classes) + dice_weight * overlap_loss
+
+
+@register("DiceFocalLoss", sums=["likelihood", "product", "predicted"])
+def dice_focal(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    focal_weight: float = 0.5,
+    gamma: float = 2.0,
+    alpha: PerClass | None = None,
+    classes: str = "present",
+    threshold: float = 0.01,
+    smooth: float = 1e-3,
+) -> Tensor:
+    """Dice + λ · focal: `dice` over the batch and `focal` over its pixels; lower is better.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        focal_weight: λ. Default .5, the article's.
+        gamma: Exponent of `focal`. Default 2.
+        alpha: Class weights of `focal`. Default: 1 each.
+        classes: Over which classes Dice is averaged; see `dice`. Default: present.
+        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        smooth: s of Dice, in pixels. Default 1e-3.
+
+    Returns:
+        A scalar in [0, ∞).
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Zhu et al., "AnatomyNet", 2018, https://arxiv.org/abs/1808.05238
+    """
+    batch = Batch.read(logits, target, valid, dice_focal.sums)
+    overlap_loss = dice(batch, None, classes=classes, threshold=threshold, smooth=smooth)
+    return overlap_loss + focal_weight * focal(batch, None, gamma=gamma, alpha=alpha)
+
+
+def _power_value(log_p: Tensor, gamma: float) -> Tensor:
+    """(-log p)^γ, cut off where p is nearly 1."""
+    return (-log_p).clamp_min(NEARLY_PERFECT).pow(gamma)
+
+
+def _power_slope(log_p: Tensor, gamma: float) -> Tensor:
+    """The derivative of `_power_value` by log p."""
+    slope = -gamma * (-log_p).clamp_min(NEARLY_PERFECT).pow(gamma - 1)
+    return torch.where(log_p <= -NEARLY_PERFECT, slope, 0)
+
+
+@register("ExponentialLogarithmicLoss", sums=["likelihood", "product", "predicted"])
+def exponential_logarithmic(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    gamma_dice: float = 0.3,
+    gamma_cross: float = 0.3,
+    dice_weight: float = 0.8,
+    cross_weight: float = 0.2,
+    classes: str = "present",
+    threshold: float = 0.01,
+    smooth: float = 1.0,
+    class_counts: PerClass | None = None,
+) -> Tensor:
+    """Exponential logarithmic loss .8 · E_c[(-ln Dice_c)^γ] + .2 · E[w_y (-ln p_y)^γ]; lower is better.
+
+    w_c = (Σ_k f_k / f_c)^½ from the class frequencies of the training set. Dice_c is over the batch. Both powers have
+    an infinite slope at a perfect prediction: within 1e-6 of it they are constant.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial); then the second term is
+            E[Σ_c w_c y_c (-ln p_c)^γ].
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        gamma_dice: γ of the Dice term, above 0. Default .3, the article's best.
+        gamma_cross: γ of the cross-entropy term, above 0. Default .3, the article's best.
+        dice_weight: Default .8, the article's.
+        cross_weight: Default .2, the article's.
+        classes: Over which classes Dice is averaged; see `dice`. Default: present.
+        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        smooth: Added above and below in Dice, in pixels. Default 1, the article's.
+        class_counts: Number of pixels of each class in the training set. Default: None: w_c = 1.
+
+    Returns:
+        A scalar in [0, ∞).
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Wong et al., "3D Segmentation with Exponential Logarithmic Loss for Highly Unbalanced Object Sizes",
+        2018, https://arxiv.org/abs/1809.00076
+    """
+    batch = Batch.read(logits, target, valid, exponential_logarithmic.sums)
+    if gamma_dice <= 0 or gamma_cross <= 0:
+        raise ValueError(f"Expected gamma_dice and gamma_cross above 0, got {gamma_dice} and {gamma_cross}.")
+    overlap_loss = dice(batch, None, classes=classes, threshold=threshold, smooth=smooth, power=gamma_dice, log=True)
+    weights = None
+    if class_counts is not None:
+        counts = occurring_counts(class_counts, batch.classes)
+        frequencies = [count / sum(counts) for count in counts]
+        weights = class_vector([f**-0.5 for f in frequencies], batch.logits, batch.classes, "weights")
+    if batch.soft:
+        losses = SoftPixelLosses.apply(
+            batch.logits, batch.valid_target, weights, _power_value, _power_slope, gamma_cross
+        )
+    else:
+        losses = _power_value(batch.log_likelihood, gamma_cross)
+        # A void pixel's log-likelihood is 0, where the power is cut off but not 0.
+        losses = losses if batch.valid is None else losses * batch.valid
+        losses = losses if weights is None else losses * weights[batch.target]
+    return dice_weight * overlap_loss + cross_weight * mean_over_processes(losses.sum(), batch.pixels.sum())

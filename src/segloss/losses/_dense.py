@@ -1,0 +1,55 @@
+"""Pixel losses whose soft form needs a function of every log p_c, not of one number per pixel."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK = 1 << 20  # elements: temporaries of this size stay in the processor's cache
+
+
+def slices(images: int, size: int) -> Iterator[slice]:
+    """Cut a batch into runs of images of about CHUNK elements, at least one image each."""
+    step = max(1, CHUNK // max(1, size))
+    return (slice(start, start + step) for start in range(0, images, step))
+
+
+class SoftPixelLosses(torch.autograd.Function):
+    """Σ_c w_c y_c f(log p_c) of each pixel, (B, N), from logits and target (B, C, N), keeping log p alone.
+
+    Takes f and its derivative as functions of (log p, exponent). The target must be 0 where void.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        logits: Tensor,
+        target: Tensor,
+        weights: Tensor | None,
+        value: Callable[[Tensor, float], Tensor],
+        slope: Callable[[Tensor, float], Tensor],
+        exponent: float,
+    ) -> Tensor:
+        log_p = torch.log_softmax(logits, 1)
+        ctx.save_for_backward(log_p, target, weights)
+        ctx.slope, ctx.exponent = slope, exponent
+        losses = torch.empty_like(logits[:, 0])
+        for part in slices(len(log_p), log_p[:1].numel()):
+            losses[part] = _weighted(value(log_p[part], exponent), target[part], weights).sum(1)
+        return losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        log_p, target, weights = ctx.saved_tensors
+        result = torch.empty_like(log_p)
+        for part in slices(len(log_p), log_p[:1].numel()):
+            by_log_p = _weighted(ctx.slope(log_p[part], ctx.exponent), target[part], weights) * gradient[part, None]
+            torch.addcmul(by_log_p, log_p[part].exp(), by_log_p.sum(1, keepdim=True), value=-1, out=result[part])
+        return result, None, None, None, None, None
+
+
+def _weighted(values: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    values = values * target
+    return values if weights is None else values * weights[:, None]

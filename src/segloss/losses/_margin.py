@@ -1,0 +1,134 @@
+"""Losses with a class-dependent margin: LDAM, and its sum with the focal loss."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from segloss.losses._batch import Batch
+from segloss.losses._catalogue import register
+from segloss.losses._pixel import cross_entropy, focal, mean_log_loss
+from segloss.losses._weights import PerClass, class_vector, occurring_counts
+
+
+@register("LDAMLoss", sums=["likelihood"])
+def ldam(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    class_counts: PerClass,
+    max_margin: float = 0.5,
+    scale: float = 1.0,
+    reweighting: float | None = None,
+) -> Tensor:
+    """Label-distribution-aware margin loss: cross-entropy of s·(z - Δ·y), Δ_c = m · n_c^-¼ / max_k n_k^-¼.
+
+    The rarest class gets the margin m, the others less. Lower is better. A prediction stays softmax(z), without margin:
+    calibration is measured on that.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        class_counts: n_c, number of pixels of each class in the training set; a class without any counts as the rarest.
+        max_margin: m, in logits, at least 0. Default .5, the article's.
+        scale: s, above 0. Default 1, for raw logits; the article has 30 with a cosine classifier, whose logits lie in
+            [-1, 1].
+        reweighting: β of the class weights (1 - β) / (1 - β^n_c), with mean 1, averaged as in `cross_entropy`. The
+            article defers it to the last fifth of the training, with β = .9999 and n images; n being pixels, weights
+            differ only where n is not far above 1 / (1 - β). Default: None: every class weighs 1.
+
+    Returns:
+        A scalar in [0, ∞), in nats.
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", 2019,
+        https://arxiv.org/abs/1906.07413; Cui et al., 2019, https://arxiv.org/abs/1901.05555 (the class weights)
+    """
+    batch = Batch.read(logits, target, valid, ldam.sums)
+    if max_margin < 0 or scale <= 0:
+        raise ValueError(f"Expected max_margin of at least 0 and scale above 0, got {max_margin} and {scale}.")
+    counts = occurring_counts(class_counts, batch.classes)
+    rarest = min(counts)
+    margins = class_vector(
+        [max_margin * (rarest / count) ** 0.25 for count in counts], batch.logits, batch.classes, "margins"
+    )
+    weights = None if reweighting is None else effective_number_weights(counts, reweighting)
+    if batch.soft:
+        shifted = scale * torch.addcmul(batch.logits, margins[:, None], batch.valid_target, value=-1)
+        return cross_entropy(Batch(shifted, batch.target, batch.valid, ldam.sums), None, class_weights=weights)
+    if scale == 1:
+        log_likelihood = _subtract_margin(batch.log_likelihood, margins[batch.target])
+        if batch.valid is not None:
+            log_likelihood = log_likelihood * batch.valid
+    else:
+        index = batch.target[:, None]
+        shifted = scale * batch.logits.scatter_add(1, index, -margins[index])
+        log_likelihood = Batch(shifted, batch.target, batch.valid, ldam.sums).log_likelihood
+    return mean_log_loss(batch, log_likelihood, weights)
+
+
+def _subtract_margin(log_p: Tensor, margin: Tensor) -> Tensor:
+    """log p_y after z_y has been lowered by its margin, without another softmax.
+
+    Its numerator shrinks by e^-Δ, and its denominator from 1 to 1 - p_y (1 - e^-Δ).
+    """
+    return log_p - margin - torch.log1p(log_p.exp() * torch.expm1(-margin))
+
+
+def effective_number_weights(counts: Sequence[float], beta: float) -> list[float]:
+    """(1 - β) / (1 - β^n_c), scaled to mean 1."""
+    if not 0 <= beta < 1:
+        raise ValueError(f"Expected reweighting from 0 to below 1, got {beta}.")
+    weights = [1.0 if beta == 0 else 1 / -math.expm1(count * math.log(beta)) for count in counts]
+    return [weight * len(weights) / sum(weights) for weight in weights]
+
+
+@register("LMFLoss", sums=["likelihood"])
+def lmf(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    class_counts: PerClass,
+    ldam_weight: float = 1.0,
+    focal_weight: float = 1.0,
+    max_margin: float = 0.5,
+    scale: float = 1.0,
+    reweighting: float | None = None,
+    gamma: float = 2.0,
+    alpha: PerClass | None = None,
+) -> Tensor:
+    """Large margin aware focal loss: a weighted sum of `ldam` and `focal`; lower is better.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        class_counts: Number of pixels of each class in the training set.
+        ldam_weight: Weight of `ldam`. Default 1: the article finds equal weights to work well; its code has 1.5.
+        focal_weight: Weight of `focal`. Default 1.
+        max_margin: See `ldam`. Default .5.
+        scale: See `ldam`. Default 1.
+        reweighting: See `ldam`. Default: None.
+        gamma: Exponent of `focal`. Default 2; the authors' code has 1.5.
+        alpha: Class weights of `focal`. Default: 1 each.
+
+    Returns:
+        A scalar in [0, ∞).
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Sadi et al., "LMFLOSS: A Hybrid Loss For Imbalanced Medical Image Classification", 2022,
+        https://arxiv.org/abs/2212.12741
+    """
+    batch = Batch.read(logits, target, valid, lmf.sums)
+    margin_loss = ldam(
+        batch, None, class_counts=class_counts, max_margin=max_margin, scale=scale, reweighting=reweighting
+    )
+    return ldam_weight * margin_loss + focal_weight * focal(batch, None, gamma=gamma, alpha=alpha)

@@ -1,0 +1,57 @@
+"""The core of losses whose channels are independent sigmoids."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from segloss.losses._core import class_sums
+
+
+class SigmoidSums(torch.autograd.Function):
+    """(logits, target, valid) -> Σ_c BCE(σ(z_c), y_c) of each pixel (B, N), and per class Σσy and Σσ (B, C).
+
+    Logits (B, C, N), valid (B, N) or None, target either class indices (B, N) or probabilities (B, C, N), 0 where void.
+    With g the gradient of a pixel's BCE and G_c that of σ_c: dz_c = σ_c (1 - σ_c) G_c + g (σ_c - y_c).
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None):
+        # log(1 + exp z); beyond 40 it is z to the last bit of float64.
+        entropy = torch.nn.functional.softplus(logits, threshold=40).sum(1)
+        if target.is_floating_point():
+            entropy -= (logits * target).sum(1)
+        else:
+            entropy -= logits.gather(1, target[:, None])[:, 0]
+        probabilities = logits.sigmoid()
+        if valid is not None:
+            valid = valid.to(logits.dtype)
+            probabilities *= valid[:, None]
+            entropy *= valid
+        if target.is_floating_point():
+            product = (probabilities * target).sum(-1)
+        else:
+            product = class_sums(probabilities.gather(1, target[:, None])[:, 0], target, logits.shape[1])
+        ctx.save_for_backward(probabilities, target, valid)
+        return entropy, product, probabilities.sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g_entropy, g_product, g_predicted):
+        probabilities, target, valid = ctx.saved_tensors
+        if valid is not None:
+            g_entropy = g_entropy * valid
+        gradient = 1 - probabilities
+        if target.is_floating_point():
+            gradient *= torch.addcmul(g_predicted[:, :, None], target, g_product[:, :, None])
+            gradient += g_entropy[:, None]
+            gradient *= probabilities
+            gradient.addcmul_(target, g_entropy[:, None], value=-1)
+        else:
+            index = target[:, None]
+            at_target = probabilities.gather(1, index)
+            at_target = at_target * (1 - at_target) * g_product.gather(1, target)[:, None] - g_entropy[:, None]
+            gradient *= g_predicted[:, :, None]
+            gradient += g_entropy[:, None]
+            gradient *= probabilities
+            gradient.scatter_(1, index, gradient.gather(1, index) + at_target)
+        return gradient, None, None
