@@ -1,12 +1,13 @@
 """Targets from class maps against values by hand and slow references."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from segloss.labels import boundary_smoothing, hard, uniform_smoothing
+from segloss.labels import boundary_smoothing, gaussian_smoothing, hard, uniform_smoothing
 
 
 def maps(spatial=(13, 16), num_classes=5, patch=3, seed=1):
@@ -117,6 +118,69 @@ def test_boundary_smoothing_needs_no_second_target(monkeypatch):
     assert len(large) == 1
 
 
+def blurred_slowly(labels, valid, num_classes, sigma, kernel_size, own_weight):
+    """Gaussian smoothing pixel by pixel in float64, from its definition."""
+    target = torch.zeros(labels.shape[0], num_classes, *labels.shape[1:], dtype=torch.float64)
+    reach = range(-(kernel_size // 2), kernel_size // 2 + 1)
+    for position in itertools.product(*(range(size) for size in labels.shape)):
+        if not valid[position]:
+            continue
+        shares = torch.zeros(num_classes, dtype=torch.float64)
+        for offset in itertools.product(reach, repeat=labels.ndim - 1):
+            other = (position[0], *(p + o for p, o in zip(position[1:], offset, strict=True)))
+            inside = all(0 <= p < size for p, size in zip(other, labels.shape, strict=True))
+            if any(offset) and inside and valid[other]:
+                shares[labels[other]] += math.exp(-sum(o * o for o in offset) / (2 * sigma**2))
+        own = own_weight if shares.sum() > 0 else 1.0
+        result = (1 - own) * shares / shares.sum().clamp_min(1e-300)
+        result[labels[position]] += own
+        target[(position[0], slice(None), *position[1:])] = result
+    return target
+
+
+@pytest.mark.parametrize(
+    ("sigma", "kernel_size", "own_weight"), [(1.0, 3, 0.5), (0.7, 5, 0.2), (2.5, 7, 0.0), (0.15, 3, 0.0)]
+)
+@pytest.mark.parametrize("spatial", [(19,), (13, 16), (5, 6, 4)])
+def test_gaussian_smoothing_against_slow_reference(spatial, sigma, kernel_size, own_weight):
+    labels, valid = maps(spatial)
+    valid[0] &= torch.rand(spatial, generator=torch.Generator().manual_seed(3)) > 0.5
+    options = dict(sigma=sigma, kernel_size=kernel_size, own_weight=own_weight)
+    target, _ = gaussian_smoothing(labels, valid, 5, **options)
+    expected = blurred_slowly(labels, valid, 5, **options)
+    torch.testing.assert_close(target.movedim(1, -1)[valid].double(), expected.movedim(1, -1)[valid], rtol=0, atol=1e-6)
+
+
+def test_gaussian_smoothing_by_hand():
+    """A lone pixel of class 1 keeps half; its neighbours give it its Gaussian weight among their own neighbours."""
+    labels = torch.zeros(1, 5, 5, dtype=torch.int64)
+    labels[0, 2, 2] = 1
+    target, _ = gaussian_smoothing(labels, torch.ones_like(labels, dtype=torch.bool), 2)
+    side, corner = math.exp(-0.5), math.exp(-1.0)
+    share = 0.5 / (4 * side + 4 * corner)
+    expected = torch.tensor([[corner, side, corner], [side, 0.5 / share, side], [corner, side, corner]]) * share
+    torch.testing.assert_close(target[0, 1, 1:4, 1:4], expected)
+    assert (target[0, 1, 0] == 0).all()
+
+
+def test_gaussian_smoothing_keeps_the_class_and_handles_lone_pixels():
+    labels, valid = maps()
+    target, _ = gaussian_smoothing(labels, valid, 5, kernel_size=5)
+    own = target.gather(1, labels.masked_fill(~valid, 0).unsqueeze(1)).squeeze(1)
+    assert (own[valid] >= target.amax(1)[valid] - 1e-6).all()
+    lone = torch.zeros_like(valid)
+    lone[:, 4, 4] = True
+    target, _ = gaussian_smoothing(labels.masked_fill(~lone, 255), lone, 5, own_weight=0.0)
+    assert (target.amax(1)[lone] == 1).all()
+
+
+def test_window_larger_than_the_image():
+    labels, valid = maps((3, 2))
+    for scenario in (boundary_smoothing, gaussian_smoothing):
+        target, _ = scenario(labels, valid, 5, kernel_size=9)
+        torch.testing.assert_close(target.sum(1)[valid], torch.ones(int(valid.sum())))
+
+
 def test_wrong_options_are_sentences():
     labels, valid = maps()
     for scenario in (uniform_smoothing, boundary_smoothing):
@@ -125,3 +189,10 @@ def test_wrong_options_are_sentences():
     for kernel_size in (0, 2, -1):
         with pytest.raises(ValueError, match=f"kernel_size must be an odd .*, got {kernel_size}$"):
             boundary_smoothing(labels, valid, 5, kernel_size=kernel_size)
+        with pytest.raises(ValueError, match=f"kernel_size must be an odd .*, got {kernel_size}$"):
+            gaussian_smoothing(labels, valid, 5, kernel_size=kernel_size)
+    for sigma in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=f"sigma must be above 0 pixels, got {sigma}"):
+            gaussian_smoothing(labels, valid, 5, sigma=sigma)
+    with pytest.raises(ValueError, match=r"own_weight must lie in 0..1, got -0.1"):
+        gaussian_smoothing(labels, valid, 5, own_weight=-0.1)

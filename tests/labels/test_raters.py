@@ -1,8 +1,9 @@
 """Targets from rater stacks against values by hand and slow references."""
 
+import pytest
 import torch
 
-from segloss.labels import rater_mean
+from segloss.labels import dice_weighted_raters, majority, random_rater, rater_mean, staple
 
 NONE = 255
 
@@ -51,3 +52,200 @@ def test_order_of_raters_does_not_matter():
     labels, valid = stack()
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     assert torch.equal(rater_mean(labels, valid, 4)[0], rater_mean(labels[:, order], valid[:, order], 4)[0])
+
+
+def test_majority_by_hand():
+    """Columns: a clear winner, a tie, a tie of three, one rater alone, nobody."""
+    labels = torch.tensor(
+        [[[2, 1, 0, NONE, NONE], [2, 3, 3, 3, NONE], [0, 3, 2, NONE, NONE], [NONE, 1, NONE, NONE, NONE]]]
+    )
+    target, valid = majority(labels, labels != NONE, 4)
+    assert target[0, :4].tolist() == [2, 1, 0, 3]
+    assert valid.tolist() == [[True, True, True, True, False]]
+    _, valid = majority(labels, labels != NONE, 4, tie_is_void=True)
+    assert valid.tolist() == [[True, False, False, True, False]]
+
+
+def test_majority_is_the_peak_of_the_mean():
+    labels, valid = stack()
+    mean, _ = rater_mean(labels, valid, 4)
+    target, kept = majority(labels, valid, 4)
+    assert torch.equal(mean.gather(1, target.unsqueeze(1)).squeeze(1)[kept], mean.amax(1)[kept])
+
+
+def weighted_slowly(labels, valid, num_classes, background):
+    """Dice-weighted mean with sets of pixels and Python's own numbers; NaN at pixels without a label."""
+    images, raters, height, width = labels.shape
+    places = [(row, column) for row in range(height) for column in range(width)]
+    target = torch.full((images, num_classes, height, width), torch.nan, dtype=torch.float64)
+    for image in range(images):
+        maps = [
+            {place: int(labels[image, rater][place]) for place in places if valid[image, rater][place]}
+            for rater in range(raters)
+        ]
+        chosen = {}
+        for place in places:
+            votes = [one[place] for one in maps if place in one]
+            if votes:
+                chosen[place] = min(range(num_classes), key=lambda c: (-votes.count(c), c))
+        weights = []
+        for one in maps:
+            scores = []
+            for class_id in range(num_classes):
+                own = {place for place in one if one[place] == class_id}
+                all_of_us = {place for place in one if chosen[place] == class_id}
+                if class_id != background and (own or all_of_us):
+                    scores.append(2 * len(own & all_of_us) / (len(own) + len(all_of_us)))
+            weights.append(sum(scores) / len(scores) if scores else 1.0)
+        for place in chosen:
+            shares = torch.zeros(num_classes, dtype=torch.float64)
+            for one, weight in zip(maps, weights, strict=True):
+                if place in one:
+                    shares[one[place]] += max(weight, 1e-6)
+            target[(image, slice(None), *place)] = shares / shares.sum()
+    return target
+
+
+@pytest.mark.parametrize("background", [None, 0, 2])
+def test_dice_weighted_raters_against_slow_reference(background):
+    labels, valid = stack()
+    target, kept = dice_weighted_raters(labels, valid, 4, background=background)
+    expected = weighted_slowly(labels, valid, 4, background)
+    assert torch.equal(kept, ~expected[:, 0].isnan())
+    torch.testing.assert_close(target.movedim(1, -1)[kept].double(), expected.movedim(1, -1)[kept], rtol=0, atol=1e-6)
+    assert not torch.allclose(target, rater_mean(labels, valid, 4)[0], atol=1e-3)
+
+
+def test_dice_weighted_raters_by_hand():
+    """Majority: class 1 at the first two pixels. Dice of the raters: 1, 1, and 2 * 1 / (2 + 2)."""
+    labels = torch.tensor([[[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0]]])
+    target, _ = dice_weighted_raters(labels, torch.ones_like(labels, dtype=torch.bool), 2)
+    torch.testing.assert_close(target[0, 1], torch.tensor([1, 2 / 2.5, 0.5 / 2.5, 0]))
+    nothing = torch.zeros_like(labels)
+    target, _ = dice_weighted_raters(nothing, torch.ones_like(labels, dtype=torch.bool), 2)
+    assert (target[0, 0] == 1).all()
+
+
+def test_random_rater_is_one_raters_whole_map():
+    labels, valid = stack()
+    for draw in torch.linspace(0, 0.999, 13):
+        target, kept = random_rater(labels, valid, 4, draws=draw.expand(3))
+        for image in range(3):
+            assert any(
+                torch.equal(kept[image], valid[image, rater])
+                and torch.equal(target[image][kept[image]], labels[image, rater][kept[image]])
+                for rater in range(6)
+                if valid[image, rater].any()
+            )
+
+
+def test_random_rater_takes_each_present_rater_equally_often():
+    """Six raters, one missing: the draws' interval falls into five equal parts, whatever the missing one holds."""
+    labels = torch.arange(6).view(1, 6, 1).expand(1, 6, 2).contiguous()
+    valid = torch.ones_like(labels, dtype=torch.bool)
+    valid[0, 1] = False
+    draws = (torch.arange(1000) + 0.5) / 1000
+    target, kept = random_rater(labels.expand(1000, 6, 2), valid.expand(1000, 6, 2), 6, draws=draws)
+    assert kept.all()
+    assert torch.bincount(target[:, 0], minlength=6).tolist() == [200, 0, 200, 200, 200, 200]
+    # The largest numbers below 1 do not round up to a rater who is not there, in any precision.
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        last = torch.nextafter(torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)).to(dtype)
+        assert random_rater(labels, valid, 6, draws=last)[0].tolist() == [[5, 5]]
+
+
+def test_random_rater_without_draws():
+    labels, valid = stack()
+    for draws in (torch.zeros(2), torch.zeros(3, dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"draws must be one float in \[0, 1\) per image, shape \(3,\), got"):
+            random_rater(labels, valid, 4, draws=draws)
+
+
+def test_wrong_background():
+    labels, valid = stack()
+    with pytest.raises(ValueError, match=r"background must be None or a class id in 0..3, got 4"):
+        dice_weighted_raters(labels, valid, 4, background=4)
+
+
+def estimated_slowly(labels, valid, num_classes, iterations):
+    """STAPLE pixel by pixel in plain numbers, on one image (R, N)."""
+    raters, pixels = labels.shape
+    votes = [[int(labels[r, i]) if valid[r, i] else None for r in range(raters)] for i in range(pixels)]
+    cast = [vote for pixel in votes for vote in pixel if vote is not None]
+    prior = [max(cast.count(c) / len(cast), 1e-12) for c in range(num_classes)]
+    off = 0.01 / (num_classes - 1)
+    theta = [[[0.99 if d == s else off for d in range(num_classes)] for s in range(num_classes)] for _ in range(raters)]
+    for step in range(iterations):
+        truth = []
+        for pixel in votes:
+            weights = list(prior)
+            for s in range(num_classes):
+                for rater, vote in enumerate(pixel):
+                    if vote is not None:
+                        weights[s] *= max(theta[rater][s][vote], 1e-12)
+            truth.append([weight / sum(weights) for weight in weights])
+        if step == iterations - 1:
+            return torch.tensor(truth, dtype=torch.float64)
+        for rater in range(raters):
+            for s in range(num_classes):
+                total = sum(t[s] for t, pixel in zip(truth, votes, strict=True) if pixel[rater] is not None)
+                for d in range(num_classes):
+                    hits = sum(t[s] for t, pixel in zip(truth, votes, strict=True) if pixel[rater] == d)
+                    theta[rater][s][d] = hits / max(total, 1e-12)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 7])
+def test_staple_against_slow_reference(iterations):
+    labels, valid = stack()
+    target, kept = staple(labels, valid, 4, iterations=iterations)
+    for image in range(3):
+        expected = estimated_slowly(labels[image].flatten(1), valid[image].flatten(1), 4, iterations)
+        result = target[image].flatten(1).T.double()
+        here = kept[image].flatten()
+        torch.testing.assert_close(result[here], expected[here], rtol=0, atol=1e-6)
+
+
+def simulated(error_rates, num_classes=3, size=64, seed=4):
+    """A truth of three classes, and raters who err at random, each at a rate of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.randint(num_classes, (1, 1, size, size), generator=generator)
+    other = (
+        truth + torch.randint(1, num_classes, (1, len(error_rates), size, size), generator=generator)
+    ) % num_classes
+    errs = torch.rand(other.shape, generator=generator) < torch.tensor(error_rates).view(1, -1, 1, 1)
+    return truth[:, 0], torch.where(errs, other, truth)
+
+
+def test_staple_believes_the_good_raters():
+    """Two good raters against three bad ones: STAPLE finds out who is who, and is nearly as good as if told."""
+    rates = torch.tensor([0.02, 0.05, 0.5, 0.5, 0.5])
+    truth, labels = simulated(rates.tolist())
+    agrees = labels.unsqueeze(2) == torch.arange(3).view(1, 1, 3, 1, 1)
+    told = torch.where(agrees, (1 - rates).log().view(1, 5, 1, 1, 1), (rates / 2).log().view(1, 5, 1, 1, 1)).sum(1)
+    best = (told.argmax(1) == truth).double().mean()
+    valid = torch.ones_like(labels, dtype=torch.bool)
+    estimate, _ = staple(labels, valid, 3)
+    voted, _ = majority(labels, valid, 3)
+    assert (estimate.argmax(1) == truth).double().mean() > best - 0.004
+    assert (voted == truth).double().mean() < best - 0.05
+    # It is calibrated on data that follow its model: as often right as it says.
+    confidence = estimate.amax(1)
+    assert confidence.mean() == pytest.approx((estimate.argmax(1) == truth).float().mean(), abs=0.01)
+
+
+def test_staple_has_converged():
+    _, labels = simulated([0.1, 0.2, 0.3, 0.4])
+    valid = torch.ones_like(labels, dtype=torch.bool)
+    torch.testing.assert_close(
+        staple(labels, valid, 3)[0], staple(labels, valid, 3, iterations=200)[0], rtol=0, atol=1e-3
+    )
+
+
+def test_staple_limits():
+    labels, valid = stack()
+    with pytest.raises(ValueError, match="iterations must be 1 or more, got 0"):
+        staple(labels, valid, 4, iterations=0)
+    many = torch.zeros(1, 10, 2, 2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="STAPLE of 10 raters, 150 classes and 1 images at a time has too many"):
+        staple(many, many == 0, 150)

@@ -11,15 +11,21 @@ Scenario = Callable[..., tuple[Tensor, Tensor]]
 CATALOGUE: dict[str, Scenario] = {}
 
 
-def register(source: Literal["map", "raters"]) -> Callable[[Scenario], Scenario]:
+def register(
+    source: Literal["map", "raters"], *, needs: tuple[str, ...] = (), soft_targets: bool = True
+) -> Callable[[Scenario], Scenario]:
     """Put a label scenario into the catalogue under its own name.
 
     Args:
         source: What the scenario reads: one class map per image, or a stack of the raters' maps.
+        needs: Names of the keyword arguments that are tensors of the batch, not settings: the caller supplies them.
+        soft_targets: Whether the target is probabilities; False for a class map, on which every loss is defined.
     """
 
     def add(function: Scenario) -> Scenario:
         function.source = source
+        function.needs = needs
+        function.soft_targets = soft_targets
         CATALOGUE[function.__name__] = function
         return function
 

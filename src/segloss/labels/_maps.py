@@ -1,5 +1,7 @@
 """Targets made from one class map per image: the map itself, and its smoothed forms."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -7,7 +9,7 @@ from torch.nn import functional
 from segloss.labels._catalogue import register, without_void
 
 
-@register(source="map")
+@register(source="map", soft_targets=False)
 def hard(labels: Tensor, valid: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """The class map itself, class 0 standing at void pixels.
 
@@ -71,14 +73,69 @@ def boundary_smoothing(
 
     Reference: Wang et al., Dice Semimetric Losses, 2023, https://arxiv.org/abs/2303.16296
     """
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be an odd number of pixels, 1 or more, got {kernel_size}")
     labels = without_void(labels, valid, num_classes)
     # float32 holds class ids exactly, and pooling of integers does not exist on every device.
     ids = labels.to(torch.float32)
-    highest, minus_lowest, void = _window_maximum(torch.stack([ids, -ids, (~valid).to(ids)]), kernel_size)
+    highest, minus_lowest, void = _window_maximum(torch.stack([ids, -ids, (~valid).to(ids)]), _odd(kernel_size))
     boundary = ((highest != ids) | (minus_lowest != -ids)) & (void == 0)
     return _smoothed(labels, boundary * _checked(epsilon), num_classes), valid
+
+
+@register(source="map")
+def gaussian_smoothing(
+    labels: Tensor,
+    valid: Tensor,
+    num_classes: int,
+    *,
+    sigma: float = 1.0,
+    kernel_size: int = 3,
+    own_weight: float = 0.5,
+) -> tuple[Tensor, Tensor]:
+    """Spatially varying label smoothing: the one-hot map blurred by a Gaussian whose centre has a weight of its own.
+
+    target = own_weight onehot(y) + (1 - own_weight) * Gaussian-weighted class shares among the other valid pixels of
+    the window. Pixels outside the image and void pixels have no share; a pixel without valid neighbours stays one-hot.
+    With own_weight 0.5 no pixel's most probable class changes, thin structures included, which a plain Gaussian does
+    not guarantee. The reference pads by replication instead.
+
+    Args:
+        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
+        valid: bool (B, *spatial), False for void.
+        num_classes: Number of classes C.
+        sigma: Standard deviation of the Gaussian in pixels, above 0; 1 as in the reference.
+        kernel_size: Width of the window in pixels, odd; 3 as in the reference.
+        own_weight: Weight of the pixel's own label, 0..1; 0.5 as in the reference.
+
+    Returns:
+        float32 (B, C, *spatial), arbitrary but finite at void pixels, and ``valid``.
+
+    Raises:
+        ValueError: sigma not above 0, kernel_size even or below 1, own_weight outside 0..1.
+
+    Reference: Islam and Glocker, Spatially Varying Label Smoothing, 2021, https://arxiv.org/abs/2104.05788
+    """
+    if not sigma > 0:
+        raise ValueError(f"sigma must be above 0 pixels, got {sigma}")
+    if not 0 <= own_weight <= 1:
+        raise ValueError(f"own_weight must lie in 0..1, got {own_weight}")
+    labels = without_void(labels, valid, num_classes)
+    weights = [math.exp(-0.5 * (distance / sigma) ** 2) for distance in range(1, _odd(kernel_size) // 2 + 1)]
+    one_hot = torch.zeros(labels.shape[0], num_classes, *labels.shape[1:], device=labels.device)
+    one_hot.scatter_(1, labels.unsqueeze(1), valid.unsqueeze(1).to(one_hot))
+    # The window's weights are a product over the axes with 1 at the centre: (1 + sides) of one axis, times (1 + sides)
+    # of the next, less the pixel itself. Leaving it out from the start, not subtracting it, keeps small weights exact.
+    others = torch.zeros_like(one_hot)
+    for axis in range(2, one_hot.ndim):
+        others += _sides(one_hot + others, axis, weights)
+    total = others.sum(1, keepdim=True)
+    own = torch.where(total > 0, own_weight, 1.0)
+    return others.mul_((1 - own) / total.clamp_min(torch.finfo(total.dtype).tiny)).add_(one_hot.mul_(own)), valid
+
+
+def _odd(kernel_size: int) -> int:
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be an odd number of pixels, 1 or more, got {kernel_size}")
+    return kernel_size
 
 
 def _checked(epsilon: float) -> float:
@@ -104,3 +161,12 @@ def _window_maximum(maps: Tensor, width: int) -> Tensor:
         as_columns = maps.reshape(maps.shape[:axis].numel(), maps.shape[axis], -1)
         maps = functional.max_pool2d(as_columns, (width, 1), stride=1, padding=(width // 2, 0)).view_as(maps)
     return maps
+
+
+def _sides(maps: Tensor, axis: int, weights: list[float]) -> Tensor:
+    """Weighted sum of the pixels at distance 1, 2, ... along one axis, on both sides; 0 outside the image."""
+    size, total = maps.shape[axis], torch.zeros_like(maps)
+    for distance, weight in enumerate(weights[: size - 1], start=1):
+        total.narrow(axis, distance, size - distance).add_(maps.narrow(axis, 0, size - distance), alpha=weight)
+        total.narrow(axis, 0, size - distance).add_(maps.narrow(axis, distance, size - distance), alpha=weight)
+    return total

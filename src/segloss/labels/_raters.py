@@ -24,6 +24,114 @@ def rater_mean(labels: Tensor, valid: Tensor, num_classes: int) -> tuple[Tensor,
     return votes / votes.sum(1, keepdim=True).clamp_min(1), valid.any(1)
 
 
+@register(source="raters", soft_targets=False)
+def majority(labels: Tensor, valid: Tensor, num_classes: int, *, tie_is_void: bool = False) -> tuple[Tensor, Tensor]:
+    """The class most raters chose, as a hard label.
+
+    Args:
+        labels: The raters' class ids, int64 (B, R, *spatial); anything where ``valid`` is False.
+        valid: bool (B, R, *spatial), False where that rater has no label; a missing rater is False everywhere.
+        num_classes: Number of classes C.
+        tie_is_void: Whether a pixel where several classes have the most votes becomes void; if not, the lowest of
+            these classes wins.
+
+    Returns:
+        int64 (B, *spatial), and bool (B, *spatial): whether any rater labelled the pixel, less the void ties.
+    """
+    votes = _votes(without_void(labels, valid, num_classes), valid.to(torch.float32), num_classes)
+    target, kept = votes.argmax(1), valid.any(1)  # argmax takes the first, that is the lowest, of equal classes
+    if tie_is_void:
+        kept = kept & ((votes == votes.amax(1, keepdim=True)).sum(1) == 1)
+    return target, kept
+
+
+@register(source="raters")
+def dice_weighted_raters(
+    labels: Tensor, valid: Tensor, num_classes: int, *, background: int | None = 0
+) -> tuple[Tensor, Tensor]:
+    """The raters' mean, each weighted by the Dice of that rater's map with the majority of all.
+
+    A rater's weight belongs to the image (or crop) that is handed in: the mean over the classes that occur in the
+    rater's map or in the majority of 2 |both| / (|rater| + |majority|), counted over the pixels this rater labelled.
+
+    Args:
+        labels: The raters' class ids, int64 (B, R, *spatial); anything where ``valid`` is False.
+        valid: bool (B, R, *spatial), False where that rater has no label; a missing rater is False everywhere.
+        num_classes: Number of classes C.
+        background: Class left out of the Dice, since a large background makes all raters alike; None: none is.
+
+    Returns:
+        float32 (B, C, *spatial), arbitrary but finite at void pixels, and bool (B, *spatial): whether any rater
+        labelled the pixel.
+
+    Raises:
+        ValueError: background is neither None nor a class id.
+
+    Reference: Wang et al., Dice Semimetric Losses, 2023, https://arxiv.org/abs/2303.16296
+    """
+    if background is not None and not 0 <= background < num_classes:
+        raise ValueError(f"background must be None or a class id in 0..{num_classes - 1}, got {background}")
+    chosen, _ = majority(labels, valid, num_classes)
+    labels = without_void(labels, valid, num_classes)
+    weights = _dice(labels, chosen.unsqueeze(1).expand_as(labels), valid, num_classes, background)
+    # A rater whom nobody agrees with still counts where no other labelled the pixel.
+    weights = weights.clamp_min(1e-6).view(*weights.shape, *[1] * (labels.ndim - 2))
+    votes = _votes(labels, weights * valid, num_classes)
+    return votes / votes.sum(1, keepdim=True).clamp_min(1e-6), valid.any(1)
+
+
+@register(source="raters", needs=("draws",), soft_targets=False)
+def random_rater(labels: Tensor, valid: Tensor, num_classes: int, *, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """The whole map of one rater, drawn anew for every image and visit among those who labelled it.
+
+    The function draws nothing itself: ``draws`` must come from the seed of the visit (sample and epoch), as the
+    augmentation's numbers do. Then neither the batch an image falls into, nor the number of workers, nor the device,
+    nor an interruption changes which rater is taken.
+
+    Args:
+        labels: The raters' class ids, int64 (B, R, *spatial); anything where ``valid`` is False.
+        valid: bool (B, R, *spatial), False where that rater has no label; a missing rater is False everywhere.
+        num_classes: Number of classes C.
+        draws: One uniform number in [0, 1) per image, any float type (B,): u takes the floor(u n)-th of the n raters
+            with any label in this image.
+
+    Returns:
+        int64 (B, *spatial), class 0 standing at void pixels, and bool (B, *spatial): where this rater has a label.
+
+    Raises:
+        ValueError: draws is not a float tensor (B,).
+    """
+    labels = without_void(labels, valid, num_classes)
+    if not draws.is_floating_point() or draws.shape != labels.shape[:1]:
+        raise ValueError(
+            f"draws must be one float in [0, 1) per image, shape ({labels.shape[0]},), got {draws.dtype} "
+            f"{tuple(draws.shape)}"
+        )
+    present = valid.reshape(*valid.shape[:2], -1).any(2)
+    # Rounding must not take u n up to n; with no rater present the first is taken, all void.
+    place = torch.minimum((draws.double() * present.sum(1)).long(), present.sum(1) - 1).clamp_min(0)
+    rater = (present.cumsum(1) > place.unsqueeze(1)).long().argmax(1)
+    image = torch.arange(labels.shape[0], device=labels.device)
+    return labels[image, rater], valid[image, rater]
+
+
+def _dice(labels: Tensor, chosen: Tensor, valid: Tensor, num_classes: int, background: int | None) -> Tensor:
+    """Mean Dice (B, R) of two maps (B, R, *spatial) over the classes occurring in either, 1 where none does."""
+
+    def pixels_per_class(of: Tensor, where: Tensor) -> Tensor:
+        counts = torch.zeros(*of.shape[:2], num_classes, dtype=torch.int64, device=of.device)
+        return counts.scatter_add_(2, of.flatten(2), where.flatten(2).long())
+
+    labels, chosen, valid = (maps.reshape(*maps.shape[:2], -1) for maps in (labels, chosen, valid))
+    both = pixels_per_class(labels, valid & (labels == chosen))
+    either = pixels_per_class(labels, valid) + pixels_per_class(chosen, valid)
+    occurs = either > 0
+    if background is not None:
+        occurs[:, :, background] = False
+    dice = (2.0 * both / either.clamp_min(1) * occurs).sum(2) / occurs.sum(2).clamp_min(1)
+    return torch.where(occurs.any(2), dice, 1.0)
+
+
 def _votes(labels: Tensor, weights: Tensor, num_classes: int) -> Tensor:
     """Sum of ``weights`` (B, R, *spatial) per chosen class: (B, C, *spatial), without any one-hot map."""
     votes = weights.new_zeros(labels.shape[0], num_classes, *labels.shape[2:])

@@ -1,0 +1,97 @@
+"""Targets that a teacher network makes: distillation on labelled images, pseudo-labels on unlabelled ones."""
+
+import torch
+from torch import Tensor
+
+from segloss.labels._catalogue import register, without_void
+
+
+def teacher_probabilities(teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """softmax(logits / temperature) over the classes, in float32 whatever the teacher computes in.
+
+    Args:
+        teacher_logits: Any float type (B, C, *spatial).
+        temperature: Above 0; 1 leaves the teacher's probabilities as they are.
+
+    Raises:
+        ValueError: temperature not above 0.
+
+    Reference: Hinton et al., Distilling the Knowledge in a Neural Network, 2015, https://arxiv.org/abs/1503.02531
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    return torch.softmax(teacher_logits.detach().float() / temperature, 1)
+
+
+@register(source="map", needs=("teacher_logits",))
+def teacher(
+    labels: Tensor,
+    valid: Tensor,
+    num_classes: int,
+    *,
+    teacher_logits: Tensor,
+    temperature: float = 1.0,
+    hard_weight: float = 0.5,
+) -> tuple[Tensor, Tensor]:
+    """Distillation: hard_weight onehot(y) + (1 - hard_weight) softmax(teacher_logits / temperature).
+
+    Cross-entropy is linear in its target, so it is the weighted sum of the two cross-entropies. Region losses are not:
+    hard_weight 0 gives them the teacher alone. A temperature's factor T^2 belongs to the loss, not to its target.
+
+    Args:
+        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
+        valid: bool (B, *spatial), False for void; the teacher is not asked there either.
+        num_classes: Number of classes C.
+        teacher_logits: Any float type (B, C, *spatial), of the same view of the images.
+        temperature: Above 0; 1 as in Wang et al.
+        hard_weight: Weight of the hard labels, 0..1; 0.5 as in Wang et al.
+
+    Returns:
+        float32 (B, C, *spatial), without gradient to the teacher, and ``valid``.
+
+    Raises:
+        ValueError: temperature not above 0, hard_weight outside 0..1, or logits of another shape.
+
+    Reference: Wang et al., Jaccard Metric Losses, 2023, https://arxiv.org/abs/2302.05666
+    """
+    if not 0 <= hard_weight <= 1:
+        raise ValueError(f"hard_weight must lie in 0..1, got {hard_weight}")
+    labels = without_void(labels, valid, num_classes)
+    expected = (labels.shape[0], num_classes, *labels.shape[1:])
+    if teacher_logits.shape != expected:
+        raise ValueError(f"teacher_logits must have shape {expected}, got {tuple(teacher_logits.shape)}")
+    target = teacher_probabilities(teacher_logits, temperature=temperature).mul_(1 - hard_weight)
+    return target.scatter_add_(1, labels.unsqueeze(1), torch.full_like(target[:, :1], hard_weight)), valid
+
+
+def pseudo_labels(
+    teacher_logits: Tensor, valid: Tensor, *, threshold: float = 0.95, soft: bool = False, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The teacher's classes, or probabilities, on unlabelled images, where the teacher is sure enough.
+
+    Args:
+        teacher_logits: Any float type (B, C, *spatial), of the weak view.
+        valid: bool (B, *spatial), False where the view shows nothing (padding).
+        threshold: Least probability, at temperature 1, of the most probable class, 0..1; 0.95 as in the reference.
+        soft: Whether the target is the teacher's probabilities instead of the most probable class.
+        temperature: Of the soft target; above 0.
+
+    Returns:
+        int64 (B, *spatial), or float32 (B, C, *spatial) if soft, without gradient to the teacher; and bool
+        (B, *spatial): the valid pixels with a confidence of ``threshold`` or more.
+
+    Raises:
+        ValueError: threshold outside 0..1, temperature not above 0, or valid of another type or shape.
+
+    Reference: Sohn et al., FixMatch, 2020, https://arxiv.org/abs/2001.07685
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must lie in 0..1, got {threshold}")
+    if valid.dtype != torch.bool or valid.shape != teacher_logits[:, 0].shape:
+        raise ValueError(
+            f"valid must be bool of shape {tuple(teacher_logits[:, 0].shape)}, got {valid.dtype} {tuple(valid.shape)}"
+        )
+    target = teacher_probabilities(teacher_logits, temperature=temperature)
+    probabilities = target if temperature == 1 else teacher_probabilities(teacher_logits)
+    confidence, most_probable = probabilities.max(1)
+    return target if soft else most_probable, valid & (confidence >= threshold)
