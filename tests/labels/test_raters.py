@@ -229,9 +229,8 @@ def test_staple_believes_the_good_raters():
     voted, _ = majority(labels, valid, 3)
     assert (estimate.argmax(1) == truth).double().mean() > best - 0.004
     assert (voted == truth).double().mean() < best - 0.05
-    # It is calibrated on data that follow its model: as often right as it says.
-    confidence = estimate.amax(1)
-    assert confidence.mean() == pytest.approx((estimate.argmax(1) == truth).float().mean(), abs=0.01)
+    # On data that follow its model it is right about as often as it says.
+    assert abs(float(estimate.amax(1).mean() - (estimate.argmax(1) == truth).float().mean())) < 0.01
 
 
 def test_staple_has_converged():
