@@ -126,6 +126,17 @@ def test_dice_weighted_raters_by_hand():
     assert (target[0, 0] == 1).all()
 
 
+def test_dice_weights_without_foreground_and_without_agreement():
+    """Dice: 1 for the first rater, who saw no foreground where there was none; 2/3; 1. Then 0 for a lone dissenter."""
+    labels = torch.tensor([[[0, NONE], [1, 1], [0, 1]]])
+    target, _ = dice_weighted_raters(labels, labels != NONE, 2)
+    torch.testing.assert_close(target[0, 1], torch.tensor([(2 / 3) / (1 + 2 / 3 + 1), 1]))
+    labels = torch.tensor([[[1, 0], [0, NONE], [0, NONE]]])
+    target, valid = dice_weighted_raters(labels, labels != NONE, 2)
+    assert valid.all()
+    torch.testing.assert_close(target[0, 0], torch.tensor([1.0, 1.0]), rtol=0, atol=1e-6)
+
+
 def test_random_rater_is_one_raters_whole_map():
     labels, valid = stack()
     for draw in torch.linspace(0, 0.999, 13):
