@@ -31,3 +31,22 @@ def sum_over_processes(*sums: Tensor) -> Sequence[Tensor]:
     flat = _SumOverProcesses.apply(torch.cat([each.reshape(-1) for each in sums]))
     parts = flat.split([each.numel() for each in sums])
     return [part.view(each.shape) for part, each in zip(parts, sums, strict=True)]
+
+
+def gather_pixels(errors: Tensor, target: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Put the pixels of all processes side by side: errors (1, C, N), target (1, N), and where this process's begin.
+
+    The processes may hold different numbers of pixels; what fills them up to the largest has error NaN.
+    """
+    pixels = torch.zeros(torch.distributed.get_world_size(), dtype=torch.int64, device=errors.device)
+    rank = torch.distributed.get_rank()
+    pixels[rank] = errors.shape[-1]
+    torch.distributed.all_reduce(pixels)
+    most = int(pixels.max())
+    errors = torch.nn.functional.pad(errors, (0, most - errors.shape[-1]), value=torch.nan)
+    target = torch.nn.functional.pad(target, (0, most - target.shape[-1]))
+    everyones_errors = [torch.empty_like(errors) for _ in pixels]
+    everyones_target = [torch.empty_like(target) for _ in pixels]
+    torch.distributed.all_gather(everyones_errors, errors)
+    torch.distributed.all_gather(everyones_target, target)
+    return torch.cat(everyones_errors, -1), torch.cat(everyones_target, -1), rank * most

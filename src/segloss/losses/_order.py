@@ -1,0 +1,39 @@
+"""Sorting many rows of different lengths at once."""
+
+import torch
+from torch import Tensor
+
+ONE = 0x3F800000  # the bits of 1.0 in float32: those of the numbers from 0 to 1 are ordered as integers, in 30 bits
+
+
+def sort_within_rows(values: Tensor, row: Tensor, column: Tensor, columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sort values from -1 to 1 by their size, downwards, within each row; the rows themselves are in order already.
+
+    Args:
+        values: (M,), float32 or float64.
+        row: (M,), never falling.
+        column: (M,), from 0 to below `columns`.
+
+    Returns:
+        The sizes of the values, their columns, and whether they were negative (also -0.), (M,) each, row by row.
+    """
+    if values.dtype != torch.float32 or values.device.type != "cpu":
+        order = values.abs().argsort(descending=True, stable=True)
+        order = order[row[order].argsort(stable=True)]
+        values = values[order]
+        return values.abs(), column[order], values.signbit()
+    # One integer holds row, size, column and sign: NumPy sorts integers several times faster than torch sorts floats.
+    bits = max(1, columns - 1).bit_length()
+    keys = row << 30
+    keys += ONE - values.abs().view(torch.int32)
+    keys <<= bits
+    keys += column
+    keys <<= 1
+    keys += values.signbit()
+    keys.numpy().sort()
+    negative = (keys & 1).bool()
+    keys >>= 1
+    column = keys & ((1 << bits) - 1)
+    keys >>= bits
+    keys &= (1 << 30) - 1
+    return (ONE - keys).int().view(torch.float32), column, negative
