@@ -18,9 +18,9 @@ def batch(images=5, classes=4, height=37, width=29, seed=0, dtype=torch.float32)
     return logits.softmax(1).to(dtype), labels, valid, [f"image{index}" for index in range(images)]
 
 
-def counted(probabilities, labels, valid=None, names=None, **options):
-    counts = Counts(probabilities.shape[1], **options)
-    counts.update(probabilities, labels, valid, names)
+def counted(probabilities, labels, valid=None, names=None, truth=None):
+    counts = Counts(probabilities.shape[1])
+    counts.update(probabilities, labels, valid, names, truth=truth)
     return counts
 
 

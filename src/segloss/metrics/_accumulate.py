@@ -32,32 +32,37 @@ class Slots:
     def __init__(self, valid: Tensor):
         self.valid = valid  # (B, n)
 
-    def add(self, slots: int, index: Tensor | int = 0, weights: Tensor | None = None) -> Tensor:
-        """(B, slots): valid pixels of each image that have `index` (B, n), or the sum of their float64 `weights`."""
-        images = len(self.valid)
-        first = torch.arange(images, device=self.valid.device)[:, None] * slots
-        return _bincount(self.valid, first + index, images * slots, weights).view(-1, slots)
+    def count(self, slots: int, index: Tensor) -> Tensor:
+        """(B, slots) int64: how many valid pixels of each image have `index` (B, n)."""
+        return self._add(slots, index, [None])[0]
 
-    def add_classwise(self, slots: int, index: Tensor | int, weights: Tensor | None = None) -> Tensor:
-        """(B, C, slots): as `add` for every class; `index` and `weights` are (B, C, n)."""
-        images, classes, _ = (index if weights is None else weights).shape
-        first = torch.arange(images * classes, device=self.valid.device).view(images, classes, 1) * slots
-        size = images * classes * slots
-        return _bincount(self.valid[:, None], first + index, size, weights).view(-1, classes, slots)
+    def sum(self, slots: int, index: Tensor, weights: Tensor) -> Tensor:
+        """(B, slots): sums of the float64 `weights` (B, n) of those pixels."""
+        return self._add(slots, index, [weights])[0]
+
+    def count_and_sum_by_class(self, slots: int, index: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, slots) both: as `count` and `sum` for each class; `index` and `weights` are (B, C, n)."""
+        return self._add(slots, index, [None, weights])
+
+    def _add(self, slots: int, index: Tensor, weights: list[Tensor | None]) -> list[Tensor]:
+        rows = index.shape[:-1]
+        size = rows.numel() * slots
+        index = index + (torch.arange(rows.numel(), device=index.device) * slots).view(*rows, 1)
+        valid = self.valid if index.ndim == 2 else self.valid[:, None]
+        index = torch.where(valid, index, size).flatten()
+        sums = (torch.bincount(index, None if one is None else one.flatten(), minlength=size + 1) for one in weights)
+        return [one[:size].view(*rows, slots) for one in sums]
 
 
-def _bincount(valid: Tensor, index: Tensor, size: int, weights: Tensor | None) -> Tensor:
-    index = torch.where(valid, index, size).flatten()
-    return torch.bincount(index, None if weights is None else weights.flatten(), minlength=size + 1)[:size]
-
-
-def sum_over_classes(values: Tensor) -> Tensor:
-    """Sum of (B, C, n) over C by halving: its rounding is the same for every device, batch and thread count."""
-    while values.shape[1] > 1:
-        half = values.shape[1] // 2
-        folded = values[:, :half] + values[:, half : 2 * half]
-        values = torch.cat((folded, values[:, 2 * half :]), 1) if values.shape[1] % 2 else folded
-    return values[:, 0]
+def sum_over(values: Tensor, axis: int) -> Tensor:
+    """Sum over an axis by halving: its rounding is the same for every device, batch and number of threads."""
+    while (length := values.shape[axis]) > 1:
+        half = length // 2
+        folded = values.narrow(axis, 0, half) + values.narrow(axis, half, half)
+        if length % 2:
+            folded.narrow(axis, 0, 1).add_(values.narrow(axis, length - 1, 1))
+        values = folded
+    return values.squeeze(axis)
 
 
 def bin_index(wide: Tensor, bins: int, source: torch.dtype) -> Tensor:

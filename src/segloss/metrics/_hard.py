@@ -2,9 +2,10 @@
 
 from functools import partial
 
+import torch
 from torch import Tensor
 
-from segloss.metrics._accumulate import Part, Slots, accumulate, bin_index, sum_over_classes
+from segloss.metrics._accumulate import Part, Slots, accumulate, bin_index, sum_over
 from segloss.metrics._check import require_probabilities
 
 # Below this probability NLL and KL are cut off (at most 87.3 nats a pixel): the smallest normal float32 number.
@@ -25,26 +26,40 @@ def hard_label_counts(probabilities: Tensor, labels: Tensor, valid: Tensor, bins
 
 def _count(chunk: Tensor, label: Tensor, valid: Tensor, bins: int, classwise: bool) -> Part:
     images, classes, _ = chunk.shape
-    confidence, predicted = chunk.max(1)  # ties go to the lowest class
+    confidence, predicted = largest_class(chunk)
     require_probabilities("probabilities", chunk, confidence, valid)
     right = predicted == label
     wide, top = chunk.double(), confidence.double()
     of_label = wide.gather(1, label[:, None])[:, 0]
     top_bin = bin_index(top, bins, chunk.dtype)
+    log_likelihood = of_label.clamp(min=SMALLEST_PROBABILITY).log()
+    squares = sum_over(wide * wide, 1) - 2 * of_label + 1
     slots = Slots(valid)
     part = {
-        "confusion": slots.add(classes * classes, label * classes + predicted).view(images, classes, classes),
-        "histogram": slots.add(2 * bins, right * bins + top_bin).view(images, 2, bins),
-        "confidence": slots.add(bins, top_bin, top),
-        "negative_log_likelihood": slots.add(1, 0, -of_label.clamp(min=SMALLEST_PROBABILITY).log())[:, 0],
-        "brier": slots.add(1, 0, sum_over_classes(wide.square()) - 2 * of_label + 1)[:, 0],
+        "confusion": slots.count(classes * classes, label * classes + predicted).view(images, classes, classes),
+        "histogram": slots.count(2 * bins, right * bins + top_bin).view(images, 2, bins),
+        "confidence": slots.sum(bins, top_bin, top),
+        "negative_log_likelihood": sum_over(torch.where(valid, -log_likelihood, 0), 1),
+        "brier": sum_over(torch.where(valid, squares, 0), 1),
     }
     if classwise:
         class_bin = bin_index(wide, bins, chunk.dtype)
         label_slot = label * bins + class_bin.gather(1, label[:, None])[:, 0]
         shape = (images, classes, bins)
-        part["class_pixels"] = slots.add_classwise(bins, class_bin)
-        part["class_probability"] = slots.add_classwise(bins, class_bin, wide)
-        part["class_labelled"] = slots.add(classes * bins, label_slot).view(shape)
-        part["class_right"] = Slots(valid & right).add(classes * bins, label_slot).view(shape)
+        part["class_pixels"], part["class_probability"] = slots.count_and_sum_by_class(bins, class_bin, wide)
+        part["class_labelled"] = slots.count(classes * bins, label_slot).view(shape)
+        part["class_right"] = Slots(valid & right).count(classes * bins, label_slot).view(shape)
     return part
+
+
+def largest_class(chunk: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest probability over the classes and its class, of several the lowest (B, n).
+
+    In vectorised passes: `Tensor.max` and `argmax` walk a CPU's memory pixel by pixel, four and fourteen times slower.
+    """
+    classes = chunk.shape[1]
+    largest = chunk.amax(1)
+    dtype = torch.uint8 if classes < 256 else torch.int32
+    order = torch.arange(classes, 0, -1, dtype=dtype, device=chunk.device)[:, None]
+    first = ((chunk == largest[:, None]).to(dtype) * order).amax(1)  # C minus the lowest class that is largest
+    return largest, classes - first.long()

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from segloss.metrics._accumulate import Part, Slots, accumulate, sum_over_classes
+from segloss.metrics._accumulate import Part, Slots, accumulate, sum_over
 from segloss.metrics._check import require_probabilities
-from segloss.metrics._hard import SMALLEST_PROBABILITY
+from segloss.metrics._hard import SMALLEST_PROBABILITY, largest_class
 
 LEVELS = 10  # the thresholds .1 to .9 make ten levels
 
@@ -23,19 +23,19 @@ def soft_truth_counts(probabilities: Tensor, truth: Tensor, valid: Tensor) -> Pa
 def _count_soft(chunk: Tensor, truth: Tensor, valid: Tensor) -> Part:
     images, classes, _ = chunk.shape
     require_probabilities("truth", truth, truth.amax(1), valid)
-    wide, true = chunk.double(), truth.double()
+    wide, true = (torch.where(valid[:, None], one, 0).double() for one in (chunk, truth))
     # one and the same logarithm on both sides: exactly 0 where p = t
     ratio = true.clamp(min=SMALLEST_PROBABILITY).log() - wide.clamp(min=SMALLEST_PROBABILITY).log()
     difference = wide - true
     slots = Slots(valid)
     levels = _level(truth) * LEVELS + _level(chunk)
     return {
-        "soft_divergence": slots.add(1, 0, sum_over_classes(true * ratio))[:, 0],
-        "soft_brier": slots.add(1, 0, sum_over_classes(difference.square()))[:, 0],
-        "soft_difference": slots.add_classwise(1, 0, difference.abs())[:, :, 0],
-        "soft_truth": slots.add_classwise(1, 0, true)[:, :, 0],
-        "soft_probability": slots.add_classwise(1, 0, wide)[:, :, 0],
-        "soft_levels": slots.add_classwise(LEVELS * LEVELS, levels).view(images, classes, LEVELS, LEVELS),
+        "soft_divergence": sum_over(sum_over(true * ratio, 1), 1),
+        "soft_brier": sum_over(sum_over(difference.square(), 1), 1),
+        "soft_difference": sum_over(difference.abs(), 2),
+        "soft_truth": sum_over(true, 2),
+        "soft_probability": sum_over(wide, 2),
+        "soft_levels": slots.count(LEVELS * LEVELS, levels).view(images, classes, LEVELS, LEVELS),
     }
 
 
@@ -56,11 +56,11 @@ def rater_counts(probabilities: Tensor, raters: Tensor, valid: Tensor) -> Part:
 def _count_raters(chunk: Tensor, raters: Tensor, valid: Tensor) -> Part:
     images, number, pixels = raters.shape
     classes = chunk.shape[1]
-    agreed = (raters == chunk.max(1).indices[:, None]).reshape(images * number, pixels)
+    agreed = (raters == largest_class(chunk)[1][:, None]).reshape(images * number, pixels)
     seen = valid[:, None].expand_as(raters).reshape(images * number, pixels)
     label = raters.reshape(images * number, pixels)
     shape = (images, number, classes)
     return {
-        "rater_true_positives": Slots(seen & agreed).add(classes, label).view(shape),
-        "rater_labelled": Slots(seen).add(classes, label).view(shape),
+        "rater_true_positives": Slots(seen & agreed).count(classes, label).view(shape),
+        "rater_labelled": Slots(seen).count(classes, label).view(shape),
     }

@@ -1,0 +1,105 @@
+"""Time of counting one 1024x2048 image of 19 classes, beside the floor of it and beside the peers.
+
+    python benchmarks/metrics.py [--threads 2] [--repeats 5] [--device cpu]
+
+The floor is softmax + argmax + one bincount. The peers, where installed: torchmetrics' calibration error together with
+MMSegmentation's IoUMetric (with the argmax it needs). All are timed in turn, so that a busy machine slows all alike;
+the median of each is given. Also: metrics of a record of 500 images and 150 classes.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from segloss.metrics import Counts, per_class, summarize
+
+CLASSES, SIZE = 19, (1024, 2048)
+
+
+def floor(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    predicted = logits.softmax(1).argmax(1)
+    return torch.bincount((labels * CLASSES + predicted).flatten(), minlength=CLASSES**2)
+
+
+def counting(probabilities: torch.Tensor, labels: torch.Tensor, classwise: bool) -> Callable[[], None]:
+    return lambda: Counts(CLASSES, classwise=classwise).update(probabilities, labels)
+
+
+def peers(probabilities: torch.Tensor, labels: torch.Tensor) -> Callable[[], None] | None:
+    try:
+        from mmseg.evaluation.metrics import IoUMetric
+        from torchmetrics.classification import MulticlassCalibrationError
+    except ImportError as error:
+        print(f"without the peers: {error}")
+        return None
+
+    def run():
+        calibration = MulticlassCalibrationError(CLASSES, n_bins=10).to(labels.device)
+        calibration.update(probabilities, labels)
+        calibration.compute()
+        predicted = probabilities.argmax(1)
+        IoUMetric.intersect_and_union(predicted[0], labels[0], CLASSES, 255)
+
+    return run
+
+
+def interleaved(runs: dict[str, Callable], repeats: int, device: str) -> dict[str, float]:
+    """Median seconds of each, over rounds in which each runs once."""
+    seconds = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if device != "cpu":
+                torch.cuda.synchronize()
+            if repeat:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def record_seconds(images: int = 500, classes: int = 150) -> float:
+    """Seconds of all metrics of a record; its counts are 25 images of 32x32, merged under new names."""
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.randn(25, classes, 32, 32, generator=generator).softmax(1)
+    labels = torch.randint(classes, (25, 32, 32), generator=generator)
+    counts = Counts(classes)
+    for start in range(0, images, 25):
+        counts.update(probabilities, labels, names=[f"{start + index:04}" for index in range(25)])
+    start = time.perf_counter()
+    summarize(counts)
+    per_class(counts)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    generator = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(1, CLASSES, *SIZE, generator=generator)).to(arguments.device)
+    labels = torch.randint(CLASSES, (1, *SIZE), generator=generator).to(arguments.device)
+    probabilities = logits.softmax(1)
+    runs = {
+        "floor: softmax + argmax + bincount": lambda: floor(logits, labels),
+        "Counts.update, no class-wise histograms": counting(probabilities, labels, classwise=False),
+        "Counts.update": counting(probabilities, labels, classwise=True),
+    }
+    if peer := peers(probabilities, labels):
+        runs["torchmetrics ECE + mmseg IoUMetric"] = peer
+    seconds = interleaved(runs, arguments.repeats, arguments.device)
+    base = next(iter(seconds.values()))
+    print(f"{arguments.device}, {arguments.threads} threads, median of {arguments.repeats} interleaved rounds")
+    for name, value in seconds.items():
+        print(f"{name:42s} {1e3 * value:9.1f} ms {value / base:6.2f} x floor")
+    print(f"{'metrics of 500 images, 150 classes':42s} {1e3 * np.median([record_seconds() for _ in range(3)]):9.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
