@@ -1,0 +1,147 @@
+"""What holds for every loss, as functions of a loss, so that deliberate faults can be put to the same questions."""
+
+import torch
+from loss_cases import CLASSES, inputs, value_and_gradient
+
+
+def close(actual, expected, tolerance=1e-9):
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+def masked_is_dropped(loss, options, soft, seed=0):
+    """Void pixels add nothing: the same value and gradient as without them, whatever stands in the target there."""
+    logits, target, probabilities, _ = inputs(seed, (8,))
+    valid = torch.ones(3, 8, dtype=torch.bool)
+    valid[:, [1, 4, 7]] = False
+    kept = valid[0]
+    if soft:
+        garbage = torch.tensor([torch.nan, -torch.inf, 7.0], dtype=logits.dtype)
+        given = probabilities.clone()
+        given[..., ~kept] = garbage
+        dropped = probabilities[..., kept]
+    else:
+        given = torch.where(valid, target, 255)
+        dropped = target[..., kept]
+    value, gradient = value_and_gradient(loss, logits, given, valid=valid, **options)
+    expected, expected_gradient = value_and_gradient(loss, logits[..., kept], dropped, **options)
+    close((value, gradient[..., kept]), (expected, expected_gradient))
+    assert torch.count_nonzero(gradient[..., ~kept]) == 0
+
+
+def nothing_valid_is_zero(loss, options, soft, seed=0):
+    logits, target, probabilities, valid = inputs(seed)
+    nowhere = torch.zeros_like(valid)
+    value, gradient = value_and_gradient(
+        loss, logits, probabilities * torch.nan if soft else target + 255, valid=nowhere, **options
+    )
+    assert value == 0
+    assert torch.count_nonzero(gradient) == 0
+
+
+def axes_may_be_permuted(loss, options, soft, seed=0):
+    """The order and the number of the spatial axes mean nothing; memory layout neither."""
+    logits, target, probabilities, valid = inputs(seed, (2, 3, 4))
+    given = probabilities if soft else target
+    expected = value_and_gradient(loss, logits, given, valid=valid, **options)
+    moved = value_and_gradient(
+        loss, logits.movedim(-1, 2), given.movedim(-1, 2 if soft else 1), valid=valid.movedim(-1, 1), **options
+    )
+    close((moved[0], moved[1].movedim(2, -1)), expected)
+    flat = value_and_gradient(
+        loss, logits.flatten(2), given.flatten(2 if soft else 1), valid=valid.flatten(1), **options
+    )
+    close((flat[0], flat[1].view_as(logits)), expected)
+
+
+def no_spatial_axis_is_one_pixel(loss, options, soft, seed=0):
+    logits, target, probabilities, valid = inputs(seed, (1,), images=9)
+    given = probabilities if soft else target
+    expected = value_and_gradient(loss, logits, given, valid=valid, **options)
+    value, gradient = value_and_gradient(loss, logits[..., 0], given[..., 0], valid=valid[..., 0], **options)
+    close((value, gradient[..., None]), expected)
+
+
+def classes_may_be_renamed(loss, options, soft, seed=0):
+    """Permuting the channels, the labels and whatever is given per class changes nothing."""
+    logits, target, probabilities, valid = inputs(seed)
+    order = torch.tensor([3, 0, 4, 2, 1])
+    name = order.argsort()
+
+    def renamed(value):
+        if isinstance(value, list) and len(value) == CLASSES and not isinstance(value[0], dict):
+            return [value[index] for index in order]
+        if isinstance(value, list):
+            return [{key: renamed(item) for key, item in term.items()} for term in value]
+        return value
+
+    expected, gradient = value_and_gradient(loss, logits, probabilities if soft else target, valid=valid, **options)
+    actual = value_and_gradient(
+        loss,
+        logits[:, order],
+        probabilities[:, order] if soft else name[target],
+        valid=valid,
+        **{key: renamed(value) for key, value in options.items()},
+    )
+    close(actual, (expected, gradient[:, order]))
+
+
+def gradient_is_the_slope(loss, options, soft, seed=0):
+    logits, target, probabilities, valid = inputs(seed, (2, 3))
+    given = probabilities if soft else target
+    assert torch.autograd.gradcheck(
+        lambda z: loss(z, given, valid=valid, **options), logits.requires_grad_(), eps=1e-6, atol=1e-7, rtol=1e-6
+    )
+
+
+def one_hot_is_hard(loss, options, soft, seed=0):
+    """A class map and its one-hot probabilities give the same value and gradient."""
+    logits, target, _, valid = inputs(seed)
+    one_hot = torch.nn.functional.one_hot(target, CLASSES).movedim(-1, 1).to(logits.dtype)
+    close(
+        value_and_gradient(loss, logits, one_hot, valid=valid, **options),
+        value_and_gradient(loss, logits, target, valid=valid, **options),
+    )
+
+
+def extreme_logits_stay_finite(loss, options, soft, seed=0):
+    logits, target, probabilities, valid = inputs(seed, dtype=torch.float32)
+    logits = torch.sign(logits) * 1e4
+    value, gradient = value_and_gradient(loss, logits, probabilities if soft else target, valid=valid, **options)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+
+
+def half_precision_is_computed_in_float32(loss, options, soft, seed=0):
+    logits, target, probabilities, valid = inputs(seed, dtype=torch.float32)
+    given = probabilities if soft else target
+    for dtype in (torch.float16, torch.bfloat16):
+        rounded = logits.to(dtype)
+        value, gradient = value_and_gradient(loss, rounded, given, valid=valid, **options)
+        expected, expected_gradient = value_and_gradient(loss, rounded.float(), given, valid=valid, **options)
+        assert value.dtype == torch.float32
+        assert gradient.dtype == dtype
+        close((value, gradient), (expected, expected_gradient.to(dtype)), 1e-6)
+
+
+def float32_is_float64(loss, options, soft, seed=0):
+    logits, target, probabilities, valid = inputs(seed, (40, 50))
+    given = probabilities if soft else target
+    value, gradient = value_and_gradient(loss, logits.float(), given.float() if soft else given, valid=valid, **options)
+    expected, expected_gradient = value_and_gradient(loss, logits, given, valid=valid, **options)
+    torch.testing.assert_close(value.double(), expected, rtol=3e-6, atol=0)
+    scale = expected_gradient.abs().max()
+    assert (gradient.double() - expected_gradient).abs().max() < 2e-5 * scale
+
+
+FOR_EVERY_TARGET = [
+    masked_is_dropped,
+    nothing_valid_is_zero,
+    axes_may_be_permuted,
+    no_spatial_axis_is_one_pixel,
+    classes_may_be_renamed,
+    gradient_is_the_slope,
+    extreme_logits_stay_finite,
+    half_precision_is_computed_in_float32,
+    float32_is_float64,
+]
