@@ -1,4 +1,4 @@
-"""What a person can type: ``segloss <verb>``. Torch and MMSegmentation are imported by the verbs that train, and only there."""
+"""What a person can type: ``segloss <verb>``. Only the verbs that train import torch and MMSegmentation."""
 
 import argparse
 import os
@@ -66,7 +66,8 @@ def collect(arguments: argparse.Namespace) -> None:
     if len(absent) and not arguments.partial:
         first = absent.iloc[0]
         raise RecordError(
-            f"{len(absent)} cells of {asked.name} have no record, the first is {Cell(*first.iloc[:6])} ({first.status}: {first.reason}); "
+            f"{len(absent)} cells of {asked.name} have no record, "
+            f"the first is {Cell(*first.iloc[:6])} ({first.status}: {first.reason}); "
             "--partial collects what is there and shows what is not"
         )
     write_text(arguments.output, table.to_csv(index=False))

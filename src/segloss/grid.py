@@ -1,7 +1,8 @@
-"""From the files in configs/ to the cells of a grid and the reasons of those left out. Imports no torch: the Snakefile uses it.
+"""From the files in configs/ to the cells of a grid, and why others are left out. Imports no torch.
 
-A cell is one point of the grid. Its path is its name, ``<dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>``, and the name says
-everything: what a cell does follows from its name and the files in configs/, whichever grid lists it, so grids share cells.
+A cell is one point of the grid. Its path is its name, ``<dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>``, and the
+name says everything: what a cell does follows from its name and the files in configs/, whichever grid lists it. So
+grids share cells.
 """
 
 import ast
@@ -61,7 +62,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a grid file, those it asks for but that make no sense, with the reason, and its order of rows and columns."""
+    """The cells of a grid file in its order, and those it asks for that make no sense, with the reason."""
 
     name: str
     title: str
@@ -133,7 +134,7 @@ def check_options(room: str, function: str, options: Iterable[str], where: str) 
 
 
 def loss_terms(line: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A line of losses.yaml as a list of terms ``{loss, weight, options...}``; a single loss is one term of weight 1."""
+    """A line of losses.yaml as terms ``{loss, weight, options...}``; a single loss is one term of weight 1."""
     return line.get("terms") or [{"weight": 1.0} | {key: value for key, value in line.items() if key != "title"}]
 
 

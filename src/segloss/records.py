@@ -1,4 +1,4 @@
-"""Records: what each finished cell says of itself, and how they are put together into one results table. Imports no torch."""
+"""Records: what each finished cell says of itself, and how they make one results table. Imports no torch."""
 
 import importlib.metadata
 import json
@@ -102,15 +102,16 @@ def check_comparable(records: Sequence[dict[str, Any]]) -> None:
         ):
             if of(record) != of(reference):
                 raise RecordError(
-                    f"the {what} of {record['cell']} ({of(record)}) differs from that of {reference['cell']} ({of(reference)}): "
+                    f"the {what} of {record['cell']} ({of(record)}) differs from that of {reference['cell']} "
+                    f"({of(reference)}): "
                     "a table never mixes them; run the older one again"
                 )
 
 
 def collect(asked: Grid, results: Path) -> pd.DataFrame:
-    """The results table of a grid: one row for each cell and metric, one row with the reason for each cell without metrics.
+    """The results table of a grid: a row for each cell and metric, a row with the reason for each cell without.
 
-    Columns: dataset, model, schedule, labels, loss, seed, status (done, skipped, failed or missing), metric, value, reason.
+    Columns: dataset, model, schedule, labels, loss, seed, status (done, skipped, failed, missing), metric, value, reason.
 
     Raises:
         RecordError: if records are broken or cannot be compared.

@@ -1,4 +1,4 @@
-"""What the Snakefile needs to know of a grid: its files, its settings and what stops it before the first job. Imports no torch."""
+"""What the Snakefile needs to know of a grid: its files, its settings, and what stops it before the first job."""
 
 import os
 import shlex
@@ -92,7 +92,7 @@ class Plan:
         )
 
     def data_markers(self, cell: str) -> list[str]:
-        """What a cell waits for: its data set, if that is generated. A data set made again is the same, so its time does not count."""
+        """What a cell waits for: its data set, if generated; made again it is the same, so its time is ignored."""
         source = grid.dataset_source(Cell.parse(cell).dataset)
         return [ancient(f"data/.prepared/{source}")] if DATASETS[source].generated else []
 

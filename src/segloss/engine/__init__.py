@@ -1,6 +1,6 @@
 """The only room that knows MMEngine and MMSegmentation.
 
-Importing it registers the losses, segmentors, data sets, transforms and metrics of segloss in MMSegmentation's registries::
+Importing it registers the losses, segmentors, data sets and transforms of segloss in MMSegmentation's registries::
 
     custom_imports = dict(imports=["segloss.engine"])
     ... loss_decode=dict(type="JaccardMetricLoss") ...

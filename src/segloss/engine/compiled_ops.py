@@ -1,8 +1,8 @@
 """Import MMSegmentation also where mmcv has no compiled operators.
 
-``mmseg.models`` asks for ``mmcv._ext`` when it is imported, though no model of the benchmark calls it. mmcv-lite, the only mmcv 2.x
-with wheels everywhere, lacks it. A stand-in takes its place during the import alone: afterwards MMEngine must not believe that a full
-mmcv is installed. Where the full mmcv is installed, nothing is replaced.
+``mmseg.models`` asks for ``mmcv._ext`` when it is imported, though no model of the benchmark calls it. mmcv-lite, the
+only mmcv 2.x with wheels everywhere, lacks it. A stand-in takes its place during the import alone: afterwards MMEngine
+must not believe that a full mmcv is installed. Where the full mmcv is installed, nothing is replaced.
 """
 
 import importlib.machinery

@@ -50,8 +50,8 @@ def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
 def model_config(cell: Cell, dataset: Config) -> ConfigDict:
     """The cell's model with its loss, its label scenario and its data set's classes.
 
-    The decode head takes the cell's loss. Auxiliary heads take cross-entropy at the weight their config gives, as in the
-    papers of the JDT losses; every head gets the scenario's target.
+    The decode head takes the cell's loss. Auxiliary heads take cross-entropy at the weight their config gives, as in
+    the papers of the JDT losses; every head gets the scenario's target.
 
     Raises:
         GridError: if the model is of a kind that has no such losses.

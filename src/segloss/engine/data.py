@@ -1,4 +1,4 @@
-"""Data sets as the engine reads them: image lists, stacks of raters, and an endless, restartable sequence of training samples."""
+"""Data sets as the engine reads them: image lists, stacks of raters, a restartable sequence of training samples."""
 
 import random
 from pathlib import Path
@@ -58,7 +58,7 @@ class ListDataset(BaseSegDataset):
 
 @TRANSFORMS.register_module()
 class LoadRaters(BaseTransform):
-    """Reads all raters' maps of an image as one stack (H, W, R) that later transforms warp together with the image.
+    """Reads all raters' maps of an image as one stack (H, W, R) that is warped with the image.
 
     Args:
         source: The data set's name in ``segloss.datasets.DATASETS``.
@@ -68,7 +68,7 @@ class LoadRaters(BaseTransform):
         self.source = DATASETS[source]
 
     def transform(self, results: dict) -> dict:
-        """Adds ``gt_raters`` to the results and to their ``seg_fields``; a rater without a map of this image is void."""
+        """Adds ``gt_raters`` to the results and to their ``seg_fields``; a rater without a map is void."""
         void = np.full_like(results["gt_seg_map"], VOID, dtype=np.uint8)
         maps = [void if path is None else self.source.read_label(Path(path)) for path in results["rater_paths"]]
         stack = np.stack(maps, axis=-1)
@@ -104,7 +104,7 @@ def with_raters(pipeline: list[dict], source: str) -> list[dict]:
 class Visits(Dataset):
     """The n-th training sample for n = 0, 1, 2, ...: its image and its augmentation follow from the seed and n alone.
 
-    So a training can start at any iteration without drawing what came before, and the number of workers changes nothing.
+    So a training can start at any iteration without drawing what came before, and workers change nothing.
     Every pass over the images is one permutation of them.
     """
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from segloss.losses import CATALOGUE
 
-# Heads hand their losses an index map and nothing else. Soft targets travel beside it, for the time of one ``loss`` call.
+# Heads hand their losses an index map and nothing else. Soft targets travel beside it, for the time of one ``loss``
+# call.
 _SOFT_TARGET: ContextVar[tuple[Tensor, Tensor] | None] = ContextVar("soft target", default=None)
 
 
@@ -31,7 +32,7 @@ def soft_target(target: Tensor, valid: Tensor) -> Iterator[None]:
 
 
 class SegmentationLoss(nn.Module):
-    """A loss of ``segloss.losses`` in MMSegmentation's form; its subclasses are registered in ``MODELS``, one for each loss.
+    """A loss of ``segloss.losses`` in MMSegmentation's form; its subclasses, one for each loss, are registered.
 
     Args:
         loss_weight: Factor of the loss in the sum the optimiser sees. Default 1, as in MMSegmentation.

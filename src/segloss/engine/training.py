@@ -1,4 +1,4 @@
-"""MMEngine's training loop made restartable to the bit, with the rows a tracker wants and a stop at the first loss that is no number."""
+"""MMEngine's training loop made restartable to the bit, rows for a tracker, a stop when the loss is no number."""
 
 import math
 import random
@@ -35,7 +35,7 @@ class Tracker(Protocol):
 
 @LOOPS.register_module()
 class RestartableLoop(IterBasedTrainLoop):
-    """MMEngine's loop without its way of resuming, which draws every earlier batch again: here the data start where the state does."""
+    """MMEngine's loop that does not draw every earlier batch again: the data start where the state does."""
 
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last."""
@@ -80,7 +80,7 @@ def load_state(path: Path, config_hash: str) -> dict[str, Any] | None:
 
 
 class RestartHook(Hook):
-    """Saves the whole state of a training every so often and on SIGTERM or SIGINT, and restores it before the first iteration.
+    """Saves the state of a training every so often and on SIGTERM or SIGINT, restores it before the first iteration.
 
     Only plain data and tensors are saved, so that the file is loaded with ``weights_only``.
 
@@ -178,6 +178,7 @@ class MeasureHook(Hook):
         row["train/images_per_second"] = self.count * len(data_batch["inputs"]) / seconds
         self.tracker.log(row, step=iteration)
         runner.logger.info(
-            f"iteration {iteration}/{runner.train_loop.max_iters}  loss {row['train/loss']:.4f}  {row['train/images_per_second']:.1f} images/s"
+            f"iteration {iteration}/{runner.train_loop.max_iters}"
+            f"  loss {row['train/loss']:.4f}  {row['train/images_per_second']:.1f} images/s"
         )
         self.sums, self.count, self.started_at = {}, 0, time.monotonic()

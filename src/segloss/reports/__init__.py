@@ -24,9 +24,11 @@ def origin(asked: Grid, results: Path) -> str:
     made = records.provenance(asked, results)
     versions = ", ".join(f"{package} {'/'.join(found)}" for package, found in made["versions"].items() if found)
     return (
-        f"Made by `snakemake --cores all --config grid={asked.name}`: {made['cells']} of {len(asked.cells)} cells trained, "
+        f"Made by `snakemake --cores all --config grid={asked.name}`: "
+        f"{made['cells']} of {len(asked.cells)} cells trained, "
         f"{len(asked.skipped)} skipped; {made['hours']:.2f} hours of training and evaluation summed over cells, "
-        f"at most {made['peak_memory_bytes'] / 2**30:.2f} GiB in one; on {'; '.join(made['devices']) or 'no device'}; {versions}; "
+        f"at most {made['peak_memory_bytes'] / 2**30:.2f} GiB in one; "
+        f"on {'; '.join(made['devices']) or 'no device'}; {versions}; "
         f"commit {', '.join(made['commits']) or 'none'}.\n"
     )
 

@@ -1,4 +1,4 @@
-"""From the results table to one entry per table cell: mean and spread over seeds, or the reason why there is no number."""
+"""From the results table to one entry per table cell: mean and spread over seeds, or why there is no number."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +68,7 @@ def entry(rows: pd.DataFrame, metric: str) -> Entry:
 
 
 def summarise(results: pd.DataFrame, metrics: Sequence[Shown] = PAPER_METRICS) -> dict[tuple[Any, ...], Entry]:
-    """All entries of a grid, keyed by (dataset, model, schedule, labels, loss, metric), in the order of the results table.
+    """All entries of a grid, keyed by (dataset, model, schedule, labels, loss, metric), in the table's order.
 
     Best is decided within (dataset, model, schedule, labels, metric), among all losses.
     """

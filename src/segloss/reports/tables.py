@@ -1,4 +1,4 @@
-"""Paper tables in Markdown and LaTeX: losses down, kinds of label and metrics across, one table for each data set and model."""
+"""Paper tables in Markdown and LaTeX: one for each data set and model, losses down, labels and metrics across."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
