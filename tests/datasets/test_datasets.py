@@ -1,5 +1,6 @@
 """What every data set must hold, and how data sets are found."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -55,6 +56,10 @@ def test_every_split_can_be_read(dataset, folder):
                 assert set(labels.ravel().tolist()) <= allowed
 
 
+def content_of(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
 def test_fingerprint_sees_labels_and_lists(dataset, folder, tmp_path):
     """On a copy of three entries of each split, through links so that nothing large is copied."""
     assert dataset.fingerprint(folder) == dataset.fingerprint(folder)
@@ -72,11 +77,12 @@ def test_fingerprint_sees_labels_and_lists(dataset, folder, tmp_path):
     before = fingerprint()
     assert fingerprint() == before
     last_map = next(path for path in reversed(entries[dataset.splits[-1]][2]) if path)
-    content = (folder / last_map).read_bytes()
+    content = content_of(folder / last_map)
+    pack = gzip.compress if last_map.endswith(".gz") else bytes
     (copy / last_map).unlink()
-    (copy / last_map).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (copy / last_map).write_bytes(pack(content[:-1] + bytes([content[-1] ^ 1])))
     assert fingerprint() != before
-    (copy / last_map).write_bytes(content)
+    (copy / last_map).write_bytes(pack(content))
     assert fingerprint() == before
     entries[dataset.splits[0]].reverse()
     assert fingerprint() != before

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from segloss.datasets._dataset import Dataset, DatasetError, read_list
+from segloss.datasets.bubil import BUBIL
 from segloss.datasets.camvid import CAMVID
+from segloss.datasets.cwfid import CWFID
 from segloss.datasets.phantom import PHANTOM
+from segloss.datasets.stare import STARE
 
 __all__ = ["DATASETS", "Dataset", "DatasetError", "locate", "read_list", "root_of"]
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (PHANTOM, CAMVID)}
+DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID)}
 
 
 def root_of(name: str, data_root: Path) -> Path:
@@ -28,7 +31,7 @@ def locate(name: str, data_root: Path) -> Path:
     Raises:
         DatasetError: No data set of that name, or its folder is not there; the sentence says how to get it.
     """
-    folder = root_of(name, data_root) / name
+    folder = root_of(name, data_root) / (DATASETS[name].folder or name)
     if not folder.is_dir():
         raise DatasetError(f"data set {name} is not at {folder}; {DATASETS[name].how_to_get}")
     return folder

