@@ -26,7 +26,7 @@ def folder(dataset, generated):
     """The data set's folder, generated or below the data root; skips where neither is possible."""
     if dataset.generated:
         return dataset.prepare(generated)
-    if not (DATA / dataset.name).is_dir():
+    if not (DATA / (dataset.folder or dataset.name)).is_dir():
         pytest.skip(f"{dataset.name} is not below {DATA}; set SEGLOSS_DATA")
     return locate(dataset.name, DATA)
 
@@ -96,12 +96,32 @@ def test_unknown_name_lists_the_known_ones(tmp_path):
 def test_missing_folder_says_where_and_how(dataset, tmp_path, monkeypatch):
     """Generated data sets lie in data/, whatever the data root."""
     monkeypatch.chdir(tmp_path)
-    folder = Path("data" if dataset.generated else "elsewhere") / dataset.name
+    folder = Path("data" if dataset.generated else "elsewhere") / (dataset.folder or dataset.name)
     with pytest.raises(DatasetError) as caught:
         locate(dataset.name, Path("elsewhere"))
     assert str(caught.value) == f"data set {dataset.name} is not at {folder}; {dataset.how_to_get}"
     folder.mkdir(parents=True)
     assert locate(dataset.name, "elsewhere") == folder
+
+
+def test_prepare_without_the_data_says_how_to_get_them(dataset, tmp_path):
+    """Of those that nobody can download without registration or by program."""
+    if dataset.generated or dataset.name == "camvid":
+        pytest.skip("made or fetched by prepare")
+    with pytest.raises(DatasetError) as caught:
+        dataset.prepare(tmp_path)
+    folder = tmp_path / (dataset.folder or dataset.name)
+    assert str(caught.value) == f"data set {folder.name} is not at {folder}; {dataset.how_to_get}"
+
+
+def test_unknown_split_lists_the_known_ones(dataset, folder):
+    with pytest.raises(DatasetError, match=r"no list .*trian.*train|trian.txt is missing"):
+        dataset.read_list(folder, "trian")
+
+
+def test_splits_share_no_image(dataset, folder):
+    images = [entry[0] for split in dataset.splits for entry in dataset.read_list(folder, split)]
+    assert len(images) == len(set(images)) > 0
 
 
 def test_lists(tmp_path):

@@ -3,15 +3,17 @@
 from pathlib import Path
 
 from segloss.datasets._dataset import Dataset, DatasetError, read_list
+from segloss.datasets._semi_supervised import split_labelled
 from segloss.datasets.bubil import BUBIL
 from segloss.datasets.camvid import CAMVID
 from segloss.datasets.cwfid import CWFID
 from segloss.datasets.phantom import PHANTOM
+from segloss.datasets.qubiq import QUBIQ
 from segloss.datasets.stare import STARE
 
-__all__ = ["DATASETS", "Dataset", "DatasetError", "locate", "read_list", "root_of"]
+__all__ = ["DATASETS", "Dataset", "DatasetError", "locate", "read_list", "root_of", "split_labelled"]
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID)}
+DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID, *QUBIQ)}
 
 
 def root_of(name: str, data_root: Path) -> Path:

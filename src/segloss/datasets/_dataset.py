@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -44,13 +45,13 @@ def read_list(folder: Path | str, split: str) -> list[Entry]:
 
 def read_image(path: Path) -> np.ndarray:
     """An image file, gzip'ed or not, as uint8 (height, width, 3) RGB."""
-    with opened(path) as image:
+    with Image.open(io.BytesIO(content(path))) as image:
         return np.array(image.convert("RGB"))
 
 
 def read_label(path: Path) -> np.ndarray:
     """A label file whose values are the class ids, as uint8 (height, width)."""
-    with opened(path) as image:
+    with Image.open(io.BytesIO(content(path))) as image:
         return np.array(image)
 
 
@@ -58,17 +59,8 @@ def read_foreground(path: Path) -> np.ndarray:
     """A label file of 0 and 255, gzip'ed or not, as class ids 0 and 1, uint8 (height, width)."""
     values = read_label(path)
     if not np.isin(values, (0, 255)).all():
-        raise DatasetError(
-            f"{path} must hold 0 and 255 only, got {sorted(set(values.ravel().tolist()) - {0, 255})[:9]}"
-        )
+        raise DatasetError(f"{path} must hold 0 and 255 only, got {min(set(values.ravel().tolist()) - {0, 255})}")
     return (values == 255).astype(np.uint8)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """An image file, gzip'ed or not, of which only the head is read yet."""
-    with gzip.open(path) if Path(path).suffix == ".gz" else open(path, "rb") as file, Image.open(file) as image:
-        yield image
 
 
 def content(path: Path) -> bytes:

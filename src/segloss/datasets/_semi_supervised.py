@@ -1,0 +1,37 @@
+"""Which images of a training list keep their labels in semi-supervised training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from segloss.datasets._dataset import DatasetError, Entry
+
+
+def split_labelled(entries: Sequence[Entry], fraction: float, seed: int) -> tuple[list[Entry], list[Entry]]:
+    """Divide a list at random into labelled and unlabelled entries, both in the order of the list.
+
+    The same list, fraction and seed always give the same division, on any machine; a smaller fraction's labelled
+    entries are among a larger one's.
+
+    Args:
+        entries: A training list, as ``read_list`` gives it.
+        fraction: Share of labelled entries, above 0 and up to 1, such as 1/16; rounded to whole entries, half up.
+        seed: Any integer from 0 to 2^32 - 1.
+
+    Returns:
+        The labelled entries, whole, and of the unlabelled ones the image alone: their labels are not to be read.
+
+    Raises:
+        DatasetError: fraction outside its range, or so small that no entry is labelled.
+    """
+    if not 0 < fraction <= 1:
+        raise DatasetError(f"the labelled fraction must be above 0 and at most 1, got {fraction}")
+    count = int(len(entries) * fraction + 0.5)
+    if count == 0:
+        raise DatasetError(f"a labelled fraction of {fraction} leaves none of {len(entries)} images with a label")
+    # RandomState's streams are frozen by numpy's policy, Generator's are not.
+    labelled = set(np.random.RandomState(seed).permutation(len(entries))[:count].tolist())
+    return (
+        [entry for place, entry in enumerate(entries) if place in labelled],
+        [entry[:1] for place, entry in enumerate(entries) if place not in labelled],
+    )
