@@ -111,7 +111,7 @@ def check_comparable(records: Sequence[dict[str, Any]]) -> None:
 def collect(asked: Grid, results: Path) -> pd.DataFrame:
     """The results table of a grid: a row for each cell and metric, a row with the reason for each cell without.
 
-    Columns: dataset, model, schedule, labels, loss, seed, status (done, skipped, failed, missing), metric, value, reason.
+    Columns: dataset, model, schedule, labels, loss, seed, status (done, skipped, ...), metric, value, reason.
 
     Raises:
         RecordError: if records are broken or cannot be compared.

@@ -1,9 +1,10 @@
 # The embedded data set: generated images whose class probabilities are known at every pixel.
 source = "phantom"
-crop_size = (64, 64)
+crop_size = (32, 32)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
+    dict(type="RandomCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]

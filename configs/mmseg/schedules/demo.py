@@ -1,5 +1,5 @@
 # A dozen seconds on one CPU core; the learning rate is high because the U-Net is small and normalises its batches.
-iterations = 200
+iterations = 400
 batch_size = 8
 optimizer = dict(type="AdamW", lr=1e-2, weight_decay=0.01)
 param_scheduler = [
