@@ -1,4 +1,4 @@
-# A GPU hour or two: AdamW, poly decay; the decode heads learn ten times faster than the backbone (arXiv 2310.19252).
+# For GPU nodes: AdamW, poly decay; the decode heads learn ten times faster than the backbone (arXiv 2310.19252).
 iterations = 20000
 batch_size = 16
 optimizer = dict(type="AdamW", lr=1e-4, weight_decay=0.01)
