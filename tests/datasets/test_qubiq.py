@@ -63,7 +63,7 @@ def root(tmp_path) -> Path:
     random = np.random.default_rng(0)
     for part, numbers in (("Training", range(1, 11)), ("Validation", range(11, 13))):
         for number in numbers:
-            case = tmp_path / "qubiq" / "prostate" / part / f"case{number:02d}"
+            case = tmp_path / "qubiq" / "prostate" / part / f"case{number}"
             case.mkdir(parents=True)
             (case / "image.nii.gz").write_bytes(gzip.compress(nifti(random.normal(100, 20, (8, 6, 1)).astype("f4"))))
             for task in (1, 2):
@@ -81,22 +81,22 @@ def test_layout(root):
     assert folder == root / "qubiq"
     lists = {split: dataset.read_list(folder, split) for split in dataset.splits}
     cases = {split: [Path(image).parent.name for image, *_ in entries] for split, entries in lists.items()}
-    assert cases["val"] == ["case05", "case10"]
+    assert cases["val"] == ["case5", "case10"]
     assert cases["test"] == ["case11", "case12"]
-    assert cases["train"] == ["case01", "case02", "case03", "case04", "case06", "case07", "case08", "case09"]
+    assert cases["train"] == ["case1", "case2", "case3", "case4", "case6", "case7", "case8", "case9"]
     image, label, *raters = lists["train"][0]
-    assert image == "prostate/Training/case01/image.nii.gz"
-    assert raters == [f"prostate/Training/case01/task02_seg{rater:02d}.nii.gz" for rater in range(1, 7)]
+    assert image == "prostate/Training/case1/image.nii.gz"
+    assert raters == [f"prostate/Training/case1/task02_seg{rater:02d}.nii.gz" for rater in range(1, 7)]
     assert label == raters[0]
     image, label, *raters = lists["train"][2]
     assert raters[0] is None
-    assert label == raters[1] == "prostate/Training/case03/task02_seg02.nii.gz"
+    assert label == raters[1] == "prostate/Training/case3/task02_seg02.nii.gz"
     assert len(raters) == 6
 
 
 def test_pictures(root):
     """Stored x first; read as rows and columns."""
-    dataset, case = DATASETS["qubiq-prostate-1"], root / "qubiq" / "prostate" / "Training" / "case01"
+    dataset, case = DATASETS["qubiq-prostate-1"], root / "qubiq" / "prostate" / "Training" / "case1"
     image = dataset.read_image(case / "image.nii.gz")
     assert image.shape == (6, 8, 3)
     assert (image[..., 0] == image[..., 2]).all()
@@ -118,7 +118,7 @@ def test_constant_image_is_black(root):
 
 def test_wrong_files_are_sentences(root):
     dataset = DATASETS["qubiq-prostate-1"]
-    folder, case = root / "qubiq", root / "qubiq" / "prostate" / "Training" / "case02"
+    folder, case = root / "qubiq", root / "qubiq" / "prostate" / "Training" / "case2"
     path = case / "task01_seg03.nii.gz"
     good = path.read_bytes()
     for values, sentence in (
@@ -133,7 +133,7 @@ def test_wrong_files_are_sentences(root):
     dataset.verify(folder)
     for file in case.glob("task01*"):
         file.unlink()
-    with pytest.raises(DatasetError, match=r"case02 has no task01_segRR.nii.gz of any rater"):
+    with pytest.raises(DatasetError, match=r"case2 has no task01_segRR.nii.gz of any rater"):
         dataset.verify(folder)
     with pytest.raises(DatasetError, match=r"kidney.Training is missing; register at https"):
         DATASETS["qubiq-kidney"].verify(folder)
