@@ -2,6 +2,7 @@
 
 import torch
 from loss_cases import CLASSES, inputs, value_and_gradient
+from loss_reference import REFERENCES, images_of
 
 
 def close(actual, expected, tolerance=1e-9):
@@ -27,6 +28,28 @@ def masked_is_dropped(loss, options, soft, seed=0):
     expected, expected_gradient = value_and_gradient(loss, logits[..., kept], dropped, **options)
     close((value, gradient[..., kept]), (expected, expected_gradient))
     assert torch.count_nonzero(gradient[..., ~kept]) == 0
+
+
+def equals_the_slow_way(loss, options, soft, seed=0):
+    """Value and gradient of an independent implementation, see `loss_reference`."""
+    logits, target, probabilities, valid = inputs(seed, (4, 5))
+    given = probabilities if soft else target
+
+    def slow(logits, given):
+        return REFERENCES[loss.__name__](images_of(logits, given, valid), **options)
+
+    close(
+        value_and_gradient(loss, logits, given, valid=valid, **options), value_and_gradient(slow, logits, given), 1e-8
+    )
+
+
+def void_images_are_dropped(loss, options, soft, seed=0):
+    """The last image, all void, might as well not be there."""
+    logits, target, probabilities, valid = inputs(seed)
+    given = probabilities if soft else target
+    value, gradient = value_and_gradient(loss, logits, given, valid=valid, **options)
+    expected = value_and_gradient(loss, logits[:-1], given[:-1], valid=valid[:-1], **options)
+    close((value, gradient[:-1]), expected)
 
 
 def nothing_valid_is_zero(loss, options, soft, seed=0):
@@ -135,6 +158,9 @@ def float32_is_float64(loss, options, soft, seed=0):
 
 
 FOR_EVERY_TARGET = [
+    equals_the_slow_way,
+    float32_is_float64,
+    void_images_are_dropped,
     masked_is_dropped,
     nothing_valid_is_zero,
     axes_may_be_permuted,
@@ -143,5 +169,4 @@ FOR_EVERY_TARGET = [
     gradient_is_the_slope,
     extreme_logits_stay_finite,
     half_precision_is_computed_in_float32,
-    float32_is_float64,
 ]

@@ -36,9 +36,9 @@ def ldam(
         max_margin: m, in logits, at least 0. Default .5, the article's.
         scale: s, above 0. Default 1, for raw logits; the article has 30 with a cosine classifier, whose logits lie in
             [-1, 1].
-        reweighting: β of the class weights (1 - β) / (1 - β^n_c), with mean 1, averaged as in `cross_entropy`. The
-            article defers it to the last fifth of the training, with β = .9999 and n images; n being pixels, weights
-            differ only where n is not far above 1 / (1 - β). Default: None: every class weighs 1.
+        reweighting: β of the class weights (1 - β) / (1 - β^n_c), averaged as in `cross_entropy`. The article defers
+            it to the last fifth of the training, with β = .9999 and n images; n being pixels, weights differ only where
+            n is not far above 1 / (1 - β). Default: None: every class weighs 1.
 
     Returns:
         A scalar in [0, ∞), in nats.
@@ -81,11 +81,10 @@ def _subtract_margin(log_p: Tensor, margin: Tensor) -> Tensor:
 
 
 def effective_number_weights(counts: Sequence[float], beta: float) -> list[float]:
-    """(1 - β) / (1 - β^n_c), scaled to mean 1."""
+    """(1 - β) / (1 - β^n_c)."""
     if not 0 <= beta < 1:
         raise ValueError(f"Expected reweighting from 0 to below 1, got {beta}.")
-    weights = [1.0 if beta == 0 else 1 / -math.expm1(count * math.log(beta)) for count in counts]
-    return [weight * len(weights) / sum(weights) for weight in weights]
+    return [1.0 if beta == 0 else (1 - beta) / -math.expm1(count * math.log(beta)) for count in counts]
 
 
 @register("LMFLoss", sums=["likelihood"])

@@ -154,7 +154,25 @@ def jaccard(
 ) -> Tensor:
     """Soft Jaccard (IoU) loss 1 - (I + s) / (Σp + Σy - I + s) with I = Σp·y: `tversky` with α = β = 1; lower is better.
 
-    With soft labels it is not smallest at p = y; `jaccard_metric` is. The options are those of `tversky`.
+    With soft labels it is not smallest at p = y; `jaccard_metric` is.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
+        classes: ``"present"``, ``"all"``, or ``"agnostic"`` (sums over classes before the quotient). Default: present.
+        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        smooth: s, in pixels. Default 1e-3.
+        power: Exponent of each class's loss, above 0. Default 1.
+        log: -log of the quotient instead of its difference from 1. Default: False.
+        class_weights: Weights of the mean over classes. Default: 1 each.
+
+    Returns:
+        A scalar in [0, 1] without `log`.
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
 
     Reference: Rahman and Wang, "Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation",
         2016, https://doi.org/10.1007/978-3-319-50835-1_22

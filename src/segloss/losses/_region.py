@@ -51,8 +51,7 @@ def region_loss(
     weights = torch.ones_like(true[0])
     if class_weights is not None:
         weights = class_vector(class_weights, true, batch.classes, "class_weights")
-    # Rounding may leave a difference of equal sums slightly below 0, where a power is not defined.
-    counts = torch.stack([overlap, (predicted - overlap).clamp_min(0), (true - overlap).clamp_min(0)])
+    counts = torch.stack([overlap, predicted - overlap, true - overlap])
     if classes == "present":
         active = batch.present(threshold).to(true.dtype)
     else:
@@ -83,7 +82,8 @@ def region_loss(
 def _losses(counts: Tensor, alpha: float, beta: float, smooth: float, power: float, log: bool) -> Tensor:
     """1 - (tp + s) / (tp + α·fp + β·fn + s), as (α·fp + β·fn) / (...): no cancellation near a perfect prediction."""
     true_positive, false_positive, false_negative = counts
-    error = alpha * false_positive + beta * false_negative
+    # With squared sums one of the two may be negative, their sum never, but for rounding near a perfect prediction.
+    error = (alpha * false_positive + beta * false_negative).clamp_min(0)
     size = true_positive + error + smooth
     nothing = size <= torch.finfo(size.dtype).tiny  # neither predicted nor true, and not smoothed: no error
     loss = torch.where(nothing, 0, error) / torch.where(nothing, 1, size)

@@ -1,0 +1,110 @@
+"""Bad input gets one sentence: what was expected, what came, what is possible."""
+
+import pytest
+import torch
+
+from segloss import losses
+from segloss.losses import CATALOGUE, get, switches
+
+LOGITS = torch.zeros(2, 3, 4, 5)
+TARGET = torch.zeros(2, 4, 5, dtype=torch.int64)
+SOFT = torch.full((2, 3, 4, 5), 1 / 3)
+VALID = torch.ones(2, 4, 5, dtype=torch.bool)
+REQUIRED = {
+    "compound": {"terms": [{"loss": "focal"}]},
+    "ldam": {"class_counts": [1, 2, 3]},
+    "lmf": {"class_counts": [1, 2, 3]},
+}
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+@pytest.mark.parametrize(
+    ("logits", "target", "valid", "sentence"),
+    [
+        (LOGITS.long(), TARGET, None, r"Expected float logits of shape \(B, C, \*spatial\), got torch.int64"),
+        (LOGITS[0, 0, 0], TARGET, None, r"logits of shape \(B, C, \*spatial\), got torch.float32 of shape \(5,\)."),
+        (LOGITS[:, :1], TARGET, None, r"Expected logits of at least two channels, got shape \(2, 1, 4, 5\)"),
+        (LOGITS, TARGET[:, 1:], None, r"Expected an int64 class map of shape \(2, 4, 5\), got \(2, 3, 5\)."),
+        (LOGITS, SOFT.long(), None, r"shape \(2, 4, 5\), got \(2, 3, 4, 5\); target probabilities are float."),
+        (LOGITS, TARGET.int(), None, r"Expected an int64 class map or float probabilities as target, got torch.int32."),
+        (LOGITS, TARGET.float(), None, r"as the logits, got \(2, 4, 5\); a map of class indices is int64"),
+        (LOGITS, TARGET, VALID.long(), r"bool valid mask of shape \(2, 4, 5\), got torch.int64 of shape \(2, 4, 5\)."),
+        (LOGITS, TARGET, VALID[:1], r"bool valid mask of shape \(2, 4, 5\), got torch.bool of shape \(1, 4, 5\)."),
+        (LOGITS, TARGET + 3, None, r"indices from 0 to 2 at valid pixels, got 3 to 3; mark void pixels in `valid`."),
+        (LOGITS, TARGET - 1, None, r"Expected class indices from 0 to 2 at valid pixels, got -1 to -1"),
+        (LOGITS, SOFT - 1, None, r"Expected target probabilities of at least 0 at valid pixels, got -0.666667."),
+        (LOGITS, SOFT * torch.nan, None, r"Expected target probabilities of at least 0 at valid pixels, got NaN."),
+    ],
+)  # fmt: skip
+def test_input_that_does_not_fit(name, logits, target, valid, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        get(name)(logits, target, valid=valid, **REQUIRED.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("jaccard_metric", {"classes": "some"}, "Expected classes to be one of present, all, agnostic, got 'some'."),
+        ("jaccard_metric", {"level_weights": (1.0, 0.0)}, "Expected level_weights to hold three numbers"),
+        ("dice", {"level_weights": (0.0, 0.0, 0.0)}, "not all 0, got"),
+        ("dice", {"level_weights": (1, 0, 1), "classes": "agnostic"}, "Expected no weight on the class level"),
+        ("tversky", {"power": 0.0}, "Expected power above 0, got 0.0."),
+        ("tversky", {"alpha": -0.1}, "Expected alpha of at least 0, got -0.1."),
+        ("jaccard", {"smooth": -1.0}, "Expected smooth of at least 0, got -1.0."),
+        ("cross_entropy", {"class_weights": [1.0]}, r"class_weights to hold .* of the 3 classes, got \[1.0\]."),
+        ("cross_entropy", {"class_weights": [1, -1, 1]}, "Expected class_weights to hold one number of at least 0"),
+        ("cross_entropy", {"weighting": "inverse"}, "class_counts and no class_weights with weighting='inverse'."),
+        ("cross_entropy", {"weighting": "log", "class_counts": [1, 2, 3]}, "one of inverse, median, got 'log'."),
+        ("cross_entropy", {"weighting": "median", "class_counts": [0, 0, 0]}, "at least one class that occurs"),
+        ("focal", {"gamma": -1.0}, "Expected gamma of at least 0, got -1.0."),
+        ("exponential_logarithmic", {"gamma_cross": 0.0}, "gamma_dice and gamma_cross above 0, got 0.3 and 0.0."),
+        ("ldam", {"class_counts": [1, 2]}, r"Expected class_counts to hold .* 3 classes, got \[1, 2\]."),
+        ("ldam", {"class_counts": [1, 2, 3], "scale": 0.0}, "scale above 0, got 0.5 and 0.0."),
+        ("ldam", {"class_counts": [1, 2, 3], "reweighting": 1.0}, "Expected reweighting from 0 to below 1, got 1.0."),
+        ("lovasz_softmax", {"classes": "agnostic"}, "Expected classes to be present or all, got 'agnostic'."),
+        ("bce_dice", {"foreground_channel": True}, r"Expected one channel of logits with foreground_channel, got"),
+        ("compound", {"terms": []}, r"Expected at least one term such as .*, got \[\]."),
+        ("compound", {"terms": [{"weight": 1.0}]}, "a term to name its loss under 'loss', got {'weight': 1.0}."),
+        ("compound", {"terms": [{"loss": "dise"}]}, "got 'dise'; known are bce_dice, "),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_fit(name, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        get(name)(LOGITS, TARGET, **options)
+
+
+def test_lovasz_says_why_it_takes_no_probabilities():
+    with pytest.raises(ValueError, match=r"Expected an int64 class map, got target probabilities: .* set function"):
+        losses.lovasz_softmax(LOGITS, SOFT)
+    with pytest.raises(ValueError, match="set function"):
+        losses.compound(LOGITS, SOFT, terms=[{"loss": "lovasz_softmax"}])
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="Expected the name of a loss, got 'jacard'; known are bce_dice, compatible"):
+        get("jacard")
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(TypeError, match="smoth"):
+        losses.dice(LOGITS, TARGET, smoth=1.0)
+    with pytest.raises(TypeError, match="smoth"):
+        losses.compound(LOGITS, TARGET, terms=[{"loss": "dice", "smoth": 1.0}])
+
+
+def test_checks_of_values_can_be_switched_off_and_come_back():
+    for target in (SOFT - 1, SOFT * torch.nan):
+        with switches(checks=False):
+            losses.dice(LOGITS, target)
+        with pytest.raises(ValueError, match="Expected target probabilities"):
+            losses.dice(LOGITS, target)
+    with pytest.raises(ZeroDivisionError), switches(checks=False):
+        raise ZeroDivisionError
+    with pytest.raises(ValueError, match="Expected class indices"):
+        losses.dice(LOGITS, TARGET + 3)
+
+
+def test_void_pixels_may_hold_anything_even_with_checks():
+    nowhere = torch.zeros_like(VALID)
+    assert losses.dice(LOGITS, TARGET - 77, valid=nowhere) == 0
+    assert losses.dice(LOGITS, SOFT * torch.nan, valid=nowhere) == 0

@@ -1,0 +1,86 @@
+"""Deliberate faults: each is one line of the losses changed, and the properties must notice."""
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from loss_cases import HARD, SOFT
+from loss_properties import FOR_EVERY_TARGET, one_hot_is_hard
+
+import segloss.losses
+
+FAULTS = [
+    ("_core.py", "valid.to(bits)[:, None]", "valid.to(bits).bitwise_or(1)[:, None]"),  # void soft targets stay
+    ("_core.py", "            log_likelihood *= valid\n", ""),  # void pixels count in pixel losses
+    ("_core.py", "            likelihood *= valid\n", ""),  # void pixels are true positives
+    ("_core.py", "mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target", "mean = at_target"),
+    ("_core.py", "+ g_overlap.gather(1, target) * likelihood", "+ g_overlap.gather(1, target)"),
+    ("_core.py", "half = g_minimum[:, :, None] / 2", "half = g_minimum[:, :, None]"),
+    ("_core.py", "(-g_log_likelihood * target.sum(1))", "(-g_log_likelihood)"),  # right where the target sums to 1
+    ("_batch.py", "logits = logits.float()", "logits = logits"),  # half precision stays half
+    ("_batch.py", "return self.valid_target.amax(-1) > threshold", "return self.target.amax(-1) > threshold"),
+    ("_batch.py", "return self.valid.sum(-1).to(self.logits.dtype)", "return self.logits[:, 0].isfinite().sum(-1)"),
+    ("_pixel.py", "miss.pow(gamma - 1) * (gamma", "miss.pow(gamma - 1) * ((gamma + 1)"),
+    ("_pixel.py", "torch.where(weight > 0, weight, 1)", "weight"),  # 0 / 0 where nothing is valid
+    ("_pixel.py", ".clamp_min(torch.finfo(log_p.dtype).tiny)", ""),  # infinite slope at p = 1
+    ("_region.py", "nothing = size <= torch.finfo(size.dtype).tiny", "nothing = size < -1"),
+    ("_region.py", "weights = weights * (images_with_class > 0)", "weights = weights * 1"),
+    ("_region.py", "total + image * sum_of_means / images.clamp_min(1)", "total + image * sum_of_means / len(true)"),
+    ("_overlap.py", "torch.where(occurs, rarest / torch.where(occurs, true, 1), 1)", "1 / true"),
+    ("_sigmoid.py", "            entropy *= valid\n", ""),
+    ("_sigmoid.py", "at_target * (1 - at_target)", "at_target"),
+    ("_composite.py", "losses = losses if batch.valid is None else losses * batch.valid", ""),
+    ("_margin.py", "torch.log1p(log_p.exp() * torch.expm1(-margin))", "torch.log1p(log_p * torch.expm1(-margin))"),
+    ("_lovasz.py", "errors.masked_fill_(~valid[:, None], torch.nan)", "pass"),
+    ("_lovasz.py", "-(1 - errors.gather(1, index))", "1 - errors.gather(1, index)"),  # no pixel is of the class
+    ("_lovasz.py", "-slopes.gather(1, index)", "slopes.gather(1, index)"),
+    ("_jdt.py", "        alpha=0.5,\n        beta=0.5,", "        alpha=0.5,\n        beta=0.6,"),
+    ("_overlap.py", "smooth=smooth / 2", "smooth=smooth"),
+    ("_region.py", "(alpha * false_positive + beta * false_neg", "(beta * false_positive + alpha * false_neg"),
+    ("_region.py", "predicted - overlap, true - overlap", "(predicted - overlap).clamp_min(0), true - overlap"),
+    ("_weights.py", "if count > 0 else 0.0 for", "if count > 0 else 1.0 for"),
+    ("_margin.py", "** 0.25", "** 0.5"),
+    ("_margin.py", "math.expm1(count * math.log(beta))", "math.expm1(math.log(beta))"),
+    ("_order.py", "keys += ONE - values.abs()", "keys += values.abs()"),  # sorted upwards
+    ("_dense.py", ".exp(), by_log_p.sum(1, keepdim=True), value=-1", ".exp(), by_log_p.sum(1, keepdim=True), value=0"),
+]
+
+
+def faulty_catalogue(folder: Path, number: int) -> dict:
+    """The catalogue of a copy of the losses with one fault."""
+    file, right, wrong = FAULTS[number]
+    name = f"faulty_losses_{number}"
+    shutil.copytree(Path(segloss.losses.__file__).parent, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (folder / name).glob("*.py"):
+        text = path.read_text().replace("segloss.losses", name)
+        if path.name == file:
+            assert text.count(right) == 1, f"{file} holds {text.count(right)} times: {right}"
+            text = text.replace(right, wrong)
+        path.write_text(text)
+    return importlib.import_module(name).CATALOGUE
+
+
+def questions():
+    for holds in FOR_EVERY_TARGET:
+        yield from ((holds, name, options, False) for name, options in HARD)
+        yield from ((holds, name, options, True) for name, options in SOFT)
+    yield from ((one_hot_is_hard, name, options, True) for name, options in SOFT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda number: FAULTS[number][1].strip()[:40])
+def test_a_fault_is_noticed(number, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    catalogue = faulty_catalogue(tmp_path, number)
+    caught = 0
+    for holds, name, options, soft in questions():
+        try:
+            holds(catalogue[name], options, soft)
+        except (AssertionError, RuntimeError):
+            caught += 1
+            break
+    for module in [module for module in sys.modules if module.startswith(f"faulty_losses_{number}")]:
+        del sys.modules[module]
+    assert caught
