@@ -1,5 +1,6 @@
 """Exact over many pixels, images, threads and processes, in memory that does not grow."""
 
+import math
 import multiprocessing
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from test_counts import batch, counted
 
 from segloss.datasets import phantom
 from segloss.metrics import Counts, summarize
+from segloss.metrics._accumulate import sum_over
 from segloss.metrics._exact import add_exact, as_float, exact_sum
 
 
@@ -79,6 +81,20 @@ def test_exact_sums_do_not_depend_on_order_and_keep_every_digit():
     for part in (7, 1999):
         shuffled = random.permutation(values)
         assert np.array_equal(add_exact(exact_sum(shuffled[:part]), exact_sum(shuffled[part:])), total)
+
+
+def test_sums_by_halving_do_not_depend_on_threads_nor_neighbours():
+    values = torch.rand(3, 100_001, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            together, alone = sum_over(values, 1), torch.cat([sum_over(row[None], 1) for row in values])
+            assert torch.equal(together, alone)
+            assert together.tolist() == sum_over(values.T, 0).tolist()
+            assert together.tolist() == pytest.approx([math.fsum(row) for row in values.tolist()], rel=1e-15)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_number_of_threads_makes_no_difference():

@@ -12,6 +12,8 @@ from segloss.reports.statistics import (
     bootstrap_interval,
     compare,
     holm,
+    mean_iou,
+    pseudo_values,
     signed_rank_p,
     smallest_signed_rank_p,
     spread,
@@ -160,6 +162,30 @@ def test_a_table_of_many_losses_claims_falsely_no_more_often_than_it_says():
     found = np.array([table([0, 0, 0, 0, 12, 12, 12, 12]) < 0.05 for _ in range(60)])
     assert found[:, 4:].mean() > 0.9
     assert found[:, :4].any(1).mean() < 0.12
+
+
+def test_mean_iou_leaves_out_what_never_occurs():
+    counts = np.array([[1, 6, 0.0], [2, 6, 0], [3, 6, 0]])
+    assert mean_iou(counts) == pytest.approx(100 * (1 / 4 + 1) / 2, rel=1e-15)
+    assert mean_iou(np.stack([counts, 2 * counts])).shape == (2,)
+
+
+def test_pseudo_values_of_a_mean_are_the_values_and_of_miou_vary_as_it_does():
+    random = np.random.default_rng(10)
+    values = random.standard_normal((30, 3))
+    assert pseudo_values(values, lambda mean: mean) == pytest.approx(values, abs=1e-12)
+    labelled = random.poisson(50, size=(200, 2, 1, 4)) + 1.0
+    hits = random.binomial(labelled.astype(int), 0.7)
+    counts = np.concatenate([hits, labelled, hits + random.poisson(10, size=hits.shape)], axis=2)
+    shares = pseudo_values(counts)
+    assert shares.shape == (200, 2)
+    assert shares.mean(0) == pytest.approx(mean_iou(counts.sum(0)), rel=1e-3)
+    one_seed = counts[:, :1]
+    low, high = bootstrap_interval(one_seed, mean_iou, resamples=4000)
+    standard_error = shares[:, 0].std(ddof=1) / np.sqrt(200)
+    assert (high - low) / (2 * 1.96) == pytest.approx(standard_error, rel=0.1)
+    with pytest.raises(ValueError, match="two or more images"):
+        pseudo_values(counts[:1])
 
 
 def test_holm_by_hand():

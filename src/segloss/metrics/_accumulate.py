@@ -26,7 +26,7 @@ class Slots:
     """Adds pixels up per image and slot. A pixel that is not valid goes to one slot more, which is thrown away.
 
     bincount visits the pixels one after the other on a CPU: the sum of an image does not depend on its neighbours in
-    the batch nor on the number of threads. Not so `Tensor.sum`.
+    the batch nor on the number of threads.
     """
 
     def __init__(self, valid: Tensor):
@@ -55,7 +55,10 @@ class Slots:
 
 
 def sum_over(values: Tensor, axis: int) -> Tensor:
-    """Sum over an axis by halving: its rounding is the same for every device, batch and number of threads."""
+    """Sum over an axis by halving: its rounding is the same for every device, batch and number of threads.
+
+    `Tensor.sum` splits rows of more than 32768 numbers among the threads.
+    """
     while (length := values.shape[axis]) > 1:
         half = length // 2
         folded = values.narrow(axis, 0, half) + values.narrow(axis, half, half)

@@ -66,6 +66,36 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def mean_iou(counts: np.ndarray) -> np.ndarray:
+    """mIoU in percent of counts (..., 3, classes): true positives, labelled, predicted pixels, summed or averaged.
+
+    Classes neither labelled nor predicted are left out.
+    """
+    hits, labelled, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    union = labelled + predicted - hits
+    some = union > 0
+    return 100 * np.mean(np.divide(hits, union, out=np.zeros_like(union), where=some), axis=-1, where=some)
+
+
+def pseudo_values(counts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = mean_iou) -> np.ndarray:
+    """Each image's share in a metric of the whole data set, so that `compare` can compare it: (images, seeds).
+
+    The jackknife's n·M - (n-1)·M without the image. Of a mean over images these are the images' own values.
+
+    Args:
+        counts: (images, seeds, ...).
+        statistic: from means over images (..., seeds, ...) to the metric (..., seeds), as for `bootstrap_interval`.
+
+    Reference: Tukey, 1958, https://doi.org/10.1214/aoms/1177706647; Dorfman, Berbaum and Metz, 1992
+    """
+    counts = _finite("counts", counts, 2)
+    images = len(counts)
+    if images < 2:
+        raise ValueError("pseudo-values need two or more images, got 1")
+    total = counts.sum(0)
+    return images * statistic(total / images) - (images - 1) * statistic((total - counts) / (images - 1))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """First minus second loss on the same images.
