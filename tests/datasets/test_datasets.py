@@ -1,14 +1,12 @@
 """What every data set must hold, and how data sets are found."""
 
 import gzip
-import os
 from pathlib import Path
 
 import pytest
+from real_data import at_hand
 
 from segloss.datasets import DATASETS, DatasetError, locate, read_list
-
-DATA = Path(os.environ.get("SEGLOSS_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 
 @pytest.fixture(params=sorted(DATASETS))
@@ -26,9 +24,7 @@ def folder(dataset, generated):
     """The data set's folder, generated or below the data root; skips where neither is possible."""
     if dataset.generated:
         return dataset.prepare(generated)
-    if not (DATA / (dataset.folder or dataset.name)).is_dir():
-        pytest.skip(f"{dataset.name} is not below {DATA}; set SEGLOSS_DATA")
-    return locate(dataset.name, DATA)
+    return at_hand(dataset.name)
 
 
 def test_descriptions(dataset):
@@ -38,6 +34,7 @@ def test_descriptions(dataset):
     assert dataset.void is None or dataset.void >= len(dataset.classes)
 
 
+@pytest.mark.slow
 def test_the_folder_is_the_data_set(dataset, folder):
     dataset.verify(folder)
 

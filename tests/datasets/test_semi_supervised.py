@@ -1,13 +1,10 @@
 """The division of a training list into labelled and unlabelled images."""
 
-import os
-from pathlib import Path
-
 import pytest
+from real_data import at_hand
 
 from segloss.datasets import DatasetError, read_list, split_labelled
 
-DATA = Path(os.environ.get("SEGLOSS_DATA") or Path(__file__).parents[3] / "shared" / "data")
 ENTRIES = [(f"images/{n}.png", f"labels/{n}.png") for n in range(37)]
 
 
@@ -32,9 +29,9 @@ def test_seeds_and_fractions():
 
 @pytest.mark.parametrize("denominator", [16, 8, 4, 2])
 def test_camvids_lists_are_this_division(denominator):
-    folder = DATA / "camvid"
+    folder = at_hand("camvid")
     if not (folder / "ssl_seed0").is_dir():
-        pytest.skip(f"camvid with its lists is not below {DATA}; set SEGLOSS_DATA")
+        pytest.skip("camvid has no ssl_seed0 beside its lists")
     labelled, unlabelled = split_labelled(read_list(folder, "train"), 1 / denominator, 0)
     assert labelled == read_list(folder, f"ssl_seed0/1_{denominator}/labeled")
     assert unlabelled == [entry[:1] for entry in read_list(folder, f"ssl_seed0/1_{denominator}/unlabeled")]

@@ -1,7 +1,6 @@
 """What is particular about bubil, stare and cwfid, checked on the data themselves where these are at hand."""
 
 import gzip
-import os
 import re
 import shutil
 from pathlib import Path
@@ -9,16 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from real_data import at_hand
 
 from segloss.datasets import DATASETS, DatasetError, _dataset, bubil, cwfid
-
-DATA = Path(os.environ.get("SEGLOSS_DATA") or Path(__file__).parents[3] / "shared" / "data")
-
-
-def at_hand(name: str) -> Path:
-    if not (DATA / name).is_dir():
-        pytest.skip(f"{name} is not below {DATA}; set SEGLOSS_DATA")
-    return DATA / name
 
 
 def all_entries(name: str, folder: Path) -> list:
@@ -68,6 +60,7 @@ def test_stare_observers():
     np.testing.assert_allclose(100 * shares, [7.60, 10.89], atol=0.01)
 
 
+@pytest.mark.slow
 def test_cwfid_split_and_classes():
     """Image 28 is in train alone; pixels are 92.63 % soil, 1.61 % crop, 5.76 % weed."""
     folder = at_hand("cwfid")

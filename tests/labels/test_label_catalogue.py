@@ -49,7 +49,7 @@ def scenario(request):
     def call(labels: Tensor, valid: Tensor, num_classes: int, change=lambda tensor: tensor, images=slice(None)):
         extra = batch_tensors(call.spatial)
         extra["draws"], extra["teacher_logits"] = extra["draws"][images], change(extra["teacher_logits"])[images]
-        return function(labels, valid, num_classes, **{name: extra[name] for name in function.needs})
+        return function(labels, valid, num_classes, **{name: extra[name].to(labels.device) for name in function.needs})
 
     call.source, call.name, call.spatial = function.source, request.param, (17, 22)
     return call
@@ -85,12 +85,14 @@ def test_shapes_and_sums(scenario, spatial):
     torch.testing.assert_close(probabilities[kept].sum(-1), torch.ones(int(kept.sum())), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("garbage", [-1, VOID, 2**40, -(2**63)])
+@pytest.mark.parametrize("garbage", ["classes", -1, 2**40, -(2**63)])
 def test_void_does_not_matter(scenario, garbage):
-    """Whatever stands where valid is False changes nothing, and void stays void."""
+    """Whatever stands where valid is False changes nothing, other classes' ids included, and void stays void."""
     labels, valid = example(scenario.source, (17, 22))
     expected, expected_valid = scenario(labels, valid, NUM_CLASSES)
-    target, kept = scenario(labels.masked_fill(~valid, garbage), valid, NUM_CLASSES)
+    if garbage == "classes":
+        garbage = torch.randint(NUM_CLASSES, labels.shape, generator=torch.Generator().manual_seed(8))
+    target, kept = scenario(torch.where(valid, labels, garbage), valid, NUM_CLASSES)
     assert torch.equal(kept, expected_valid)
     assert torch.equal(target, expected)
     labelled = valid if scenario.source == "map" else valid.any(1)
@@ -174,3 +176,15 @@ def test_wrong_input_is_a_sentence(scenario):
         scenario(labels, torch.ones_like(valid), NUM_CLASSES)
     with pytest.raises(ValueError, match=r"must lie in 0..3, got -1"):
         scenario(labels.masked_fill(~valid, -1), torch.ones_like(valid), NUM_CLASSES)
+
+
+def test_stays_on_its_device_and_reads_nothing_back(scenario):
+    """On the meta device, which has shapes but no values, other devices' tensors and reads to the host are errors."""
+    if scenario.name == "staple":
+        pytest.skip("the number of different votes is a value: STAPLE waits for its device once")
+    labels, valid = example(scenario.source, (17, 22))
+    expected, expected_valid = scenario(labels, valid, NUM_CLASSES)
+    target, kept = scenario(labels.to("meta"), valid.to("meta"), NUM_CLASSES)
+    assert target.device.type == kept.device.type == "meta"
+    assert (target.shape, target.dtype) == (expected.shape, expected.dtype)
+    assert (kept.shape, kept.dtype) == (expected_valid.shape, expected_valid.dtype)
