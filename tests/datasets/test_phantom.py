@@ -24,11 +24,6 @@ def folder(tmp_path_factory) -> Path:
     return PHANTOM.prepare(tmp_path_factory.mktemp("data"))
 
 
-def load_posterior(folder: Path, image: str) -> np.ndarray:
-    with np.load(folder / "posterior" / f"{Path(image).stem}.npz") as archive:
-        return archive["posterior"]
-
-
 @pytest.mark.parametrize(
     ("field", "inside"),
     [
@@ -119,7 +114,7 @@ def test_labels_are_calibrated_to_the_posterior(folder):
     bins, excess, pixels = 10, [], []
     for split in PHANTOM.splits:
         for image, label, *_ in read_list(folder, split):
-            posterior = load_posterior(folder, image)
+            posterior = phantom.read_posterior(folder, image)
             labels = PHANTOM.read_label(folder / label)
             valid = labels != phantom.VOID
             probability = posterior[:, valid]
@@ -167,7 +162,7 @@ def test_contents(folder):
 
 def test_posterior_is_given_for_every_image(folder):
     for image, *_ in read_list(folder, "test"):
-        posterior = load_posterior(folder, image)
+        posterior = phantom.read_posterior(folder, image)
         assert posterior.dtype == np.float32
         assert posterior.shape == (5, 64, 64)
         np.testing.assert_allclose(posterior.sum(0), 1, rtol=0, atol=1e-6)

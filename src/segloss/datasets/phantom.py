@@ -186,6 +186,12 @@ def verify(folder: Path) -> None:
         raise DatasetError(f"phantom: lists or labels were changed after they were made; {again}")
 
 
+def read_posterior(folder: Path, image: str) -> np.ndarray:
+    """The posterior, float32 (classes, SIZE, SIZE), of an image named as in the lists ("images/test_0000.png")."""
+    with np.load(Path(folder) / "posterior" / f"{Path(image).stem}.npz") as archive:
+        return archive["posterior"]
+
+
 def _pixel_centres(row: float, column: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of all pixel centres in a frame turned by ``angle`` around (row, column)."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float64)
