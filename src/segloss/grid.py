@@ -126,7 +126,7 @@ def check_options(room: str, function: str, options: Iterable[str], where: str) 
     """Raise GridError unless segloss.<room> has that function and it takes these options."""
     known = signatures(room)
     if function not in known:
-        raise GridError(f"{where}: {unknown(room.rstrip('s'), function, known)}")
+        raise GridError(f"{where}: {unknown({'losses': 'loss', 'labels': 'target'}[room], function, known)}")
     allowed = known[function]["options"] - {"valid", "terms", *known[function].get("needs", ())}
     for option in options:
         if option not in allowed:

@@ -1,0 +1,100 @@
+"""A workplace for tests: a copy of everything but the code, with a grid so small that real trainings take seconds."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+# Where the real data sets lie, for the tests that need them.
+DATA = Path(os.environ.get("SEGLOSS_DATA", ROOT.parent / "shared" / "data"))
+
+TINY_SCHEDULE = """
+iterations = 16
+batch_size = 4
+optimizer = dict(type="AdamW", lr=1e-2, weight_decay=0.01)
+param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=0.0, begin=0, end=iterations, by_epoch=False)]
+"""
+
+TINY_GRID = """
+title: Tiny
+datasets: [phantom]
+models: [unet-tiny]
+schedule: tiny
+labels: [hard, raters]
+losses: [ce, lovasz]
+seeds: 2
+"""
+
+
+def run(*command: str, cwd: Path, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
+    """Run a command of the environment with W&B offline and one thread; its output is kept."""
+    own = {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=cwd,
+        env={**os.environ, **own, **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert not check or done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that holds the embedded data set, made once."""
+    from segloss.datasets import DATASETS
+
+    root = tmp_path_factory.mktemp("generated")
+    DATASETS["phantom"].prepare(root)
+    return root
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, phantom: Path) -> Path:
+    """A fresh copy of the repository's workflow and configs beside phantom, with the grid and schedule ``tiny``."""
+    for name in ("workflows", "profiles", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "phantom").symlink_to(phantom / "phantom")
+    (tmp_path / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE)
+    (tmp_path / "configs/grids/tiny.yaml").write_text(TINY_GRID)
+    return tmp_path
+
+
+@pytest.fixture
+def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The workplace as the working directory, for what reads configs/; nothing is remembered from another one."""
+    from segloss import grid
+
+    monkeypatch.chdir(workplace)
+    for cached in (
+        grid.load_losses,
+        grid.load_labels,
+        grid.digest,
+        grid.files,
+        grid.dataset_source,
+        grid.axes_settings,
+    ):
+        cached.cache_clear()
+    return workplace
+
+
+@pytest.fixture
+def edit() -> Callable[[Path, str, str], None]:
+    """Replace a text that occurs once in a file."""
+
+    def replace(path: Path, old: str, new: str) -> None:
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {path}"
+        path.write_text(text.replace(old, new))
+
+    return replace

@@ -1,0 +1,118 @@
+"""What the engine feeds: restartable visits, rater stacks warped with the image, void mapped to 255."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS as MMSEG_DATASETS
+from PIL import Image
+
+from segloss.datasets import DATASETS
+from segloss.engine.data import Visits, with_raters
+
+PIPELINE = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations"),
+    dict(type="RandomCrop", crop_size=(32, 40)),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PhotoMetricDistortion"),
+    dict(type="PackSegInputs"),
+]
+
+
+def dataset(folder: Path, pipeline: list[dict], split: str = "train"):
+    init_default_scope("mmseg")
+    return MMSEG_DATASETS.build(
+        dict(type="ListDataset", source="phantom", folder=str(folder / "phantom"), split=split, pipeline=pipeline)
+    )
+
+
+def test_a_visit_is_the_same_whoever_draws_it_and_when(phantom: Path) -> None:
+    images = dataset(phantom, PIPELINE)
+    visits = Visits(images, seed=5, visits=400)
+    drawn = [visits[n] for n in (0, 1, 170, 399)]
+    np.random.seed(0)
+    again = [Visits(images, seed=5, visits=400)[n] for n in (399, 170, 1, 0)][::-1]
+    for one, other in zip(drawn, again, strict=True):
+        assert torch.equal(one["inputs"], other["inputs"])
+        assert torch.equal(one["data_samples"].gt_sem_seg.data, other["data_samples"].gt_sem_seg.data)
+    other_seed = Visits(images, seed=6, visits=400)[0]
+    assert not torch.equal(drawn[0]["inputs"], other_seed["inputs"])
+
+
+def test_workers_change_nothing(phantom: Path) -> None:
+    visits = Visits(dataset(phantom, PIPELINE), seed=5, visits=12)
+    here = [visits[n]["inputs"] for n in range(12)]
+    loader = torch.utils.data.DataLoader(visits, batch_size=None, num_workers=2, sampler=range(12))
+    for one, other in zip(here, loader, strict=True):
+        assert torch.equal(one, other["inputs"])
+
+
+def test_every_pass_shows_each_image_once_in_another_order(phantom: Path) -> None:
+    class Names(list):
+        pass
+
+    count = 7
+    visits = Visits(Names(range(count)), seed=1, visits=3 * count)
+    passes = [[visits[n] for n in range(start, start + count)] for start in range(0, 3 * count, count)]
+    assert all(sorted(one) == list(range(count)) for one in passes)
+    assert passes[0] != passes[1]
+
+
+def test_augmentation_differs_between_visits_of_one_image(phantom: Path) -> None:
+    visits = Visits(dataset(phantom, PIPELINE), seed=5, visits=10**6)
+    inputs = {}
+    for n in range(400):
+        sample = visits[n]
+        inputs.setdefault(sample["data_samples"].img_path, []).append(sample["inputs"])
+    repeated = [several for several in inputs.values() if len(several) > 1]
+    assert all(not torch.equal(several[0], several[1]) for several in repeated)
+
+
+def test_raters_are_warped_together_with_their_image(phantom: Path) -> None:
+    visits = Visits(dataset(phantom, with_raters(PIPELINE, "phantom")), seed=5, visits=50)
+    plain = Visits(dataset(phantom, PIPELINE), seed=5, visits=50)
+    agree = []
+    for n in range(50):
+        sample, without = visits[n]["data_samples"], plain[n]
+        # The other scenarios' pipeline stays as it is: same image, same label.
+        assert torch.equal(visits[n]["inputs"], without["inputs"])
+        assert torch.equal(sample.gt_sem_seg.data, without["data_samples"].gt_sem_seg.data)
+        raters, label = sample.gt_raters.data, sample.gt_sem_seg.data
+        assert raters.shape == (DATASETS["phantom"].raters, 32, 40)
+        agree.append((raters == label).float().mean())
+    assert torch.stack(agree).mean() > 0.9
+
+
+def test_a_missing_rater_is_void(phantom: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "phantom"
+    folder.mkdir()
+    for entry in (phantom / "phantom").iterdir():
+        (folder / entry.name).symlink_to(entry)
+    (folder / "train.txt").unlink()
+    first = (phantom / "phantom/train.txt").read_text().split("\n")[0].split()
+    (folder / "train.txt").write_text(" ".join([*first[:3], "-", *first[4:]]) + "\n")
+    raters = dataset(tmp_path, with_raters(PIPELINE, "phantom"))[0]["data_samples"].gt_raters.data
+    assert (raters[1] == 255).all()
+    assert (raters[0] != 255).any()
+
+
+def test_void_of_a_data_set_becomes_mmsegmentations(tmp_path: Path) -> None:
+    folder = tmp_path / "camvid"
+    folder.mkdir()
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(folder / "a.png")
+    Image.fromarray(np.array([[0, 11, 10, 11, 3, 4]] * 4, np.uint8)).save(folder / "b.png")
+    (folder / "train.txt").write_text("a.png b.png\n")
+    init_default_scope("mmseg")
+    pipeline = [PIPELINE[0], PIPELINE[1], PIPELINE[-1]]
+    data = MMSEG_DATASETS.build(
+        dict(type="ListDataset", source="camvid", folder=str(folder), split="train", pipeline=pipeline)
+    )
+    assert data[0]["data_samples"].gt_sem_seg.data[0, 0].tolist() == [0, 255, 10, 255, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["phantom", "camvid"])
+def test_a_data_set_tells_its_classes_to_mmengine(name: str) -> None:
+    assert len(DATASETS[name].classes) == len(DATASETS[name].palette)

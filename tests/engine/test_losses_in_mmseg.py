@@ -1,0 +1,104 @@
+"""The losses inside MMSegmentation: registered, usable by stock heads, right about void, soft targets and samplers."""
+
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmengine.utils.dl_utils import mmcv_full_available
+from mmseg.models import losses as mmseg_losses
+from mmseg.models.decode_heads import FCNHead
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from segloss.engine.losses import SegmentationLoss, soft_target
+from segloss.losses import CATALOGUE
+
+# Terms or class statistics that a loss cannot do without.
+REQUIRED = {
+    "compound": dict(terms=[{"loss": "cross_entropy", "weight": 0.25}, {"loss": "jaccard_metric", "weight": 0.75}]),
+    "ldam": dict(class_counts=[100, 50, 10]),
+    "lmf": dict(class_counts=[100, 50, 10]),
+}
+NAMES = sorted(CATALOGUE)
+
+
+def build(name: str, **options: object) -> SegmentationLoss:
+    return MODELS.build(dict(type=CATALOGUE[name].module_name, **REQUIRED.get(name, {}), **options))
+
+
+def batch(soft: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 8, 8, requires_grad=True)
+    return logits, torch.randn(2, 3, 8, 8).softmax(1) if soft else torch.randint(0, 3, (2, 8, 8))
+
+
+def test_the_standin_leaves_no_trace() -> None:
+    assert not mmcv_full_available()
+    from mmcv.ops import sigmoid_focal_loss
+
+    with pytest.raises(RuntimeError, match=r"the compiled operator .* needs the full mmcv; installed is mmcv-lite"):
+        sigmoid_focal_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), 2.0, 0.25, None, "none")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_none_shadows_a_loss_of_mmsegmentation(name: str) -> None:
+    assert MODELS.get(CATALOGUE[name].module_name).function is CATALOGUE[name]
+    assert not hasattr(mmseg_losses, CATALOGUE[name].module_name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_module_is_the_function_without_void(name: str) -> None:
+    logits, labels = batch()
+    void = torch.rand(labels.shape) < 0.3
+    module = build(name, loss_weight=0.5)
+    expected = 0.5 * CATALOGUE[name](logits, labels, valid=~void, **REQUIRED.get(name, {}))
+    torch.testing.assert_close(module(logits, labels.masked_fill(void, 255)), expected)
+    torch.testing.assert_close(module(logits, labels.masked_fill(void, 7), ignore_index=7), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if CATALOGUE[name].soft_targets])
+def test_a_soft_target_replaces_the_index_map(name: str) -> None:
+    logits, target = batch(soft=True)
+    valid = torch.rand(2, 8, 8) > 0.3
+    anything = torch.full((2, 8, 8), 255)
+    with soft_target(target, valid):
+        inside = build(name)(logits, anything)
+    torch.testing.assert_close(inside, CATALOGUE[name](logits, target, valid=valid, **REQUIRED.get(name, {})))
+    assert build(name)(logits, anything) == 0
+
+
+def test_pixels_a_sampler_leaves_out_do_not_count() -> None:
+    logits, labels = batch()
+    chosen = torch.rand(2, 1, 8, 8) > 0.5
+    sampled = build("jaccard_metric")(logits, labels, weight=chosen.float())
+    torch.testing.assert_close(sampled, CATALOGUE["jaccard_metric"](logits, labels, valid=chosen[:, 0]))
+
+
+def test_an_unknown_option_is_refused_when_the_model_is_built() -> None:
+    with pytest.raises(TypeError, match=r"JaccardMetricLoss got the unknown option 'clases'; known: .*classes"):
+        build("jaccard_metric", clases="all")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stock_decode_head_trains_with_it(name: str) -> None:
+    torch.manual_seed(0)
+    head = FCNHead(
+        in_channels=4,
+        channels=8,
+        num_classes=3,
+        num_convs=1,
+        concat_input=False,
+        loss_decode=dict(type=CATALOGUE[name].module_name, **REQUIRED.get(name, {})),
+    )
+    labels = torch.randint(0, 3, (2, 8, 8))
+    features = torch.nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2).float()
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=one.unsqueeze(0))) for one in labels]
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.05)
+    values = []
+    for _ in range(30):
+        losses = head.loss([features], samples, None)
+        assert set(losses) == {f"loss_{name}", "acc_seg"}
+        optimizer.zero_grad()
+        losses[f"loss_{name}"].backward()
+        optimizer.step()
+        values.append(losses[f"loss_{name}"].item())
+    assert values[-1] < 0.7 * values[0]

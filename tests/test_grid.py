@@ -1,0 +1,199 @@
+"""Grids, cells and names: what is accepted, what is refused and with which sentence, and what a change plans again."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segloss import grid
+from segloss.grid import Cell, GridError
+
+HEAD = dict(
+    title="T", datasets=["phantom"], models=["unet-tiny"], schedule="tiny", labels=["hard"], losses=["ce"], seeds=1
+)
+
+
+def written(folder: Path, **changes: object) -> str:
+    """A grid file with these changes; None takes a key away."""
+    content = {key: value for key, value in {**HEAD, **changes}.items() if value is not None}
+    (folder / "configs/grids/own.yaml").write_text(yaml.safe_dump(content))
+    return "own"
+
+
+def test_a_cell_is_its_name() -> None:
+    cell = Cell("phantom", "unet-tiny", "demo", "hard", "ce-jml", 3)
+    assert str(cell) == "phantom/unet-tiny/demo/hard/ce-jml/seed3"
+    assert Cell.parse(str(cell)) == cell
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a/b/c/d/seed0",
+        "a/b/c/d/e/f/seed0",
+        "a/b/c/d/e/seed-1",
+        "a/b/c/d/e/seed01",
+        "../b/c/d/e/seed0",
+        "a/b/../d/e/seed0",
+        "a/b/.c/d/e/seed0",
+        "a/b/c d/d/e/seed0",
+    ],
+)
+def test_what_is_no_cell_is_refused(name: str) -> None:
+    with pytest.raises(GridError, match="is no cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>"):
+        Cell.parse(name)
+
+
+def test_a_grid_is_the_product_of_its_axes_without_the_cells_that_make_no_sense(in_workplace: Path) -> None:
+    asked = grid.load_grid("tiny")
+    assert [str(cell).split("tiny/", 2)[-1] for cell in asked.cells] == [
+        "hard/ce/seed0",
+        "hard/ce/seed1",
+        "hard/lovasz/seed0",
+        "hard/lovasz/seed1",
+        "raters/ce/seed0",
+        "raters/ce/seed1",
+    ]
+    assert {cell.labels: reason for cell, reason in asked.skipped.items()} == {
+        "raters": "lovasz_softmax is defined on hard labels only"
+    }
+
+
+@pytest.mark.parametrize("name", ["demo", "camvid-cpu", "camvid"])
+def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) -> None:
+    assert grid.load_grid(name).cells
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (dict(losses=["jmll"]), r"unknown loss 'jmll' \(did you mean 'jml'\?\); known: ce, .*jml"),
+        (dict(labels=["hrd"]), r"unknown labels 'hrd' \(did you mean 'hard'\?\); known: bls, hard, ls, raters"),
+        (dict(datasets=["cityscape"]), r"unknown dataset 'cityscape'.*; known: .*camvid, .*phantom"),
+        (dict(models=["unet"]), r"unknown model 'unet'.*; known: .*unet-tiny or a config of the zoo as mmseg::<name>"),
+        (dict(models=["mmseg::unet/unett"]), r"unknown model 'unett'.*zoo"),
+        (dict(schedule="slow"), r"unknown schedule 'slow'.*; known: .*demo"),
+        (dict(lossses=["ce"]), r"unknown key 'lossses' \(did you mean 'losses'\?\); known: datasets, labels, losses"),
+        (dict(seeds=None), r"'seeds' is a required property"),
+        (dict(seeds=0), r"seeds: 0 is less than the minimum of 1"),
+        (dict(losses=[]), r"losses: \[\] (should be non-empty|is too short)"),
+        (dict(losses=["ce", "ce"]), r"losses: .*non-unique"),
+        (dict(labels=["raters"], losses=["lovasz"]), r"no cell is left: lovasz_softmax is defined on hard labels only"),
+    ],
+)
+def test_a_wrong_grid_is_refused_in_one_sentence(in_workplace: Path, changes: dict, sentence: str) -> None:
+    with pytest.raises(GridError, match=sentence) as caught:
+        grid.load_grid(written(in_workplace, **changes))
+    assert str(caught.value).startswith("configs/grids/own.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
+    with pytest.raises(
+        GridError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: camvid, camvid-cpu, demo"
+    ):
+        grid.load_grid("dmeo")
+    with pytest.raises(GridError, match=r"unknown grid '\.\./demo'"):
+        grid.load_grid("../demo")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "loss: focal, gamma",
+            "loss: focal, gama",
+            r"losses.yaml: focal: unknown option of focal 'gama' \(did you mean 'gamma'\?\)",
+        ),
+        (
+            "{title: Dice, loss: dice}",
+            "{title: Dice, loss: dise}",
+            r"losses.yaml: dice: unknown loss 'dise' \(did you mean 'dice'\?\)",
+        ),
+        ("{title: Dice, loss: dice}", "{title: Dice}", r"losses.yaml: dice: .*not valid"),
+        ("{title: Dice, loss: dice}", "{title: Dice, loss: dice", r"losses.yaml: not valid YAML"),
+    ],
+)
+def test_a_wrong_loss_line_is_refused_before_any_job(
+    in_workplace: Path, edit, old: str, new: str, sentence: str
+) -> None:
+    edit(in_workplace / "configs/losses.yaml", old, new)
+    with pytest.raises(GridError, match=sentence):
+        grid.load_grid("tiny")
+
+
+def test_a_wrong_label_option_is_refused(in_workplace: Path, edit) -> None:
+    edit(in_workplace / "configs/labels.yaml", "epsilon: 0.1", "epsilonn: 0.1")
+    with pytest.raises(GridError, match=r"labels.yaml: ls: unknown option of uniform_smoothing 'epsilonn'"):
+        grid.load_grid("tiny")
+
+
+def test_a_model_of_the_zoo_is_found_by_its_name(in_workplace: Path) -> None:
+    name = "fcn_r50-d8_4xb2-40k_cityscapes-512x1024"
+    (cell,) = grid.load_grid(written(in_workplace, models=[f"mmseg::fcn/{name}"])).cells
+    assert cell.model == name
+    assert grid.mmengine_file("models", name).name == f"{name}.py"
+    assert grid.settings(cell)["model"] != grid.settings(grid.load_grid(written(in_workplace)).cells[0])["model"]
+
+
+def test_what_the_source_declares_is_what_is_registered() -> None:
+    from segloss import labels, losses
+
+    for room, module in (("losses", losses), ("labels", labels)):
+        declared = grid.signatures(room)
+        assert set(declared) == set(module.CATALOGUE)
+        for name, function in module.CATALOGUE.items():
+            assert declared[name].get("soft_targets", True) == function.soft_targets
+    assert {name: line["source"] for name, line in grid.signatures("labels").items()} == {
+        name: function.source for name, function in labels.CATALOGUE.items()
+    }
+
+
+def test_only_what_decides_a_result_changes_its_hash(in_workplace: Path, edit) -> None:
+    def hashes() -> dict[str, str]:
+        for cached in (grid.load_losses, grid.load_labels, grid.digest, grid.files, grid.axes_settings):
+            cached.cache_clear()
+        return {str(cell): grid.config_hash(cell) for cell in grid.load_grid("demo").cells}
+
+    def changed(path: str, old: str, new: str) -> set[str]:
+        before = hashes()
+        edit(in_workplace / path, old, new)
+        after = hashes()
+        return {name for name in before if before[name] != after[name]}
+
+    everything = set(hashes())
+    assert changed("configs/losses.yaml", "title: CE,", "title: Cross-entropy,") == set()
+    assert changed("configs/mmseg/schedules/demo.py", "batch_size = 8", "batch_size = 8  # a comment") == set()
+    focal = changed("configs/losses.yaml", "gamma: 2.0", "gamma: 3.0")
+    assert focal == {name for name in everything if "/focal/" in name}
+    assert focal
+    assert changed("configs/labels.yaml", "kernel_size: 3", "kernel_size: 5") == {
+        name for name in everything if "/bls/" in name
+    }
+    assert changed("configs/mmseg/schedules/demo.py", "iterations = 400", "iterations = 401") == everything
+
+
+def test_a_base_counts_as_part_of_a_config(in_workplace: Path, edit) -> None:
+    before = grid.digest(Path("configs/mmseg/datasets/camvid-cpu.py"))
+    edit(in_workplace / "configs/mmseg/datasets/camvid.py", 'test_split = "test"', 'test_split = "val"')
+    grid.digest.cache_clear()
+    assert grid.digest(Path("configs/mmseg/datasets/camvid-cpu.py")) != before
+
+
+def test_seeds_are_stable_and_all_different(in_workplace: Path) -> None:
+    assert grid.seed(Cell("phantom", "unet-tiny", "demo", "hard", "ce", 0)) == 922240450
+    cells = grid.load_grid("demo").cells
+    assert len({grid.seed(cell) for cell in cells}) == len(cells)
+
+
+def test_five_thousand_cells_are_planned_in_seconds(in_workplace: Path) -> None:
+    started = time.monotonic()
+    assert len(grid.load_grid(written(in_workplace, seeds=5000)).cells) == 5000
+    assert time.monotonic() - started < 10
+
+
+def test_errors_are_sentences_for_people() -> None:
+    assert re.fullmatch(r"unknown loss 'x'; known: none", str(grid.unknown("loss", "x", [])))
