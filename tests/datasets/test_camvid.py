@@ -186,6 +186,14 @@ def tampered(files: dict[str, bytes]) -> dict[str, tuple[dict[str, bytes], str]]
             files | {"CamVid/testannot/test0.png": files["CamVid/testannot/test0.png"][:-99]},
             "cannot be",
         ),
+        "image elsewhere on the disk": (
+            files | {"CamVid/train.txt": lists.replace(b"/SegNet/CamVid/train/train2", b"/etc/train2")},
+            r"train lists /etc/train2.png, which lies outside of",
+        ),
+        "image above the folder": (
+            files | {"CamVid/train.txt": lists.replace(b"train/train2", b"../train2")},
+            r"train lists ../train2.png, which lies outside of",
+        ),
         "train image in test": (
             files | {"CamVid/test.txt": files["CamVid/test.txt"].replace(b"test1", b"test0")},
             r"test/test0.png is in both test and test",
@@ -199,6 +207,12 @@ def test_tampered_archive(files, tmp_path, kind):
     with served(archive(content)) as url, pytest.raises(DatasetError, match=sentence):
         camvid.fetch(tmp_path, url)
     assert everything_below(tmp_path) == []
+
+
+def test_data_root_that_cannot_be_written(files, tmp_path):
+    (tmp_path / "root").write_text("a file where a folder should be")
+    with pytest.raises(DatasetError, match=r"cannot make .*root/camvid \(.*\); choose a data root that can be written"):
+        camvid.fetch(tmp_path / "root", "http://127.0.0.1:9/nobody-asks-this")
 
 
 def test_no_path_escapes(files, tmp_path):

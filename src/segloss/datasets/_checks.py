@@ -26,8 +26,11 @@ def check_files_of_lists(dataset: Dataset, folder: Path, counts: dict[str, int])
             if entry[0] in seen:
                 raise DatasetError(f"{dataset.name}: {entry[0]} is in both {seen[entry[0]]} and {split} of {folder}")
             seen[entry[0]] = split
-            for relative in entry:
-                if relative is not None and not (folder / relative).is_file():
+            for relative in filter(None, entry):
+                # By name alone: whoever owns the folder may keep the images elsewhere behind a link.
+                if Path(relative).is_absolute() or ".." in Path(relative).parts:
+                    raise DatasetError(f"{dataset.name}: {split} lists {relative}, which lies outside of {folder}")
+                if not (folder / relative).is_file():
                     raise DatasetError(f"{dataset.name}: {folder / relative} is missing, though {split} lists it")
 
 

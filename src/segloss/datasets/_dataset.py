@@ -139,9 +139,15 @@ def appearing_at_once(folder: Path) -> Iterator[Path]:
     """An empty folder to fill, renamed to ``folder`` when the block ends and removed if it fails.
 
     Nobody ever sees ``folder`` half made. If another process was faster, its folder stays.
+
+    Raises:
+        DatasetError: Nothing can be written there.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise DatasetError(f"cannot make {folder} ({error}); choose a data root that can be written to") from error
     try:
         temporary.chmod(0o755)  # mkdtemp makes private folders, a data set is shared
         yield temporary
