@@ -39,6 +39,47 @@ def test_parts_merged_in_any_order_equal_the_whole(dtype, named):
         assert summarize(merged) == summarize(whole)
 
 
+def test_a_batch_of_many_slices_and_groups_of_images_equals_its_images_one_by_one():
+    probabilities, labels, valid, names = batch(images=9, classes=70, height=61, width=67)
+    truth = probabilities.roll(1, 0)
+    whole, apart = counted(probabilities, labels, valid, names, truth), Counts(70)
+    for index in range(9):
+        part = slice(index, index + 1)
+        apart.update(probabilities[part], labels[part], valid[part], names[part], truth=truth[part])
+    assert apart == whole
+    # 70 classes of 4087 pixels: more than one slice of an image
+    upright = counted(*(one.transpose(-1, -2) for one in (probabilities, labels, valid)), names)
+    assert summarize(upright)["ECE"] == pytest.approx(summarize(whole)["ECE"], rel=1e-12)
+
+
+def test_soft_truth_and_raters_are_given_for_all_images_or_none(tmp_path):
+    probabilities, labels, valid, names = batch()
+    with_truth, without = (
+        counted(probabilities, labels, valid, names, truth=probabilities),
+        counted(probabilities, labels),
+    )
+    sentence = "for all images or for none, got both: soft_brier, soft_difference"
+    with pytest.raises(ValueError, match=sentence):
+        with_truth.update(probabilities, labels)
+    with pytest.raises(ValueError, match=sentence):
+        with_truth.merge(without)
+    with pytest.raises(ValueError, match=sentence):
+        without.merge(with_truth)
+    raters = torch.stack([labels, labels], 1)
+    counts = Counts(4)
+    counts.update(probabilities, labels, raters=raters)
+    with pytest.raises(ValueError, match="got both: rater_labelled, rater_true_positives"):
+        counts.update(probabilities, labels, raters=raters[:, :1])
+    with pytest.raises(ValueError, match=r"raters must be int64 \(5, 'R', 37, 29\), got torch.int64 \(5, 37, 29\)"):
+        counts.update(probabilities, labels, raters=labels)
+    with pytest.raises(ValueError, match=r"truth must be float \(5, 4, 37, 29\)"):
+        counts.update(probabilities, labels, truth=probabilities[:, :3])
+    with pytest.raises(ValueError, match="truth must be finite"):
+        counts.update(probabilities, labels, truth=2 * probabilities)
+    with_truth.save(tmp_path / "counts.npz")
+    assert Counts.load(tmp_path / "counts.npz") == with_truth
+
+
 def test_saved_counts_come_back_equal_and_equal_counts_are_equal_bytes(tmp_path):
     probabilities, labels, valid, names = batch()
     counts = counted(probabilities, labels, valid, names)
@@ -117,6 +158,8 @@ def test_bad_input_is_refused_with_a_sentence_and_leaves_the_counts_alone():
         ((probabilities.log(), labels), "a softmax, not logits"),
         ((10 * probabilities, labels), "a softmax, not logits"),
         ((torch.full_like(probabilities, torch.nan), labels), "a softmax, not logits"),
+        ((probabilities + torch.tensor([0.4, -0.4, 0, 0])[:, None, None], labels), "a softmax, not logits"),
+        ((probabilities, labels - 1), "labels must lie in 0..3 where valid, got -1"),
         ((probabilities, labels.int()), r"labels must be int64 \(5, 37, 29\), got torch.int32"),
         ((probabilities, out_of_range), r"labels must lie in 0..3 where valid, got 4"),
         ((probabilities, labels, valid.float()), "valid must be bool"),

@@ -99,6 +99,33 @@ def test_without_image_variance_the_comparison_is_welchs_t_test_over_seeds():
     assert result.seeds == (4, 6)
 
 
+def test_the_variance_counts_the_residual_once():
+    random = np.random.default_rng(11)
+    first, second = (
+        records(random, 0, 2, images=6, seeds=number, own=1, shared=3 * random.standard_normal(6)) for number in (3, 4)
+    )
+    seeds = residual = degrees = 0
+    for values in (first, second):
+        number = values.shape[1]
+        of_seed = [values[:, seed].mean() for seed in range(number)]
+        part = sum((one - values.mean()) ** 2 for one in of_seed) / (number - 1) / number
+        seeds += part
+        degrees += part**2 / (number - 1)
+        for image in range(6):
+            for seed in range(number):
+                left = values[image, seed] - values[image].mean() - of_seed[seed] + values.mean()
+                residual += left**2 / (5 * (number - 1)) / (6 * number)
+    differences = [first[image].mean() - second[image].mean() for image in range(6)]
+    images = np.var(differences, ddof=1) / 6
+    variance = seeds + images - residual
+    assert variance > max(seeds, images)
+    freedom = variance**2 / (degrees + images**2 / 5)
+    result = compare(first, second)
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+    assert (result.high - result.low) / 2 == pytest.approx(half, rel=1e-12)
+    assert result.p == pytest.approx(2 * stats.t.sf(abs(np.mean(differences)) / np.sqrt(variance), freedom), rel=1e-12)
+
+
 def test_with_one_seed_nothing_is_said_of_other_seeds():
     random = np.random.default_rng(4)
     result = compare(random.standard_normal((20, 1)), random.standard_normal((20, 3)))
@@ -148,6 +175,9 @@ def test_over_images_alone_the_tests_keep_their_level_for_models_without_luck():
         assert 0.02 < rate(getattr(one, name) < 0.05 for one in null) < 0.08
         assert rate(getattr(one, name) < 0.05 for one in true) > 0.9
     assert rate(one.low_images < 3 < one.high_images for one in true) > 0.88
+    # interval and p say the same
+    for one in null + true:
+        assert (one.low_images > 0 or one.high_images < 0) == (one.p_images_bootstrap <= 0.05)
 
 
 def test_a_table_of_many_losses_claims_falsely_no_more_often_than_it_says():

@@ -9,17 +9,25 @@ Part = dict[str, Tensor]
 
 
 def accumulate(count: Callable[..., Part], probabilities: Tensor, *maps: Tensor) -> Part:
-    """Sum of what `count` says of slices along the pixels, which it gets as (B, C, n) and (B, n) or (B, R, n).
+    """Sum of what `count` says of slices of images and pixels, which it gets as (B, C, n) and (B, n) or (B, R, n).
 
-    A slice fits the cache of a CPU, or bounds the memory on a GPU.
+    A slice fits the cache of a CPU, or bounds the memory on a GPU. How an image is sliced does not depend on its batch,
+    so that its sums are rounded in the same way in every batch.
     """
-    step = 1 << 15 if probabilities.device.type == "cpu" else 1 << 22
+    numbers = 1 << 18 if probabilities.device.type == "cpu" else 1 << 26
+    images, classes = probabilities.shape[:2]
     flat = [one.flatten(-2) for one in (probabilities, *maps)]
-    total: Part = {}
-    for start in range(0, flat[0].shape[2], step):
-        part = count(*(one[..., start : start + step] for one in flat))
-        total = {name: total[name] + part[name] for name in part} if total else part
-    return total
+    pixels = flat[0].shape[2]
+    step = max(1, numbers // classes)
+    together = max(1, numbers // (classes * max(1, min(step, pixels))))
+    parts: list[Part] = []
+    for first in range(0, images, together):
+        total: Part = {}
+        for start in range(0, pixels, step):
+            part = count(*(one[first : first + together, ..., start : start + step] for one in flat))
+            total = {name: total[name] + part[name] for name in part} if total else part
+        parts.append(total)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 class Slots:

@@ -188,7 +188,7 @@ class Counts:
             mine = {name: parts[0].shape[1:] for name, parts in self._rows.items()}
             theirs = {name: row.shape[1:] for name, row in rows.items()}
             if mine != theirs:
-                different = ", ".join(sorted(name for name, _ in mine.items() ^ theirs.items()))
+                different = ", ".join(sorted({name for name, _ in mine.items() ^ theirs.items()}))
                 raise ValueError(
                     f"soft truth and raters must be given for all images or for none, got both: {different}"
                 )

@@ -35,7 +35,7 @@ class TemperatureFit:
         valid = check_valid(valid, probabilities)
         labels = check_labels("labels", labels, valid, self.num_classes, tuple(valid.shape))
         sums = accumulate(_derivatives, probabilities.detach(), labels, valid)["derivatives"]
-        self.derivatives += sums.cpu().numpy()
+        self.derivatives += sums.cpu().numpy().sum(0)
 
     def merge(self, other: "TemperatureFit") -> None:
         """Add the sums of other images."""
@@ -81,7 +81,7 @@ def rescale(probabilities: Tensor, temperature: float) -> Tensor:
 
 
 def _derivatives(chunk: Tensor, label: Tensor, valid: Tensor) -> Part:
-    """(2, 33): derivatives of Σ logsumexp(b q) - b q_label in b, with q = log p."""
+    """(B, 2, 33): first and second derivative of Σ logsumexp(b q) - b q_label in b, with q = log p."""
     require_probabilities("probabilities", chunk, chunk.amax(1), valid)
     logits = torch.where(valid[:, None], chunk, 1).double().clamp(min=SMALLEST_PROBABILITY).log()
     of_label = logits.gather(1, label[:, None])[:, 0]
@@ -90,6 +90,6 @@ def _derivatives(chunk: Tensor, label: Tensor, valid: Tensor) -> Part:
         weighted = (inverse * logits).softmax(1) * logits
         mean = sum_over(weighted, 1)
         variance = sum_over(weighted * logits, 1) - mean**2
-        sums.append(torch.stack([mean - of_label, variance]))
-    # a void pixel has equal logits 0, and adds 0 to both
-    return {"derivatives": sum_over(torch.stack(sums, 1).flatten(2), 2)}
+        # a void pixel has equal logits 0, and adds 0 to both
+        sums.append(sum_over(torch.stack([mean - of_label, variance], 1), 2))
+    return {"derivatives": torch.stack(sums, 2)}
