@@ -13,10 +13,10 @@ import segloss.losses
 
 FAULTS = [
     ("_core.py", "valid.to(bits)[:, None]", "valid.to(bits).bitwise_or(1)[:, None]"),  # void soft targets stay
-    ("_core.py", "            log_likelihood *= valid\n", ""),  # void pixels count in pixel losses
-    ("_core.py", "            likelihood *= valid\n", ""),  # void pixels are true positives
+    ("_core.py", "            log_likelihood *= void\n", ""),  # void pixels count in pixel losses
+    ("_core.py", "log_likelihood.exp() * void", "log_likelihood.exp()"),  # void pixels are true positives
     ("_core.py", "mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target", "mean = at_target"),
-    ("_core.py", "+ g_overlap.gather(1, target) * likelihood", "+ g_overlap.gather(1, target)"),
+    ("_core.py", "* probabilities.gather(1, index)[:, 0]", ""),
     ("_core.py", "half = g_minimum[:, :, None] / 2", "half = g_minimum[:, :, None]"),
     ("_core.py", "(-g_log_likelihood * target.sum(1))", "(-g_log_likelihood)"),  # right where the target sums to 1
     ("_batch.py", "logits = logits.float()", "logits = logits"),  # half precision stays half
@@ -29,7 +29,7 @@ FAULTS = [
     ("_region.py", "weights = weights * (images_with_class > 0)", "weights = weights * 1"),
     ("_region.py", "total + image * sum_of_means / images.clamp_min(1)", "total + image * sum_of_means / len(true)"),
     ("_overlap.py", "torch.where(occurs, rarest / torch.where(occurs, true, 1), 1)", "1 / true"),
-    ("_sigmoid.py", "            entropy *= valid\n", ""),
+    ("_sigmoid.py", "            entropy *= void\n", ""),
     ("_sigmoid.py", "at_target * (1 - at_target)", "at_target"),
     ("_composite.py", "losses = losses if batch.valid is None else losses * batch.valid", ""),
     ("_margin.py", "torch.log1p(log_p.exp() * torch.expm1(-margin))", "torch.log1p(log_p * torch.expm1(-margin))"),

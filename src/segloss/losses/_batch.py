@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from segloss.losses._checks import check_indices, check_probabilities, check_shapes
-from segloss.losses._core import HardSums, SoftSums, blank_void, class_sums
+from segloss.losses._core import HardSums, SoftSums, class_sums, without_void
 from segloss.losses._switches import checks_on
 
 
@@ -18,7 +18,7 @@ class Batch:
 
     Attributes:
         logits: (B, C, N), float32 or float64.
-        target: (B, N) class indices, 0 where void; or (B, C, N) probabilities of the logits' type.
+        target: (B, N) class indices, or (B, C, N) probabilities of the logits' type; as given, so anything where void.
         valid: (B, N) bool, or None where every pixel is valid.
         soft: Whether the target holds probabilities.
         sums: The names, among likelihood, minimum, product, predicted and squares, of what the terms will ask for.
@@ -56,10 +56,8 @@ class Batch:
                 check_probabilities(target, valid)
         else:
             target = target.reshape(images, -1)
-            if valid is not None:
-                target = torch.where(valid, target, 0)  # whatever stands in a void pixel, often 255
             if checks_on():
-                check_indices(target, 2 if foreground_channel else classes)
+                check_indices(without_void(target, valid), 2 if foreground_channel else classes)
             if foreground_channel:
                 target = target[:, None].to(logits.dtype)
         return Batch(logits, target, valid, sums)
@@ -109,9 +107,14 @@ class Batch:
         return self._sum("product")
 
     @cached_property
+    def index(self) -> Tensor:
+        """The hard target, 0 where void: (B, N)."""
+        return without_void(self.target, self.valid)
+
+    @cached_property
     def valid_target(self) -> Tensor:
         """The soft target, 0 where void: (B, C, N)."""
-        return self.target if self.valid is None else blank_void(self.target, self.valid)
+        return without_void(self.target, self.valid)
 
     @cached_property
     def true(self) -> Tensor:
@@ -119,7 +122,7 @@ class Batch:
         if self.soft:
             return self.valid_target.sum(-1)
         ones = torch.ones_like(self.target) if self.valid is None else self.valid
-        return class_sums(ones.to(self.logits.dtype), self.target, self.classes)
+        return class_sums(ones.to(self.logits.dtype), self.index, self.classes)
 
     @cached_property
     def true_squares(self) -> Tensor:

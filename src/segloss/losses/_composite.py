@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._dense import SoftPixelLosses
+from segloss.losses._dense import HardPixelLosses, SoftPixelLosses
 from segloss.losses._overlap import dice
 from segloss.losses._pixel import focal, mean_over_processes
 from segloss.losses._region import NEARLY_PERFECT, region_loss
@@ -52,9 +52,7 @@ def bce_dice(
     Reference: Isensee et al., "nnU-Net", 2018, https://arxiv.org/abs/1809.10486 (region-based training)
     """
     batch = Batch.read(logits, target, valid, (), foreground_channel=foreground_channel)
-    bce, product, predicted = SigmoidSums.apply(
-        batch.logits, batch.valid_target if batch.soft else batch.target, batch.valid
-    )
+    bce, product, predicted = SigmoidSums.apply(batch.logits, batch.target, batch.valid)
     overlap_loss = region_loss(
         batch,
         product,
@@ -180,8 +178,8 @@ def exponential_logarithmic(
             batch.logits, batch.valid_target, weights, _power_value, _power_slope, gamma_cross
         )
     else:
-        losses = _power_value(batch.log_likelihood, gamma_cross)
+        losses = HardPixelLosses.apply(batch.log_likelihood, _power_value, _power_slope, gamma_cross)
         # A void pixel's log-likelihood is 0, where the power is cut off but not 0.
         losses = losses if batch.valid is None else losses * batch.valid
-        losses = losses if weights is None else losses * weights[batch.target]
+        losses = losses if weights is None else losses * weights[batch.index]
     return dice_weight * overlap_loss + cross_weight * mean_over_processes(losses.sum(), batch.pixels.sum())

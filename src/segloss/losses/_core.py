@@ -24,50 +24,54 @@ def class_sums(values: Tensor, target: Tensor, classes: int) -> Tensor:
     return sums.scatter_add_(1, target, values.double()).to(values.dtype)
 
 
-def blank_void(target: Tensor, valid: Tensor) -> Tensor:
-    """A copy of the probabilities (B, C, N), 0 where void, whatever stands there, NaN too.
-
-    Done on the bits: a product would keep NaN, and a selection takes three times as long.
-    """
+def without_void(target: Tensor, valid: Tensor | None) -> Tensor:
+    """The target with 0 where void, whatever stands there: often 255 in a class map (B, N), NaN in probabilities."""
+    if valid is None:
+        return target
+    if not target.is_floating_point():
+        return torch.where(valid, target, 0)
+    # On the bits of (B, C, N): a product would keep NaN, and a selection takes three times as long.
     bits = BITS[target.dtype]
     return (target.view(bits) & -valid.to(bits)[:, None]).view(target.dtype)
 
 
 class HardSums(torch.autograd.Function):
-    """(logits (B, C, N), target (B, N), valid (B, N) or None) -> log p_y (B, N), and per class Σp·y, Σp, Σp² (B, C).
-
-    The target holds a class index everywhere; what lies outside `valid` adds nothing.
-    """
+    """(logits (B, C, N), target (B, N), valid (B, N) or None) -> log p_y (B, N), and per class Σp·y, Σp, Σp² (B, C)."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None, wanted: Collection[str]):
+        ctx.set_materialize_grads(False)
+        index = without_void(target, valid)[:, None]
         probabilities = torch.log_softmax(logits, 1)
-        log_likelihood = probabilities.gather(1, target[:, None])[:, 0]
-        likelihood = log_likelihood.exp()
+        log_likelihood = probabilities.gather(1, index)[:, 0]
         probabilities.exp_()
         if valid is not None:
             # Void pixels leave here: with p = 0 they add nothing to any sum, nor to the gradient.
-            valid = valid.to(logits.dtype)
-            probabilities *= valid[:, None]
-            likelihood *= valid
-            log_likelihood *= valid
-        overlap = class_sums(likelihood, target, logits.shape[1]) if {"minimum", "product"} & set(wanted) else None
-        predicted = probabilities.sum(-1) if "predicted" in wanted else None
-        squares = probabilities.square().sum(-1) if "squares" in wanted else None
-        ctx.save_for_backward(probabilities, target, valid, likelihood)
-        ctx.set_materialize_grads(False)
+            void = valid.to(logits.dtype)
+            probabilities *= void[:, None]
+            log_likelihood *= void
+        overlap = predicted = squares = None
+        if "minimum" in wanted or "product" in wanted:
+            likelihood = log_likelihood.exp() if valid is None else log_likelihood.exp() * void
+            overlap = class_sums(likelihood, index[:, 0], logits.shape[1])
+        if "predicted" in wanted:
+            predicted = probabilities.sum(-1)
+        if "squares" in wanted:
+            squares = probabilities.square().sum(-1)
+        # The caller's own target and mask: copies without void would cost a tenth of the logits at 19 classes.
+        ctx.save_for_backward(probabilities, target, valid)
         return log_likelihood, overlap, predicted, squares
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g_log_likelihood, g_overlap, g_predicted, g_squares):
-        probabilities, target, valid, likelihood = ctx.saved_tensors
-        at_target = 0  # p_y G_y, or what of it belongs to the target class alone
+        probabilities, target, valid = ctx.saved_tensors
+        index = without_void(target, valid)[:, None]
+        at_target = 0  # the gradient of log p_y, to which p_y adds that of the overlap
         if g_log_likelihood is not None:
             at_target = g_log_likelihood if valid is None else g_log_likelihood * valid
         if g_overlap is not None:
-            at_target = at_target + g_overlap.gather(1, target) * likelihood
-        index = target[:, None]
+            at_target = at_target + g_overlap.gather(1, index[:, 0]) * probabilities.gather(1, index)[:, 0]
         if g_squares is not None:
             gradient = probabilities * (2 * g_squares)[:, :, None]
             if g_predicted is not None:
@@ -120,8 +124,7 @@ class SoftSums(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g_log_likelihood, g_minimum, g_product, g_predicted, g_squares):
         probabilities, target, valid = ctx.saved_tensors
-        if valid is not None:
-            target = blank_void(target, valid)
+        target = without_void(target, valid)
         slope = None  # dL/dp, then p times it, then dL/dz
         if g_minimum is not None:
             # min(p, y) = (p + y - |p - y|) / 2, and the distance has slope 0 where p = y.

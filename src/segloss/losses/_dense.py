@@ -1,6 +1,7 @@
-"""Pixel losses whose soft form needs a function of every log p_c, not of one number per pixel."""
+"""Pixel losses that are a function of log p, on the target's class or, for a soft target, on every class."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,28 @@ def slices(images: int, size: int) -> Iterator[slice]:
     """Cut a batch into runs of images of about CHUNK elements, at least one image each."""
     step = max(1, CHUNK // max(1, size))
     return (slice(start, start + step) for start in range(0, images, step))
+
+
+class HardPixelLosses(torch.autograd.Function):
+    """f(log p_y) of each pixel (B, N), keeping log p_y alone; f and its derivative take (log p_y, parameter)."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        log_p: Tensor,
+        value: Callable[[Tensor, Any], Tensor],
+        slope: Callable[[Tensor, Any], Tensor],
+        parameter: Any,
+    ) -> Tensor:
+        ctx.save_for_backward(log_p)
+        ctx.slope, ctx.parameter = slope, parameter
+        return value(log_p, parameter)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        (log_p,) = ctx.saved_tensors
+        return gradient * ctx.slope(log_p, ctx.parameter), None, None, None
 
 
 class SoftPixelLosses(torch.autograd.Function):

@@ -55,7 +55,7 @@ def lovasz_softmax(
     if classes not in ("present", "all"):
         raise ValueError(f"Expected classes to be present or all, got {classes!r}.")
     together = exchange_on() and not per_image
-    losses, images = _Lovasz.apply(batch.logits, batch.target, batch.valid, per_image, classes == "all", together)
+    losses, images = _Lovasz.apply(batch.logits, batch.index, batch.valid, per_image, classes == "all", together)
     if per_image:
         losses, images = sum_over_processes(losses, images)
     return losses / images.clamp_min(1)

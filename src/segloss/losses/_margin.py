@@ -8,6 +8,8 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
+from segloss.losses._core import without_void
+from segloss.losses._dense import HardPixelLosses
 from segloss.losses._pixel import cross_entropy, focal, mean_log_loss
 from segloss.losses._weights import PerClass, class_vector, occurring_counts
 
@@ -62,22 +64,34 @@ def ldam(
         shifted = scale * torch.addcmul(batch.logits, margins[:, None], batch.valid_target, value=-1)
         return cross_entropy(Batch(shifted, batch.target, batch.valid, ldam.sums), None, class_weights=weights)
     if scale == 1:
-        log_likelihood = _subtract_margin(batch.log_likelihood, margins[batch.target])
+        where = (margins, batch.target, batch.valid)
+        log_likelihood = HardPixelLosses.apply(batch.log_likelihood, _margin_value, _margin_slope, where)
         if batch.valid is not None:
             log_likelihood = log_likelihood * batch.valid
     else:
-        index = batch.target[:, None]
+        index = batch.index[:, None]
         shifted = scale * batch.logits.scatter_add(1, index, -margins[index])
         log_likelihood = Batch(shifted, batch.target, batch.valid, ldam.sums).log_likelihood
     return mean_log_loss(batch, log_likelihood, weights)
 
 
-def _subtract_margin(log_p: Tensor, margin: Tensor) -> Tensor:
+Margins = tuple[Tensor, Tensor, Tensor | None]  # Δ of each class, and the class map and the mask to look it up with
+
+
+def _margin_value(log_p: Tensor, where: Margins) -> Tensor:
     """log p_y after z_y has been lowered by its margin, without another softmax.
 
     Its numerator shrinks by e^-Δ, and its denominator from 1 to 1 - p_y (1 - e^-Δ).
     """
+    margins, target, valid = where
+    margin = margins[without_void(target, valid)]
     return log_p - margin - torch.log1p(log_p.exp() * torch.expm1(-margin))
+
+
+def _margin_slope(log_p: Tensor, where: Margins) -> Tensor:
+    """The derivative of `_margin_value` by log p_y."""
+    margins, target, valid = where
+    return 1 / (1 + log_p.exp() * torch.expm1(-margins)[without_void(target, valid)])
 
 
 def effective_number_weights(counts: Sequence[float], beta: float) -> list[float]:

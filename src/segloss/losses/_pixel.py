@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._dense import SoftPixelLosses
+from segloss.losses._dense import HardPixelLosses, SoftPixelLosses
 from segloss.losses._exchange import sum_over_processes
 from segloss.losses._weights import PerClass, class_vector
 from segloss.losses._weights import class_weights as measured_weights
@@ -64,7 +64,7 @@ def mean_log_loss(batch: Batch, log_likelihood: Tensor, class_weights: PerClass 
     if class_weights is None:
         return mean_over_processes(-log_likelihood.sum(), batch.pixels.sum())
     weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
-    return mean_over_processes(-(weights[batch.target] * log_likelihood).sum(), batch.true.sum(0) @ weights)
+    return mean_over_processes(-(weights[batch.index] * log_likelihood).sum(), batch.true.sum(0) @ weights)
 
 
 def focal_value(log_p: Tensor, gamma: float) -> Tensor:
@@ -119,7 +119,7 @@ def focal(
     if batch.soft:
         losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, weights, focal_value, focal_slope, gamma)
     else:
-        losses = focal_value(batch.log_likelihood, gamma)
+        losses = HardPixelLosses.apply(batch.log_likelihood, focal_value, focal_slope, gamma)
         if weights is not None:
-            losses = losses * weights[batch.target]
+            losses = losses * weights[batch.index]
     return mean_over_processes(losses.sum(), batch.pixels.sum())

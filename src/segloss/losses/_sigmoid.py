@@ -4,44 +4,43 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segloss.losses._core import class_sums
+from segloss.losses._core import class_sums, without_void
 
 
 class SigmoidSums(torch.autograd.Function):
     """(logits, target, valid) -> Σ_c BCE(σ(z_c), y_c) of each pixel (B, N), and per class Σσy and Σσ (B, C).
 
-    Logits (B, C, N), valid (B, N) or None, target either class indices (B, N) or probabilities (B, C, N), 0 where void.
+    Logits (B, C, N), valid (B, N) or None, target either class indices (B, N) or probabilities (B, C, N).
     With g the gradient of a pixel's BCE and G_c that of σ_c: dz_c = σ_c (1 - σ_c) G_c + g (σ_c - y_c).
     """
 
     @staticmethod
     def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None):
+        ctx.save_for_backward(probabilities := logits.sigmoid(), target, valid)
         # log(1 + exp z); beyond 40 it is z to the last bit of float64.
         entropy = torch.nn.functional.softplus(logits, threshold=40).sum(1)
-        if target.is_floating_point():
-            entropy -= (logits * target).sum(1)
-        else:
-            entropy -= logits.gather(1, target[:, None])[:, 0]
-        probabilities = logits.sigmoid()
+        soft, target = target.is_floating_point(), without_void(target, valid)
+        entropy -= (logits * target).sum(1) if soft else logits.gather(1, target[:, None])[:, 0]
         if valid is not None:
-            valid = valid.to(logits.dtype)
-            probabilities *= valid[:, None]
-            entropy *= valid
-        if target.is_floating_point():
+            # Void pixels leave here: σ stays 0 for them, in the sums and in backward.
+            void = valid.to(logits.dtype)
+            probabilities *= void[:, None]
+            entropy *= void
+        if soft:
             product = (probabilities * target).sum(-1)
         else:
             product = class_sums(probabilities.gather(1, target[:, None])[:, 0], target, logits.shape[1])
-        ctx.save_for_backward(probabilities, target, valid)
         return entropy, product, probabilities.sum(-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g_entropy, g_product, g_predicted):
         probabilities, target, valid = ctx.saved_tensors
+        soft, target = target.is_floating_point(), without_void(target, valid)
         if valid is not None:
             g_entropy = g_entropy * valid
         gradient = 1 - probabilities
-        if target.is_floating_point():
+        if soft:
             gradient *= torch.addcmul(g_predicted[:, :, None], target, g_product[:, :, None])
             gradient += g_entropy[:, None]
             gradient *= probabilities
