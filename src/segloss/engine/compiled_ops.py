@@ -20,7 +20,7 @@ class _Standin(types.ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
 
-        def missing(*_: object) -> None:
+        def missing(*_: object, **__: object) -> None:
             raise RuntimeError(
                 f"the compiled operator {name} needs the full mmcv; installed is mmcv-lite, which has none"
             )

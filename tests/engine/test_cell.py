@@ -1,0 +1,168 @@
+"""Real cells: repeated, killed and resumed to the bit, the same with and without W&B, failing with a reason."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import BIN, TINY_SCHEDULE, run
+
+CELL = "phantom/unet-tiny/tiny/raters/ce-jml/seed0"
+pytestmark = pytest.mark.slow
+
+
+def counts(folder: Path, cell: str = CELL) -> dict[str, np.ndarray]:
+    with np.load(folder / cell / "counts.npz") as file:
+        return dict(file)
+
+
+def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert one[name].dtype == other[name].dtype
+        assert one[name].tobytes() == other[name].tobytes(), name
+
+
+def trained(workplace: Path, results: str, *options: str, cell: str = CELL, **variables: str) -> dict[str, np.ndarray]:
+    run("segloss", "train", cell, "--results", results, *options, cwd=workplace, **variables)
+    return counts(workplace / results, cell)
+
+
+def start(workplace: Path, results: str) -> subprocess.Popen:
+    """A cell that saves after every iteration, running in the background."""
+    command = [str(BIN / "segloss"), "train", CELL, "--results", results, "--checkpoint-seconds", "0"]
+    environment = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=workplace, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for_iteration(process: subprocess.Popen, iteration: int) -> None:
+    for line in process.stdout:
+        if f"iteration {iteration}/" in line:
+            return
+    raise AssertionError(f"the cell ended before iteration {iteration}")
+
+
+def iterations_done_at_start(workplace: Path, results: str) -> int:
+    return json.loads((workplace / results / CELL / "record.json").read_text())["training"]["started_at_iteration"]
+
+
+def test_repeated_killed_resumed_untracked_and_with_workers_it_is_the_same_cell(workplace: Path) -> None:
+    undisturbed = trained(workplace, "undisturbed")
+    assert_same(trained(workplace, "again"), undisturbed)
+    assert_same(trained(workplace, "untracked", WANDB_MODE="disabled"), undisturbed)
+    assert_same(trained(workplace, "workers", "--workers", "2"), undisturbed)
+
+    process = start(workplace, "killed")
+    wait_for_iteration(process, 7)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (workplace / "killed" / CELL / "counts.npz").exists()
+    assert_same(trained(workplace, "killed"), undisturbed)
+    # The line of an iteration is written just before its state is saved.
+    assert 6 <= iterations_done_at_start(workplace, "killed") < 16
+
+    process = start(workplace, "told")
+    wait_for_iteration(process, 3)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not (workplace / "told" / CELL / "failure.json").exists()
+    assert_same(trained(workplace, "told"), undisturbed)
+    assert 3 <= iterations_done_at_start(workplace, "told") < 16
+
+    # A finished training whose outputs are lost is evaluated again, not trained again.
+    (workplace / "told" / CELL / "counts.npz").unlink()
+    assert_same(trained(workplace, "told"), undisturbed)
+    assert iterations_done_at_start(workplace, "told") == 16
+
+    other_seed = trained(workplace, "undisturbed", cell=CELL.replace("seed0", "seed1"))
+    assert any(one.tobytes() != other_seed[name].tobytes() for name, one in undisturbed.items())
+
+
+def test_a_state_of_other_settings_or_a_broken_one_is_not_resumed(workplace: Path, edit) -> None:
+    trained(workplace, "results")
+    checkpoint = workplace / "results" / CELL / "work" / "checkpoint.pt"
+    whole = checkpoint.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"nothing of the kind"):
+        checkpoint.write_bytes(damaged)
+        trained(workplace, "results")
+        assert iterations_done_at_start(workplace, "results") == 0
+    edit(workplace / "configs/mmseg/schedules/tiny.py", "lr=1e-2", "lr=2e-2")
+    trained(workplace, "results")
+    assert iterations_done_at_start(workplace, "results") == 0
+
+
+def test_the_record_says_what_was_done(workplace: Path, in_workplace: Path) -> None:
+    from segloss import grid, records
+    from segloss.grid import Cell
+
+    cell = "phantom/unet-tiny/tiny/hard/jml/seed0"
+    trained(workplace, "results", cell=cell)
+    record = records.read(workplace / "results" / cell / "record.json")
+    assert record["config_hash"] == grid.config_hash(Cell.parse(cell))
+    assert record["config"]["model"]["decode_head"]["loss_decode"]["type"] == "JaccardMetricLoss"
+    assert record["config"]["model"]["type"] == "EncoderDecoder"
+    assert {"python", "torch", "mmsegmentation", "mmengine", "numpy", "segloss"} <= set(record["versions"])
+    assert record["seconds"] > record["training"]["seconds"] > 0
+    assert 2**27 < record["peak_memory_bytes"] < 2 * 2**30
+    assert record["training"]["rows"][-1]["iteration"] == 16
+    assert record["data"]["images"] == 64
+    assert 0 <= record["metrics"]["mIoU"] <= 100
+    # Unrounded, as the issue with MMSegmentation's own metric is that it rounds to two digits.
+    assert round(record["metrics"]["mIoU"], 2) != record["metrics"]["mIoU"]
+
+
+def test_a_cell_that_fails_leaves_its_reason_and_a_later_success_takes_it_away(workplace: Path, edit) -> None:
+    schedule = workplace / "configs/mmseg/schedules/tiny.py"
+    schedule.write_text(TINY_SCHEDULE.replace("lr=1e-2", "lr=float('inf')"))
+    done = run("segloss", "train", CELL, cwd=workplace, check=False)
+    assert done.returncode == 1
+    failure = json.loads((workplace / "results" / CELL / "failure.json").read_text())
+    assert failure["reason"].startswith("the loss is nan between iterations ")
+    assert "TrainingFailure" in failure["traceback"]
+    schedule.write_text(TINY_SCHEDULE)
+    run("segloss", "train", CELL, cwd=workplace)
+    assert not (workplace / "results" / CELL / "failure.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        ("phantom/unet-tiny/tiny/raters/lovasz/seed0", "makes no sense: lovasz_softmax is defined on hard labels only"),
+        ("phantom/unet-tiny/tiny/hard/jmll/seed0", "segloss: unknown loss 'jmll' (did you mean 'jml'?)"),
+        ("camvid-cpu/unet-tiny/tiny/hard/jml/seed0", "data set camvid is not at nowhere/camvid; "),
+        ("../../x/hard/jml/seed0", "segloss: '../../x/hard/jml/seed0' is no cell"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_sentence(workplace: Path, cell: str, sentence: str) -> None:
+    done = run("segloss", "train", cell, "--data-root", "nowhere", cwd=workplace, check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_of_the_zoo_trains(workplace: Path) -> None:
+    name = "cgnet_fcn_4xb4-60k_cityscapes-680x680"
+    cell = f"phantom/{name}/tiny/bls/ce-jml/seed0"
+    trained(workplace, "results", cell=cell)
+    record = json.loads((workplace / "results" / cell / "record.json").read_text())
+    assert record["config"]["model"]["backbone"]["type"] == "CGNet"
+    assert record["config"]["model"]["decode_head"]["loss_decode"]["type"] == "CompoundLoss"
+    assert record["config"]["model"]["decode_head"]["num_classes"] == 5
+
+
+def test_ctrl_c_saves_and_stops_at_once(workplace: Path) -> None:
+    process = start(workplace, "interrupted")
+    wait_for_iteration(process, 2)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert time.monotonic() - started < 20
