@@ -63,7 +63,9 @@ def rows(shape, soft: bool, spread: float, device: str, repeats: int, only: str)
         calls = calls_of(entry, target, valid)
         hidden = torch.where(valid, target, VOID) if entry.void else target
         timed = dict(calls)
-        timed.setdefault("torch", lambda z, y=hidden: torch.nn.functional.cross_entropy(z, y, ignore_index=VOID))
+        timed.setdefault(
+            "torch", lambda z, y=hidden: torch.nn.functional.cross_entropy(z, y, ignore_index=-100 if soft else VOID)
+        )
         seconds = times(timed, logits, repeats, seconds=4.0)
         baseline = seconds["torch"]
         for name, call in calls.items():

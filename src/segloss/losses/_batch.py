@@ -1,14 +1,25 @@
 """What every loss reads: logits, target and valid, checked and flattened once, and the sums they share."""
 
+import importlib
+import importlib.util
 from collections.abc import Collection
 from functools import cached_property
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from segloss.losses import _core
 from segloss.losses._checks import check_indices, check_probabilities, check_shapes
-from segloss.losses._core import HardSums, SoftSums, class_sums, without_void
+from segloss.losses._core import class_sums, without_void
 from segloss.losses._switches import checks_on
+
+
+def core_for(logits: Tensor) -> ModuleType:
+    """The module whose HardSums and SoftSums suit these logits: fused kernels on a GPU where Triton is installed."""
+    if logits.is_cuda and logits.dtype == torch.float32 and importlib.util.find_spec("triton"):
+        return importlib.import_module("segloss.losses._fused")
+    return _core
 
 
 class Batch:
@@ -64,10 +75,11 @@ class Batch:
 
     @cached_property
     def _sums(self) -> dict[str, Tensor | None]:
+        core = core_for(self.logits)
         if self.soft:
-            sums = SoftSums.apply(self.logits, self.target, self.valid, self.valid_target, self.sums)
+            sums = core.SoftSums.apply(self.logits, self.target, self.valid, self.valid_target, self.sums)
             return dict(zip(("likelihood", "minimum", "product", "predicted", "squares"), sums, strict=True))
-        likelihood, overlap, predicted, squares = HardSums.apply(self.logits, self.target, self.valid, self.sums)
+        likelihood, overlap, predicted, squares = core.HardSums.apply(self.logits, self.target, self.valid, self.sums)
         return {
             "likelihood": likelihood,
             "minimum": overlap,
