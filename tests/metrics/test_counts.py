@@ -158,7 +158,10 @@ def test_bad_input_is_refused_with_a_sentence_and_leaves_the_counts_alone():
         ((probabilities.log(), labels), "a softmax, not logits"),
         ((10 * probabilities, labels), "a softmax, not logits"),
         ((torch.full_like(probabilities, torch.nan), labels), "a softmax, not logits"),
-        ((probabilities + torch.tensor([0.4, -0.4, 0, 0])[:, None, None], labels), "a softmax, not logits"),
+        (
+            (torch.tensor([0.6, -0.2, 0.3, 0.3])[:, None, None].expand_as(probabilities), labels),
+            "at least 0 and sum to 1",
+        ),
         ((probabilities, labels - 1), "labels must lie in 0..3 where valid, got -1"),
         ((probabilities, labels.int()), r"labels must be int64 \(5, 37, 29\), got torch.int32"),
         ((probabilities, out_of_range), r"labels must lie in 0..3 where valid, got 4"),

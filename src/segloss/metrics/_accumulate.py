@@ -14,7 +14,7 @@ def accumulate(count: Callable[..., Part], probabilities: Tensor, *maps: Tensor)
     A slice fits the cache of a CPU, or bounds the memory on a GPU. How an image is sliced does not depend on its batch,
     so that its sums are rounded in the same way in every batch.
     """
-    numbers = 1 << 18 if probabilities.device.type == "cpu" else 1 << 26
+    numbers = 1 << 19 if probabilities.device.type == "cpu" else 1 << 26
     images, classes = probabilities.shape[:2]
     flat = [one.flatten(-2) for one in (probabilities, *maps)]
     pixels = flat[0].shape[2]
@@ -39,6 +39,7 @@ class Slots:
 
     def __init__(self, valid: Tensor):
         self.valid = valid  # (B, n)
+        self.all_valid = bool(valid.all())  # most slices: nothing to look up
 
     def count(self, slots: int, index: Tensor) -> Tensor:
         """(B, slots) int64: how many valid pixels of each image have `index` (B, n)."""
@@ -52,12 +53,17 @@ class Slots:
         """(B, C, slots) both: as `count` and `sum` for each class; `index` and `weights` are (B, C, n)."""
         return self._add(slots, index, [None, weights])
 
+    def totals(self, values: Tensor) -> Tensor:
+        """(B, K): sums of the `values` (B, K, n) of the valid pixels."""
+        return sum_over(values if self.all_valid else torch.where(self.valid[:, None], values, 0), 2)
+
     def _add(self, slots: int, index: Tensor, weights: list[Tensor | None]) -> list[Tensor]:
         rows = index.shape[:-1]
         size = rows.numel() * slots
         index = index + (torch.arange(rows.numel(), device=index.device) * slots).view(*rows, 1)
-        valid = self.valid if index.ndim == 2 else self.valid[:, None]
-        index = torch.where(valid, index, size).flatten()
+        if not self.all_valid:
+            index = torch.where(self.valid if index.ndim == 2 else self.valid[:, None], index, size)
+        index = index.flatten()
         sums = (torch.bincount(index, None if one is None else one.flatten(), minlength=size + 1) for one in weights)
         return [one[:size].view(*rows, slots) for one in sums]
 

@@ -32,13 +32,13 @@ def check_labels(what: str, labels: Tensor, valid: Tensor, num_classes: int, sha
     """The labels with 0 where they are not valid; `valid` broadcasts to them."""
     if tuple(labels.shape) != shape or labels.dtype != torch.int64:
         raise ValueError(f"{what} must be int64 {shape}, got {labels.dtype} {tuple(labels.shape)}")
-    labels = torch.where(valid, labels, 0)
-    outside = labels[(labels < 0) | (labels >= num_classes)]
-    if len(outside):
-        raise ValueError(
-            f"{what} must lie in 0..{num_classes - 1} where valid, got {outside[0].item()}; "
-            "void pixels are marked by valid=False"
-        )
+    labels = labels if valid.all() else torch.where(valid, labels, 0)
+    for label in (labels.min().item(), labels.max().item()) if labels.numel() else ():
+        if not 0 <= label < num_classes:
+            raise ValueError(
+                f"{what} must lie in 0..{num_classes - 1} where valid, got {label}; "
+                "void pixels are marked by valid=False"
+            )
     return labels
 
 

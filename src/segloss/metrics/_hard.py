@@ -35,12 +35,13 @@ def _count(chunk: Tensor, label: Tensor, valid: Tensor, bins: int, classwise: bo
     log_likelihood = of_label.clamp(min=SMALLEST_PROBABILITY).log()
     squares = sum_over(wide * wide, 1) - 2 * of_label + 1
     slots = Slots(valid)
+    sums = slots.totals(torch.stack((-log_likelihood, squares), 1))
     part = {
         "confusion": slots.count(classes * classes, label * classes + predicted).view(images, classes, classes),
         "histogram": slots.count(2 * bins, right * bins + top_bin).view(images, 2, bins),
         "confidence": slots.sum(bins, top_bin, top),
-        "negative_log_likelihood": sum_over(torch.where(valid, -log_likelihood, 0), 1),
-        "brier": sum_over(torch.where(valid, squares, 0), 1),
+        "negative_log_likelihood": sums[:, 0],
+        "brier": sums[:, 1],
     }
     if classwise:
         class_bin = bin_index(wide, bins, chunk.dtype)
@@ -59,7 +60,8 @@ def largest_class(chunk: Tensor) -> tuple[Tensor, Tensor]:
     """
     classes = chunk.shape[1]
     largest = chunk.amax(1)
-    dtype = torch.uint8 if classes < 256 else torch.int32
-    order = torch.arange(classes, 0, -1, dtype=dtype, device=chunk.device)[:, None]
-    first = ((chunk == largest[:, None]).to(dtype) * order).amax(1)  # C minus the lowest class that is largest
+    is_largest = chunk == largest[:, None]
+    is_largest = is_largest.view(torch.uint8) if classes < 256 else is_largest.int()
+    order = torch.arange(classes, 0, -1, dtype=is_largest.dtype, device=chunk.device)[:, None]
+    first = (is_largest * order).amax(1)  # C minus the lowest class that is largest
     return largest, classes - first.long()

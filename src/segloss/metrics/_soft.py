@@ -23,18 +23,19 @@ def soft_truth_counts(probabilities: Tensor, truth: Tensor, valid: Tensor) -> Pa
 def _count_soft(chunk: Tensor, truth: Tensor, valid: Tensor) -> Part:
     images, classes, _ = chunk.shape
     require_probabilities("truth", truth, truth.amax(1), valid)
-    wide, true = (torch.where(valid[:, None], one, 0).double() for one in (chunk, truth))
+    wide, true = chunk.double(), truth.double()
     # one and the same logarithm on both sides: exactly 0 where p = t
     ratio = true.clamp(min=SMALLEST_PROBABILITY).log() - wide.clamp(min=SMALLEST_PROBABILITY).log()
     difference = wide - true
     slots = Slots(valid)
+    of_pixels = slots.totals(torch.stack((sum_over(true * ratio, 1), sum_over(difference.square(), 1)), 1))
     levels = _level(truth) * LEVELS + _level(chunk)
     return {
-        "soft_divergence": sum_over(sum_over(true * ratio, 1), 1),
-        "soft_brier": sum_over(sum_over(difference.square(), 1), 1),
-        "soft_difference": sum_over(difference.abs(), 2),
-        "soft_truth": sum_over(true, 2),
-        "soft_probability": sum_over(wide, 2),
+        "soft_divergence": of_pixels[:, 0],
+        "soft_brier": of_pixels[:, 1],
+        "soft_difference": slots.totals(difference.abs()),
+        "soft_truth": slots.totals(true),
+        "soft_probability": slots.totals(wide),
         "soft_levels": slots.count(LEVELS * LEVELS, levels).view(images, classes, LEVELS, LEVELS),
     }
 
