@@ -9,6 +9,7 @@ from reference import reference, soft_reference
 
 from segloss.metrics import METRICS, Counts, absent_classes, per_class, per_image, per_rater, reliability, summarize
 from segloss.metrics._accumulate import bin_index
+from segloss.metrics._hard import largest_class
 
 
 def random_case(images, classes, seed, dtype, sharpness=3.0, side=9):
@@ -115,6 +116,16 @@ def test_images_whose_truth_reaches_no_threshold_are_left_out():
     assert "Dice_thresholds" not in summarize(counts)
     counts.update(truth[:1], labels[:1], truth=one_hot(labels[:1], 12))
     assert summarize(counts)["Dice_thresholds"] == 0
+
+
+@pytest.mark.parametrize("classes", [2, 255, 256, 700])
+def test_ties_go_to_the_lowest_class_however_many_there_are(classes):
+    generator = torch.Generator().manual_seed(0)
+    chunk = torch.randint(3, (2, classes, 50), generator=generator).double()
+    chunk[:, -1] = torch.where(torch.arange(50) % 2 == 0, 5, 0)
+    largest, first = largest_class(chunk)
+    assert torch.equal(largest, chunk.amax(1))
+    assert first.tolist() == [[column.tolist().index(max(column)) for column in image.T] for image in chunk]
 
 
 @pytest.mark.parametrize("bins", [10, 100])

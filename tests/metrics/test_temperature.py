@@ -75,6 +75,8 @@ def test_scaling_by_one_changes_nothing_and_zero_is_refused():
     assert torch.allclose(rescale(probabilities, 1.0), probabilities, atol=1e-6)
     sure = torch.tensor([[[[1.0]], [[0.0]]]])
     assert rescale(sure, 2.0).tolist() == pytest.approx(np.array([[[[1.0]], [[0.0]]]]), abs=1e-15)
+    # a probability that underflowed to 0 is scaled as the smallest one that the fit knows
+    assert rescale(sure, 6.0)[0, 1].item() == pytest.approx(2.0**-21, rel=1e-5)
     with pytest.raises(ValueError, match="temperature must be positive, got 0"):
         rescale(probabilities, 0)
 

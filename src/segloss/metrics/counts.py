@@ -137,7 +137,10 @@ class Counts:
     __hash__ = None  # mutable
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an .npz; equal counts give equal bytes. The file appears whole or not at all."""
+        """Write an .npz; equal counts give equal bytes. The file appears whole or not at all.
+
+        Plain arrays, which `numpy.load` reads without this package: names, row_<name> and total_<name>.
+        """
         path, arrays = Path(path), self._arrays()
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
