@@ -14,7 +14,6 @@ from segloss.metrics._hard import hard_label_counts
 from segloss.metrics._soft import rater_counts, soft_truth_counts
 
 METRICS_VERSION = 1  # goes up when a stored count or the value of a metric changes its meaning
-_FRACTION_BITS = 52
 
 
 class Counts:
@@ -48,6 +47,7 @@ class Counts:
             raise ValueError(f"bins must be a multiple of 10, got {bins}")
         self.num_classes, self.bins, self.classwise = num_classes, bins, classwise
         self._names: list[str] = []
+        self._known: set[str] = set()
         self._rows: dict[str, list[np.ndarray]] = {}
         self.totals: dict[str, np.ndarray] = {}
         self._sorted = True
@@ -201,6 +201,7 @@ class Counts:
             add = add_exact if name == "class_probability" else np.add
             self.totals[name] = add(self.totals[name], total) if name in self.totals else total
         self._names += names
+        self._known.update(names)
         self._sorted = False
 
     def _sort(self) -> None:
@@ -222,11 +223,11 @@ class Counts:
         names = [str(name) for name in names]
         if len(names) != images:
             raise ValueError(f"one name per image is needed: {images} images, {len(names)} names")
-        known = {name for name in self._names if name}
+        new: set[str] = set()
         for name in filter(None, names):
-            if name in known:
+            if name in self._known or name in new:
                 raise ValueError(f"image {name!r} is counted twice")
-            known.add(name)
+            new.add(name)
         return names
 
 
