@@ -1,6 +1,7 @@
 """Print what every loss costs beside its peers: ``python -m benchmarks``; with ``--out FILE`` write it there too."""
 
 import argparse
+import os
 import platform
 import sys
 import warnings
@@ -96,7 +97,9 @@ def machine(threads: int) -> str:
         except metadata.PackageNotFoundError:
             packages.append(f"{name} not installed")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return f"CPU {cpu}, {threads} threads; GPU {gpu}; Python {platform.python_version()}; {', '.join(packages)}"
+    load = f"{os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f} before this run"
+    python = platform.python_version()
+    return f"CPU {cpu}, {load}, {threads} threads used; GPU {gpu}; Python {python}; {', '.join(packages)}"
 
 
 def main() -> None:

@@ -157,6 +157,15 @@ def float32_is_float64(loss, options, soft, seed=0):
     assert (gradient.double() - expected_gradient).abs().max() < 2e-5 * scale
 
 
+def autocast_changes_nothing(loss, options, soft, seed=0):
+    """Sums of products stay float32 where autocast would lower them."""
+    logits, target, probabilities, valid = inputs(seed, dtype=torch.float32)
+    given = probabilities if soft else target
+    expected = value_and_gradient(loss, logits, given, valid=valid, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        close(value_and_gradient(loss, logits, given, valid=valid, **options), expected, 1e-7)
+
+
 FOR_EVERY_TARGET = [
     equals_the_slow_way,
     float32_is_float64,
@@ -168,5 +177,6 @@ FOR_EVERY_TARGET = [
     classes_may_be_renamed,
     gradient_is_the_slope,
     extreme_logits_stay_finite,
+    autocast_changes_nothing,
     half_precision_is_computed_in_float32,
 ]

@@ -15,10 +15,11 @@ FAULTS = [
     ("_core.py", "valid.to(bits)[:, None]", "valid.to(bits).bitwise_or(1)[:, None]"),  # void soft targets stay
     ("_core.py", "            log_likelihood *= void\n", ""),  # void pixels count in pixel losses
     ("_core.py", "log_likelihood.exp() * void", "log_likelihood.exp()"),  # void pixels are true positives
-    ("_core.py", "mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target", "mean = at_target"),
+    ("_core.py", "torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target", "at_target"),
     ("_core.py", "* probabilities.gather(1, index)[:, 0]", ""),
     ("_core.py", "half = g_minimum[:, :, None] / 2", "half = g_minimum[:, :, None]"),
     ("_core.py", "(-g_log_likelihood * target.sum(1))", "(-g_log_likelihood)"),  # right where the target sums to 1
+    ("_core.py", "enabled=False", "enabled=True"),  # rounded under autocast
     ("_batch.py", "logits = logits.float()", "logits = logits"),  # half precision stays half
     ("_batch.py", "return self.valid_target.amax(-1) > threshold", "return self.target.amax(-1) > threshold"),
     ("_batch.py", "return self.valid.sum(-1).to(self.logits.dtype)", "return self.logits[:, 0].isfinite().sum(-1)"),
@@ -31,7 +32,7 @@ FAULTS = [
     ("_overlap.py", "torch.where(occurs, rarest / torch.where(occurs, true, 1), 1)", "1 / true"),
     ("_sigmoid.py", "            entropy *= void\n", ""),
     ("_sigmoid.py", "at_target * (1 - at_target)", "at_target"),
-    ("_composite.py", "losses = losses if batch.valid is None else losses * batch.valid", ""),
+    ("_dense.py", "return losses if valid is None else losses * valid", "return losses"),
     ("_margin.py", "torch.log1p(log_p.exp() * torch.expm1(-margin))", "torch.log1p(log_p * torch.expm1(-margin))"),
     ("_lovasz.py", "errors.masked_fill_(~valid[:, None], torch.nan)", "pass"),
     ("_lovasz.py", "-(1 - errors.gather(1, index))", "1 - errors.gather(1, index)"),  # no pixel is of the class

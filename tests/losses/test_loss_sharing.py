@@ -32,9 +32,9 @@ def kept_bytes(loss, logits, target, **options) -> int:
 def test_a_hard_label_loss_keeps_little_more_than_the_softmax(name):
     logits, target = torch.randn(1, 19, 64, 64), torch.randint(19, (1, 64, 64))
     valid = torch.rand(1, 64, 64) > 0.1
-    options = {"class_counts": [10] * 19} if name in ("ldam", "lmf") else {}
+    options = {"class_counts": [10] * 19} if get(name).takes_class_counts else {}
     if name == "compound":
-        options = OPTIONS["compound"][0]
+        options |= OPTIONS["compound"][0]
     with_void = torch.where(valid, target, 255)
     assert kept_bytes(get(name), logits, with_void, valid=valid, **options) <= 1.1 * logits.nbytes
 

@@ -178,8 +178,7 @@ def exponential_logarithmic(
             batch.logits, batch.valid_target, weights, _power_value, _power_slope, gamma_cross
         )
     else:
-        losses = HardPixelLosses.apply(batch.log_likelihood, _power_value, _power_slope, gamma_cross)
-        # A void pixel's log-likelihood is 0, where the power is cut off but not 0.
-        losses = losses if batch.valid is None else losses * batch.valid
-        losses = losses if weights is None else losses * weights[batch.index]
+        losses = HardPixelLosses.apply(
+            batch.log_likelihood, batch.target, batch.valid, weights, _power_value, _power_slope, gamma_cross
+        )
     return dice_weight * overlap_loss + cross_weight * mean_over_processes(losses.sum(), batch.pixels.sum())

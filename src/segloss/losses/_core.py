@@ -79,7 +79,10 @@ class HardSums(torch.autograd.Function):
             gradient *= probabilities
             gradient.addcmul_(probabilities, (gradient.sum(1) + at_target)[:, None], value=-1)
         elif g_predicted is not None:
-            mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target
+            with torch.autocast(
+                probabilities.device.type, enabled=False
+            ):  # which would round the product to half precision
+                mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target
             gradient = torch.sub(g_predicted[:, :, None], mean[:, None]).mul_(probabilities)
         elif torch.is_tensor(at_target):
             gradient = probabilities * -at_target[:, None]

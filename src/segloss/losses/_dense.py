@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from segloss.losses._core import without_void
+
 CHUNK = 1 << 20  # elements: temporaries of this size stay in the processor's cache
 
 
@@ -17,25 +19,38 @@ def slices(images: int, size: int) -> Iterator[slice]:
 
 
 class HardPixelLosses(torch.autograd.Function):
-    """f(log p_y) of each pixel (B, N), keeping log p_y alone; f and its derivative take (log p_y, parameter)."""
+    """w_y f(log p_y) of each pixel (B, N), 0 where void, keeping log p_y alone and looking the weights up again.
+
+    Takes log p_y, the class map, the mask or None, weights (C,) or None, and f and its derivative, which take
+    (log p_y, parameter).
+    """
 
     @staticmethod
     def forward(
         ctx,
         log_p: Tensor,
+        target: Tensor,
+        valid: Tensor | None,
+        weights: Tensor | None,
         value: Callable[[Tensor, Any], Tensor],
         slope: Callable[[Tensor, Any], Tensor],
         parameter: Any,
     ) -> Tensor:
-        ctx.save_for_backward(log_p)
+        ctx.save_for_backward(log_p, target, valid, weights)
         ctx.slope, ctx.parameter = slope, parameter
-        return value(log_p, parameter)
+        return _looked_up(value(log_p, parameter), target, valid, weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        (log_p,) = ctx.saved_tensors
-        return gradient * ctx.slope(log_p, ctx.parameter), None, None, None
+        log_p, *where = ctx.saved_tensors
+        return gradient * _looked_up(ctx.slope(log_p, ctx.parameter), *where), *[None] * 6
+
+
+def _looked_up(losses: Tensor, target: Tensor, valid: Tensor | None, weights: Tensor | None) -> Tensor:
+    if weights is not None:
+        losses = losses * weights[without_void(target, valid)]
+    return losses if valid is None else losses * valid
 
 
 class SoftPixelLosses(torch.autograd.Function):

@@ -64,10 +64,10 @@ def ldam(
         shifted = scale * torch.addcmul(batch.logits, margins[:, None], batch.valid_target, value=-1)
         return cross_entropy(Batch(shifted, batch.target, batch.valid, ldam.sums), None, class_weights=weights)
     if scale == 1:
-        where = (margins, batch.target, batch.valid)
-        log_likelihood = HardPixelLosses.apply(batch.log_likelihood, _margin_value, _margin_slope, where)
-        if batch.valid is not None:
-            log_likelihood = log_likelihood * batch.valid
+        where = (batch.target, batch.valid)
+        log_likelihood = HardPixelLosses.apply(
+            batch.log_likelihood, *where, None, _margin_value, _margin_slope, (margins, *where)
+        )
     else:
         index = batch.index[:, None]
         shifted = scale * batch.logits.scatter_add(1, index, -margins[index])

@@ -64,7 +64,7 @@ def mean_log_loss(batch: Batch, log_likelihood: Tensor, class_weights: PerClass 
     if class_weights is None:
         return mean_over_processes(-log_likelihood.sum(), batch.pixels.sum())
     weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
-    return mean_over_processes(-(weights[batch.index] * log_likelihood).sum(), batch.true.sum(0) @ weights)
+    return mean_over_processes(-(weights[batch.index] * log_likelihood).sum(), (batch.true * weights).sum())
 
 
 def focal_value(log_p: Tensor, gamma: float) -> Tensor:
@@ -119,7 +119,7 @@ def focal(
     if batch.soft:
         losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, weights, focal_value, focal_slope, gamma)
     else:
-        losses = HardPixelLosses.apply(batch.log_likelihood, focal_value, focal_slope, gamma)
-        if weights is not None:
-            losses = losses * weights[batch.index]
+        losses = HardPixelLosses.apply(
+            batch.log_likelihood, batch.target, batch.valid, weights, focal_value, focal_slope, gamma
+        )
     return mean_over_processes(losses.sum(), batch.pixels.sum())

@@ -63,9 +63,9 @@ def region_loss(
     sums = [counts.sum(1), active.sum(0)]
     if image or per_class:
         each = _losses(counts, alpha, beta, smooth, power, log) * active
-        image_weights = active @ weights
+        image_weights = (active * weights).sum(1)
         images = image_weights > 0
-        means = each @ weights / torch.where(images, image_weights, 1)
+        means = (each * weights).sum(1) / torch.where(images, image_weights, 1)
         sums += [means.sum(), images.sum().to(true.dtype), each.sum(0)]
     counts, images_with_class, *averages = sum_over_processes(*sums)
     weights = weights * (images_with_class > 0)
