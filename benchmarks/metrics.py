@@ -5,6 +5,7 @@
 The floor is softmax + argmax + one bincount. The peers, where installed: torchmetrics' calibration error together with
 MMSegmentation's IoUMetric (with the argmax it needs). All are timed in turn, so that a busy machine slows all alike;
 the median of each is given. Also: metrics of a record of 500 images and 150 classes.
+On a machine with less free cores than threads set OMP_WAIT_POLICY=passive, or idle threads spin in each other's way.
 """
 
 import argparse
