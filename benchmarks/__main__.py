@@ -33,8 +33,10 @@ def data(shape: tuple[int, ...], soft: bool, spread: float, device: str) -> tupl
     generator = torch.Generator().manual_seed(0)
     images, classes, *spatial = shape
     logits = torch.randn(shape, generator=generator)
-    # Blocks of one class, as segmentation has them.
-    target = torch.randint(classes, (images, *(side // 8 for side in spatial)), generator=generator)
+    # Blocks of one class, as segmentation has them, and every class somewhere.
+    blocks = [images, *(side // 8 for side in spatial)]
+    number = blocks[0] * blocks[1] * blocks[2]
+    target = (torch.randperm(number, generator=generator) % classes).view(blocks)
     target = target.repeat_interleave(8, 1).repeat_interleave(8, 2)
     if spread:
         logits = 2 * logits + spread * torch.nn.functional.one_hot(target, classes).movedim(-1, 1)

@@ -147,7 +147,7 @@ def entries(classes: int) -> list[Entry]:
         Entry(
             "dice_focal",
             {"focal_weight": 1.0, "smooth": 1e-5},
-            one_of(monai=mn("DiceFocalLoss", **monai_dice)),
+            one_of(monai=mn("DiceFocalLoss", lambda_focal=float(classes), **monai_dice)),
             void=False,
         ),
         Entry("bce_dice", {}, one_of(torch_and_smp=None if smp is None else _bce_dice(smp)), void=False),

@@ -13,8 +13,8 @@ import segloss.losses
 
 FAULTS = [
     ("_core.py", "valid.to(bits)[:, None]", "valid.to(bits).bitwise_or(1)[:, None]"),  # void soft targets stay
-    ("_core.py", "            log_likelihood *= void\n", ""),  # void pixels count in pixel losses
-    ("_core.py", "log_likelihood.exp() * void", "log_likelihood.exp()"),  # void pixels are true positives
+    ("_core.py", "log_likelihood.mul_(keep)", "log_likelihood"),  # void pixels count in pixel losses
+    ("_core.py", "            probabilities *= keep[:, None]\n", ""),  # void pixels are true positives
     ("_core.py", "torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target", "at_target"),
     ("_core.py", "* probabilities.gather(1, index)[:, 0]", ""),
     ("_core.py", "half = g_minimum[:, :, None] / 2", "half = g_minimum[:, :, None]"),

@@ -35,6 +35,11 @@ def without_void(target: Tensor, valid: Tensor | None) -> Tensor:
     return (target.view(bits) & -valid.to(bits)[:, None]).view(target.dtype)
 
 
+def _softmax(logits: Tensor, log: bool) -> Tensor:
+    """Softmax over classes, or its logarithm: taken of the softmax it would be -inf where p underflows."""
+    return torch.log_softmax(logits, 1) if log else torch.softmax(logits, 1)
+
+
 class HardSums(torch.autograd.Function):
     """(logits (B, C, N), target (B, N), valid (B, N) or None) -> log p_y (B, N), and per class Σp·y, Σp, Σp² (B, C)."""
 
@@ -42,18 +47,18 @@ class HardSums(torch.autograd.Function):
     def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None, wanted: Collection[str]):
         ctx.set_materialize_grads(False)
         index = without_void(target, valid)[:, None]
-        probabilities = torch.log_softmax(logits, 1)
-        log_likelihood = probabilities.gather(1, index)[:, 0]
-        probabilities.exp_()
+        log_likelihood = overlap = predicted = squares = None
+        probabilities = _softmax(logits, "likelihood" in wanted)
+        if "likelihood" in wanted:
+            log_likelihood = probabilities.gather(1, index)[:, 0]
+            probabilities.exp_()
         if valid is not None:
             # Void pixels leave here: with p = 0 they add nothing to any sum, nor to the gradient.
-            void = valid.to(logits.dtype)
-            probabilities *= void[:, None]
-            log_likelihood *= void
-        overlap = predicted = squares = None
+            keep = valid.to(logits.dtype)
+            probabilities *= keep[:, None]
+            log_likelihood = None if log_likelihood is None else log_likelihood.mul_(keep)
         if "minimum" in wanted or "product" in wanted:
-            likelihood = log_likelihood.exp() if valid is None else log_likelihood.exp() * void
-            overlap = class_sums(likelihood, index[:, 0], logits.shape[1])
+            overlap = class_sums(probabilities.gather(1, index)[:, 0], index[:, 0], logits.shape[1])
         if "predicted" in wanted:
             predicted = probabilities.sum(-1)
         if "squares" in wanted:
@@ -102,14 +107,11 @@ class SoftSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, target, valid, valid_target, wanted: Collection[str]):
         log_likelihood = minimum = product = squares = None
+        probabilities = _softmax(logits, "likelihood" in wanted)
+        buffer = torch.empty_like(probabilities)
         if "likelihood" in wanted:
-            probabilities = torch.log_softmax(logits, 1)
-            buffer = probabilities * valid_target
-            log_likelihood = buffer.sum(1)
+            log_likelihood = torch.mul(probabilities, valid_target, out=buffer).sum(1)
             probabilities.exp_()
-        else:
-            probabilities = torch.softmax(logits, 1)
-            buffer = torch.empty_like(probabilities)
         if valid is not None:
             probabilities *= valid.to(logits.dtype)[:, None]
         predicted = probabilities.sum(-1) if "predicted" in wanted else None
