@@ -15,10 +15,10 @@ FAULTS = [
     ("_core.py", "valid.to(bits)[:, None]", "valid.to(bits).bitwise_or(1)[:, None]"),  # void soft targets stay
     ("_core.py", "log_likelihood.mul_(keep)", "log_likelihood"),  # void pixels count in pixel losses
     ("_core.py", "            probabilities *= keep[:, None]\n", ""),  # void pixels are true positives
-    ("_core.py", "torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target", "at_target"),
-    ("_core.py", "* probabilities.gather(1, index)[:, 0]", ""),
-    ("_core.py", "half = g_minimum[:, :, None] / 2", "half = g_minimum[:, :, None]"),
-    ("_core.py", "(-g_log_likelihood * target.sum(1))", "(-g_log_likelihood)"),  # right where the target sums to 1
+    ("_core.py", "torch.bmm(g_predicted[:, None], probabilities)[:, 0] + direct", "direct"),
+    ("_core.py", "g_overlap.gather(1, target) * likelihood", "g_overlap.gather(1, target)"),
+    ("_core.py", "mul_(g_minimum[:, :, None] / -2)", "mul_(-g_minimum[:, :, None])"),
+    ("_core.py", "g_log_likelihood * target.sum(1)", "g_log_likelihood"),  # right where the target sums to 1
     ("_core.py", "enabled=False", "enabled=True"),  # rounded under autocast
     ("_batch.py", "logits = logits.float()", "logits = logits"),  # half precision stays half
     ("_batch.py", "return self.valid_target.amax(-1) > threshold", "return self.target.amax(-1) > threshold"),

@@ -9,13 +9,20 @@ p_c at the pixel (from the sums), softmax's Jacobian gives
 Only the sums asked for are computed; the others come back as None.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+CHUNK = 1 << 20  # elements: temporaries of this size stay in the processor's cache
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
+
+
+def slices(images: int, size: int) -> Iterator[slice]:
+    """Cut images, or rows, of a size each into runs of about CHUNK elements, at least one of them in each."""
+    step = max(1, CHUNK // max(1, size))
+    return (slice(start, start + step) for start in range(0, images, step))
 
 
 def class_sums(values: Tensor, target: Tensor, classes: int) -> Tensor:
@@ -33,6 +40,14 @@ def without_void(target: Tensor, valid: Tensor | None) -> Tensor:
     # On the bits of (B, C, N): a product would keep NaN, and a selection takes three times as long.
     bits = BITS[target.dtype]
     return (target.view(bits) & -valid.to(bits)[:, None]).view(target.dtype)
+
+
+def row_sums(function: Callable[..., Tensor], left: Tensor, right: Tensor) -> Tensor:
+    """Sum function(left, right) over the last axis of (B, C, N), some rows at a time: without a large temporary."""
+    images, classes, pixels = left.shape
+    left, right = left.view(-1, pixels), right.reshape(-1, pixels)
+    parts = [function(left[part], right[part]).sum(-1) for part in slices(len(left), pixels)]
+    return torch.cat(parts).view(images, classes)
 
 
 def _softmax(logits: Tensor, log: bool) -> Tensor:
@@ -57,45 +72,53 @@ class HardSums(torch.autograd.Function):
             keep = valid.to(logits.dtype)
             probabilities *= keep[:, None]
             log_likelihood = None if log_likelihood is None else log_likelihood.mul_(keep)
+        likelihood = None
         if "minimum" in wanted or "product" in wanted:
-            overlap = class_sums(probabilities.gather(1, index)[:, 0], index[:, 0], logits.shape[1])
+            likelihood = probabilities.gather(1, index)[:, 0]
+            overlap = class_sums(likelihood, index[:, 0], logits.shape[1])
         if "predicted" in wanted:
             predicted = probabilities.sum(-1)
         if "squares" in wanted:
-            squares = probabilities.square().sum(-1)
-        # The caller's own target and mask: copies without void would cost a tenth of the logits at 19 classes.
-        ctx.save_for_backward(probabilities, target, valid)
+            squares = row_sums(torch.mul, probabilities, probabilities)
+        # The caller's own target and mask: copies without void would cost a tenth of the logits at 19 classes. And p_y
+        # only where nothing else will be kept per pixel.
+        ctx.save_for_backward(probabilities, target, valid, None if "likelihood" in wanted else likelihood)
         return log_likelihood, overlap, predicted, squares
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g_log_likelihood, g_overlap, g_predicted, g_squares):
-        probabilities, target, valid = ctx.saved_tensors
-        index = without_void(target, valid)[:, None]
-        at_target = 0  # the gradient of log p_y, to which p_y adds that of the overlap
+        probabilities, target, valid, likelihood = ctx.saved_tensors
+        target = without_void(target, valid)
+        index = target[:, None]
+        if likelihood is None:
+            likelihood = probabilities.gather(1, index)[:, 0]
+        direct = torch.zeros_like(likelihood)  # the gradient of log p_y, to which p_y adds that of the overlap
         if g_log_likelihood is not None:
-            at_target = g_log_likelihood if valid is None else g_log_likelihood * valid
+            direct += g_log_likelihood if valid is None else g_log_likelihood * valid
         if g_overlap is not None:
-            at_target = at_target + g_overlap.gather(1, index[:, 0]) * probabilities.gather(1, index)[:, 0]
+            direct += g_overlap.gather(1, target) * likelihood
+        own = torch.zeros_like(likelihood)  # G_y
+        if g_predicted is not None:
+            own += g_predicted.gather(1, target)
         if g_squares is not None:
+            own += 2 * g_squares.gather(1, target) * likelihood
             gradient = probabilities * (2 * g_squares)[:, :, None]
             if g_predicted is not None:
                 gradient += g_predicted[:, :, None]
             gradient *= probabilities
-            gradient.addcmul_(probabilities, (gradient.sum(1) + at_target)[:, None], value=-1)
+            mean = gradient.sum(1) + direct
+            gradient.addcmul_(probabilities, mean[:, None], value=-1)
         elif g_predicted is not None:
-            with torch.autocast(
-                probabilities.device.type, enabled=False
-            ):  # which would round the product to half precision
-                mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + at_target
+            # Autocast would round this product to half precision.
+            with torch.autocast(probabilities.device.type, enabled=False):
+                mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + direct
             gradient = torch.sub(g_predicted[:, :, None], mean[:, None]).mul_(probabilities)
-        elif torch.is_tensor(at_target):
-            gradient = probabilities * -at_target[:, None]
         else:
-            return None, None, None, None
-        if torch.is_tensor(at_target):
-            # Each pixel has one target: reading, adding and writing it is faster than adding in place.
-            gradient.scatter_(1, index, gradient.gather(1, index) + at_target[:, None])
+            mean = direct
+            gradient = probabilities * -mean[:, None]
+        # Each pixel has one target: writing it is faster than reading, adding and writing.
+        gradient.scatter_(1, index, (likelihood * (own - mean) + direct)[:, None])
         return gradient, None, None, None
 
 
@@ -108,19 +131,18 @@ class SoftSums(torch.autograd.Function):
     def forward(ctx, logits, target, valid, valid_target, wanted: Collection[str]):
         log_likelihood = minimum = product = squares = None
         probabilities = _softmax(logits, "likelihood" in wanted)
-        buffer = torch.empty_like(probabilities)
         if "likelihood" in wanted:
-            log_likelihood = torch.mul(probabilities, valid_target, out=buffer).sum(1)
+            log_likelihood = (probabilities * valid_target).sum(1)
             probabilities.exp_()
         if valid is not None:
             probabilities *= valid.to(logits.dtype)[:, None]
         predicted = probabilities.sum(-1) if "predicted" in wanted else None
         if "minimum" in wanted:
-            minimum = torch.minimum(probabilities, valid_target, out=buffer).sum(-1)
+            minimum = row_sums(torch.minimum, probabilities, valid_target)
         if "product" in wanted:
-            product = torch.mul(probabilities, valid_target, out=buffer).sum(-1)
+            product = row_sums(torch.mul, probabilities, valid_target)
         if "squares" in wanted:
-            squares = torch.mul(probabilities, probabilities, out=buffer).sum(-1)
+            squares = row_sums(torch.mul, probabilities, probabilities)
         ctx.save_for_backward(probabilities, target, valid)
         ctx.set_materialize_grads(False)
         return log_likelihood, minimum, product, predicted, squares
@@ -133,10 +155,8 @@ class SoftSums(torch.autograd.Function):
         slope = None  # dL/dp, then p times it, then dL/dz
         if g_minimum is not None:
             # min(p, y) = (p + y - |p - y|) / 2, and the distance has slope 0 where p = y.
-            slope = torch.sub(probabilities, target).sign_()
-            half = g_minimum[:, :, None] / 2
-            level = half if g_predicted is None else half + g_predicted[:, :, None]
-            torch.addcmul(level, slope, half, value=-1, out=slope)
+            slope = torch.sub(probabilities, target).sign_().mul_(g_minimum[:, :, None] / -2)
+            slope += (g_minimum / 2 if g_predicted is None else g_minimum / 2 + g_predicted)[:, :, None]
         elif g_predicted is not None:
             slope = g_predicted[:, :, None].expand_as(probabilities).clone()
         if g_product is not None:
@@ -144,11 +164,16 @@ class SoftSums(torch.autograd.Function):
         if g_squares is not None:
             twice = 2 * g_squares[:, :, None]
             slope = probabilities * twice if slope is None else slope.addcmul_(probabilities, twice)
+        mean = torch.zeros_like(probabilities[:, 0])
         if slope is not None:
             slope *= probabilities
-            slope.addcmul_(probabilities, slope.sum(1, keepdim=True), value=-1)
+            mean += slope.sum(1)
         if g_log_likelihood is not None:
-            weight = (-g_log_likelihood * target.sum(1))[:, None]
-            slope = probabilities * weight if slope is None else slope.addcmul_(probabilities, weight)
+            mean += g_log_likelihood * target.sum(1)
+        if slope is None:
+            slope = probabilities * -mean[:, None]
+        else:
+            slope.addcmul_(probabilities, mean[:, None], value=-1)
+        if g_log_likelihood is not None:
             slope.addcmul_(target, g_log_likelihood[:, None])
         return slope, None, None, None, None

@@ -1,21 +1,13 @@
 """Pixel losses that are a function of log p, on the target's class or, for a soft target, on every class."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segloss.losses._core import without_void
-
-CHUNK = 1 << 20  # elements: temporaries of this size stay in the processor's cache
-
-
-def slices(images: int, size: int) -> Iterator[slice]:
-    """Cut a batch into runs of images of about CHUNK elements, at least one image each."""
-    step = max(1, CHUNK // max(1, size))
-    return (slice(start, start + step) for start in range(0, images, step))
+from segloss.losses._core import slices, without_void
 
 
 class HardPixelLosses(torch.autograd.Function):

@@ -7,7 +7,7 @@ from torch.autograd.function import once_differentiable
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._dense import slices
+from segloss.losses._core import slices
 from segloss.losses._exchange import gather_pixels, sum_over_processes
 from segloss.losses._order import sort_within_rows
 from segloss.losses._switches import exchange_on
@@ -110,10 +110,13 @@ def _rows(errors: Tensor, target: Tensor, all_classes: bool) -> tuple[Tensor, Te
     """
     images, classes, pixels = errors.shape
     own = errors.gather(1, target[:, None])[:, 0].abs()
-    true = errors.new_zeros(images, classes).scatter_add_(1, target, (own >= 0).to(errors.dtype))
+    # Counted in integers: float32 stops counting at 2^24 pixels.
+    true = torch.zeros(images, classes, dtype=torch.int64, device=errors.device).scatter_add_(
+        1, target, (own >= 0).long()
+    )
     # A pixel of another class with an error below that of every pixel of this class changes nothing: the Jaccard loss
     # is 1 already. That leaves few to sort. A class without pixels jumps to 1 at its largest error.
-    threshold = torch.full_like(true, torch.inf)
+    threshold = torch.full_like(true, torch.inf, dtype=errors.dtype)
     threshold.scatter_reduce_(1, target, own.nan_to_num(torch.inf), "amin")
     counted = (true > 0).to(errors.dtype)
     if all_classes:
@@ -130,24 +133,24 @@ def _rows(errors: Tensor, target: Tensor, all_classes: bool) -> tuple[Tensor, Te
         row, column = kept.nonzero(as_tuple=True)
         values = flat[span].take(row * pixels + column)
         values, column, hit = sort_within_rows(values, row, column, pixels)
-        weights = _increments(hit, row, true[part]) * share[part].take(row)
+        weights = _increments(hit, row, true[part], values.dtype) * share[part].take(row)
         total += (weights * values).sum(dtype=torch.float64)
         slopes[span].scatter_(0, row * pixels + column, weights)
     return total.to(errors.dtype), counted.amax(1).sum(), slopes.view_as(errors)
 
 
-def _increments(hit: Tensor, row: Tensor, true: Tensor) -> Tensor:
+def _increments(hit: Tensor, row: Tensor, true: Tensor, dtype: torch.dtype) -> Tensor:
     """J_i - J_(i-1) of errors sorted within their rows, for each whether it is of the row's class.
 
     With P true pixels in the row, and f of them and b others among the first i, J_i = 1 - (P - f) / (P + b). A true
     pixel adds 1 / (P + b), another one (P - f) / ((P + b - 1) (P + b)): as quotients, where differences would cancel.
     """
-    length = torch.zeros_like(true, dtype=torch.int64).scatter_add_(0, row, torch.ones_like(row))
+    length = torch.zeros_like(true).scatter_add_(0, row, torch.ones_like(row))
     rank = torch.arange(1, len(row) + 1, device=row.device) - (length.cumsum(0) - length).take(row)
     # All true pixels are among those kept, so each row's count of them starts where the true pixels before it end.
-    hits = hit.cumsum(0) - (true.cumsum(0) - true).long().take(row)
+    hits = hit.cumsum(0) - (true.cumsum(0) - true).take(row)
     size = true.take(row)
     union = size + (rank - hits)
-    other = (size - hits) / (union * (union - 1)).clamp_min(1)
+    other = (size - hits).to(dtype) / (union * (union - 1)).clamp_min(1)
     alone = (size == 0) & (rank == 1)
-    return torch.where(hit, 1 / union, torch.where(alone, 1, other))
+    return torch.where(hit, 1 / union.to(dtype), torch.where(alone, 1, other))

@@ -1,4 +1,4 @@
-"""Print what every loss costs beside its peers: ``python -m benchmarks``; with ``--out FILE`` write it there too."""
+"""Print what every loss costs beside its peers: ``python -m benchmarks.losses``; ``--out FILE`` writes it there too."""
 
 import argparse
 import os
@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.measure import disagreement, memory, times
-from benchmarks.peers import VOID, Entry, entries, soft_entries
+from benchmarks.losses.measure import disagreement, memory, times
+from benchmarks.losses.peers import VOID, Entry, entries, soft_entries
 from segloss.losses import get, switches
 
 SHAPES = [(4, 19, 256, 256), (2, 150, 128, 128)]
@@ -105,7 +105,7 @@ def machine(threads: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.losses", description=__doc__)
     parser.add_argument("--out", type=Path, help="write the tables into this Markdown file, too")
     parser.add_argument("--repeats", type=int, default=15, help="turns each loss is measured in (default 15)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
@@ -113,7 +113,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore")  # the peers'
-    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+    policy = os.environ.get("OMP_WAIT_POLICY")
+    command = " ".join([*([f"OMP_WAIT_POLICY={policy}"] * bool(policy)), "python -m benchmarks.losses", *sys.argv[1:]])
     text = [f"# What the losses cost\n\n`{command}`\n\n{machine(arguments.threads)}\n\n{LEGEND}"]
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     for device in devices:
