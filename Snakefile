@@ -5,7 +5,6 @@ from segloss.workflow import Plan
 PLAN = Plan.of(config)
 
 
-include: "workflows/data.smk"
 include: "workflows/train.smk"
 include: "workflows/report.smk"
 

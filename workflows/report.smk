@@ -4,14 +4,14 @@ rule collect:
         PLAN.records,
     output:
         PLAN.report + "/results.csv",
-    params:
-        grid=PLAN.grid_argument,
-        results=PLAN.results,
-        skipped=PLAN.skipped,
     log:
         PLAN.report + "/logs/collect.log",
     conda:
         "../environment.yml"
+    params:
+        grid=PLAN.grid_argument,
+        results=PLAN.results,
+        skipped=PLAN.skipped,
     shell:
         "segloss collect {params.grid} --results {params.results} --output {output} > {log} 2>&1"
 
@@ -21,13 +21,13 @@ rule report:
         table=PLAN.report + "/results.csv",
     output:
         PLAN.report_files,
-    params:
-        grid=PLAN.grid_argument,
-        results=PLAN.results,
-        titles=PLAN.titles,
     log:
         PLAN.report + "/logs/report.log",
     conda:
         "../environment.yml"
+    params:
+        grid=PLAN.grid_argument,
+        results=PLAN.results,
+        titles=PLAN.titles,
     shell:
         "segloss report {params.grid} {input.table} --results {params.results} > {log} 2>&1"

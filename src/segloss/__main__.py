@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from segloss import grid
-from segloss.datasets import DATASETS, DatasetError, root_of
+from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.grid import Cell, GridError
 from segloss.records import RecordError
 
@@ -31,6 +31,10 @@ def train(arguments: argparse.Namespace) -> None:
     grid.settings(cell)
     if reason := grid.why_skipped(cell):
         raise GridError(f"{cell} makes no sense: {reason}")
+    source = DATASETS[grid.dataset_source(cell.dataset)]
+    if source.generated:
+        source.prepare(root_of(source.name, data_root(arguments)))
+    locate(source.name, data_root(arguments))
     import torch
 
     from segloss.engine.cell import Machine, run_cell

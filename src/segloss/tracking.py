@@ -18,8 +18,39 @@ def has_key() -> bool:
     return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
 
 
+def start(
+    folder: Path, identity: str, name: str, group: str, config: Mapping[str, Any], project: str, mode: str
+) -> Any:
+    """A W&B run that holds what it is given and nothing of the machine; every row of it counts by its iteration."""
+    import wandb
+
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", project),
+        id=identity,
+        name=name,
+        group=group,
+        job_type="train",
+        config=dict(config),
+        dir=str(folder),
+        resume="allow",
+        mode=mode,
+        settings=wandb.Settings(
+            console="off",
+            silent=True,
+            save_code=False,
+            disable_git=True,
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            init_timeout=20,
+        ),
+    )
+    run.define_metric("*", step_metric="iteration")
+    return run
+
+
 class Run:
-    """One cell as one W&B run: online where there is a key, offline without; ``WANDB_MODE`` overrides both.
+    """One cell as one W&B run: online where there is a key, offline without one or where the server is
+    out of reach; ``WANDB_MODE`` overrides both.
 
     A run that is started again goes on under the same id. The first failure of W&B is logged, and tracking ends there.
 
@@ -37,30 +68,18 @@ class Run:
     ) -> None:
         self._run = None
         try:
-            import wandb
-
+            mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
             folder.mkdir(parents=True, exist_ok=True)
-            self._run = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", project),
-                id=identity,
-                name=name,
-                group=group,
-                job_type="train",
-                config=dict(config),
-                dir=str(folder),
-                resume="allow",
-                mode=os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline"),
-                settings=wandb.Settings(
-                    console="off",
-                    silent=True,
-                    save_code=False,
-                    disable_git=True,
-                    x_disable_stats=True,
-                    x_disable_machine_info=True,
-                    init_timeout=20,
-                ),
-            )
-            self._run.define_metric("*", step_metric="iteration")
+            try:
+                self._run = start(folder, identity, name, group, config, project, mode)
+            except Exception as error:
+                if mode != "online":
+                    raise
+                logger.warning("Weights & Biases is out of reach, this cell is tracked offline: %s", error)
+                import wandb
+
+                wandb.teardown()  # W&B's service still holds the id of the run that could not start
+                self._run = start(folder, identity, name, group, config, project, "offline")
         except Exception as error:
             self._give_up(error)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
-from snakemake.io import ancient
 
 from segloss import grid
 from segloss.datasets import DATASETS, DatasetError, locate
@@ -90,11 +89,6 @@ class Plan:
             f"segloss collect {argument} --results {results} --output {table} --partial"
             f" && segloss report {argument} {table} --results {results}"
         )
-
-    def data_markers(self, cell: str) -> list[str]:
-        """What a cell waits for: its data set, if generated; made again it is the same, so its time is ignored."""
-        source = grid.dataset_source(Cell.parse(cell).dataset)
-        return [ancient(f"data/.prepared/{source}")] if DATASETS[source].generated else []
 
     def settings(self, cell: str) -> dict[str, Any]:
         """All that decides a cell's result; where it changes, the cell runs again."""
