@@ -10,7 +10,7 @@ rule collect:
         "../environment.yml"
     params:
         grid=PLAN.grid_argument,
-        results=PLAN.results,
+        results=lambda wildcards: PLAN.results,
         skipped=PLAN.skipped,
     shell:
         "segloss collect {params.grid} --results {params.results} --output {output} > {log} 2>&1"
@@ -27,7 +27,7 @@ rule report:
         "../environment.yml"
     params:
         grid=PLAN.grid_argument,
-        results=PLAN.results,
+        results=lambda wildcards: PLAN.results,
         titles=PLAN.titles,
     shell:
         "segloss report {params.grid} {input.table} --results {params.results} > {log} 2>&1"

@@ -15,6 +15,6 @@ rule train:
     threads: 1
     params:
         settings=lambda wildcards: PLAN.settings(wildcards.cell),
-        results=PLAN.results,
+        results=lambda wildcards: PLAN.results,
     shell:
         "segloss train {wildcards.cell} --results {params.results} --threads {threads} > {log} 2>&1 && tail -n 1 {log}"
