@@ -3,9 +3,9 @@ rule collect:
     input:
         PLAN.records,
     output:
-        PLAN.report + "/results.csv",
+        f"{PLAN.report}/results.csv",
     log:
-        PLAN.report + "/logs/collect.log",
+        f"{PLAN.report}/logs/collect.log",
     conda:
         "../environment.yml"
     params:
@@ -18,11 +18,11 @@ rule collect:
 
 rule report:
     input:
-        table=PLAN.report + "/results.csv",
+        table=f"{PLAN.report}/results.csv",
     output:
         PLAN.report_files,
     log:
-        PLAN.report + "/logs/report.log",
+        f"{PLAN.report}/logs/report.log",
     conda:
         "../environment.yml"
     params:

@@ -3,11 +3,11 @@
 # The training's state lives in the undeclared folder work/ beside the outputs, so that no failure and no retry deletes it.
 rule train:
     output:
-        counts=PLAN.results + "/{cell}/counts.npz",
-        predictions=PLAN.results + "/{cell}/predictions.npz",
-        record=PLAN.results + "/{cell}/record.json",
+        counts=f"{PLAN.results}/{{cell}}/counts.npz",
+        predictions=f"{PLAN.results}/{{cell}}/predictions.npz",
+        record=f"{PLAN.results}/{{cell}}/record.json",
     log:
-        PLAN.results + "/{cell}/train.log",
+        f"{PLAN.results}/{{cell}}/train.log",
     wildcard_constraints:
         cell=PLAN.cell_pattern,
     conda:
