@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 from collections.abc import Collection
-from functools import cached_property
+from functools import cache, cached_property
 from types import ModuleType
 
 import torch
@@ -17,9 +17,14 @@ from segloss.losses._switches import checks_on
 
 def core_for(logits: Tensor) -> ModuleType:
     """The module whose HardSums and SoftSums suit these logits: fused kernels on a GPU where Triton is installed."""
-    if logits.is_cuda and logits.dtype == torch.float32 and importlib.util.find_spec("triton"):
+    if logits.is_cuda and logits.dtype == torch.float32 and _has_triton():
         return importlib.import_module("segloss.losses._fused")
     return _core
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 class Batch:
