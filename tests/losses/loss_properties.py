@@ -129,10 +129,19 @@ def one_hot_is_hard(loss, options, soft, seed=0):
 
 def extreme_logits_stay_finite(loss, options, soft, seed=0):
     logits, target, probabilities, valid = inputs(seed, dtype=torch.float32)
-    logits = torch.sign(logits) * 1e4
-    value, gradient = value_and_gradient(loss, logits, probabilities if soft else target, valid=valid, **options)
-    assert value.isfinite()
-    assert gradient.isfinite().all()
+    for size in (1e4, 3e38):
+        extreme = torch.sign(logits) * size
+        value, gradient = value_and_gradient(loss, extreme, probabilities if soft else target, valid=valid, **options)
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+
+
+def an_empty_batch_is_zero(loss, options, soft, seed=0):
+    for shape in ((0, CLASSES, 4, 4), (2, CLASSES, 0), (0, CLASSES)):
+        target = torch.zeros(shape) if soft else torch.zeros(shape[:1] + shape[2:], dtype=torch.int64)
+        value, gradient = value_and_gradient(loss, torch.zeros(shape), target, **options)
+        assert value == 0
+        assert gradient.shape == shape
 
 
 def half_precision_is_computed_in_float32(loss, options, soft, seed=0):
@@ -177,6 +186,7 @@ FOR_EVERY_TARGET = [
     classes_may_be_renamed,
     gradient_is_the_slope,
     extreme_logits_stay_finite,
+    an_empty_batch_is_zero,
     autocast_changes_nothing,
     half_precision_is_computed_in_float32,
 ]

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Collection
 from functools import cache, cached_property
 from types import ModuleType
@@ -61,17 +62,18 @@ class Batch:
         if isinstance(logits, Batch):
             return logits
         check_shapes(logits, target, valid, foreground_channel)
-        images, classes = logits.shape[:2]
-        logits = logits.reshape(images, classes, -1)
+        images, classes, *spatial = logits.shape
+        pixels = math.prod(spatial)
+        logits = logits.reshape(*logits.shape[:2], pixels)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
-        valid = None if valid is None else valid.reshape(images, -1)
+        valid = None if valid is None else valid.reshape(images, pixels)
         if target.is_floating_point():
-            target = target.reshape(images, classes, -1).to(logits.dtype)
+            target = target.reshape(images, classes, pixels).to(logits.dtype)
             if checks_on():
                 check_probabilities(target, valid)
         else:
-            target = target.reshape(images, -1)
+            target = target.reshape(images, pixels)
             if checks_on():
                 check_indices(without_void(target, valid), 2 if foreground_channel else classes)
             if foreground_channel:

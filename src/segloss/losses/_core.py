@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK = 1 << 20  # elements: temporaries of this size stay in the processor's cache
+LEAST = -1e30  # log p where the logits differ by more than float32 holds: 0 times it is 0, and sums of it are finite
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def slices(images: int, size: int) -> Iterator[slice]:
     """Cut images, or rows, of a size each into runs of about CHUNK elements, at least one of them in each."""
     step = max(1, CHUNK // max(1, size))
-    return (slice(start, start + step) for start in range(0, images, step))
+    return (slice(start, start + step) for start in range(0, max(1, images), step))
 
 
 def class_sums(values: Tensor, target: Tensor, classes: int) -> Tensor:
@@ -45,7 +46,7 @@ def without_void(target: Tensor, valid: Tensor | None) -> Tensor:
 def row_sums(function: Callable[..., Tensor], left: Tensor, right: Tensor) -> Tensor:
     """Sum function(left, right) over the last axis of (B, C, N), some rows at a time: without a large temporary."""
     images, classes, pixels = left.shape
-    left, right = left.view(-1, pixels), right.reshape(-1, pixels)
+    left, right = left.flatten(0, 1), right.flatten(0, 1)
     parts = [function(left[part], right[part]).sum(-1) for part in slices(len(left), pixels)]
     return torch.cat(parts).view(images, classes)
 
@@ -65,7 +66,7 @@ class HardSums(torch.autograd.Function):
         log_likelihood = overlap = predicted = squares = None
         probabilities = _softmax(logits, "likelihood" in wanted)
         if "likelihood" in wanted:
-            log_likelihood = probabilities.gather(1, index)[:, 0]
+            log_likelihood = probabilities.gather(1, index)[:, 0].clamp_(min=LEAST)
             probabilities.exp_()
         if valid is not None:
             # Void pixels leave here: with p = 0 they add nothing to any sum, nor to the gradient.
@@ -132,7 +133,7 @@ class SoftSums(torch.autograd.Function):
         log_likelihood = minimum = product = squares = None
         probabilities = _softmax(logits, "likelihood" in wanted)
         if "likelihood" in wanted:
-            log_likelihood = (probabilities * valid_target).sum(1)
+            log_likelihood = (probabilities.clamp_(min=LEAST) * valid_target).sum(1)
             probabilities.exp_()
         if valid is not None:
             probabilities *= valid.to(logits.dtype)[:, None]

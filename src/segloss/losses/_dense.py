@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segloss.losses._core import slices, without_void
+from segloss.losses._core import LEAST, slices, without_void
 
 
 class HardPixelLosses(torch.autograd.Function):
@@ -61,7 +61,7 @@ class SoftPixelLosses(torch.autograd.Function):
         slope: Callable[[Tensor, float], Tensor],
         exponent: float,
     ) -> Tensor:
-        log_p = torch.log_softmax(logits, 1)
+        log_p = torch.log_softmax(logits, 1).clamp_(min=LEAST)
         ctx.save_for_backward(log_p, target, weights)
         ctx.slope, ctx.exponent = slope, exponent
         losses = torch.empty_like(logits[:, 0])

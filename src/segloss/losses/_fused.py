@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 # Numbers in a block. With 8 warps a thread then needs 73 to 149 registers on sm_90, so that blocks can wait for memory
 # in each other's stead; twice as many numbers would leave one block per multiprocessor.
 TILE = 4096
+LEAST = tl.constexpr(-1e30)  # as in `_core`
 
 
 @triton.jit
@@ -50,7 +51,7 @@ def _hard_forward(
     z, p, log_size = _softmax(logits, image, c, n, C, N)
     keep = _kept(valid, image, n, N, HAS_VALID)
     own = c[:, None] == tl.load(target + image * N + n, mask=n < N, other=0)[None, :]
-    likelihood = tl.sum(tl.where(own, z, 0.0), 0) - log_size
+    likelihood = tl.maximum(tl.sum(tl.where(own, z, 0.0), 0) - log_size, LEAST)
     tl.store(log_likelihood + image * N + n, tl.where(keep, likelihood, 0.0), mask=n < N)
     p = tl.where(keep[None, :], p, 0.0)
     row = sums + (image * tl.num_programs(1) + block) * 3 * C + c
@@ -92,7 +93,7 @@ def _soft_forward(
     inside = (c[:, None] < C) & (n[None, :] < N)
     y = tl.load(target + (image * C + c[:, None]) * N + n[None, :], mask=inside, other=0.0)
     y = tl.where(keep[None, :], y, 0.0)  # void targets may hold NaN
-    likelihood = tl.sum(y * tl.where(inside, z - log_size[None, :], 0.0), 0)
+    likelihood = tl.sum(y * tl.where(inside, tl.maximum(z - log_size[None, :], LEAST), 0.0), 0)
     tl.store(log_likelihood + image * N + n, likelihood, mask=n < N)
     p = tl.where(keep[None, :], p, 0.0)
     row = sums + (image * tl.num_programs(1) + block) * 4 * C + c

@@ -74,8 +74,8 @@ class _Lovasz(torch.autograd.Function):
         rows = torch.log_softmax(logits, 1).exp_()
         if not per_image:
             # Classes become the rows to sort, the pixels of all images their columns.
-            rows, target = rows.movedim(1, 0).reshape(1, classes, -1), target.reshape(1, -1)
-            valid = None if valid is None else valid.reshape(1, -1)
+            rows, target = rows.movedim(1, 0).reshape(1, classes, images * pixels), target.reshape(1, images * pixels)
+            valid = None if valid is None else valid.reshape(1, images * pixels)
         # The errors |[y = c] - p_c|, negative where y = c (also -0.), NaN where void.
         errors, index = rows.clone(), target[:, None]
         errors.scatter_(1, index, -(1 - errors.gather(1, index)))  # p - 1 would lose the sign at p = 1
@@ -120,7 +120,7 @@ def _rows(errors: Tensor, target: Tensor, all_classes: bool) -> tuple[Tensor, Te
     threshold.scatter_reduce_(1, target, own.nan_to_num(torch.inf), "amin")
     counted = (true > 0).to(errors.dtype)
     if all_classes:
-        threshold = torch.where(true > 0, threshold, errors.nan_to_num(0).amax(-1))
+        threshold = torch.where(true > 0, threshold, torch.nn.functional.pad(errors.nan_to_num(0), (0, 1)).amax(-1))
         counted = counted.amax(1, keepdim=True).expand_as(counted)
     share = counted / counted.sum(1, keepdim=True).clamp_min(1)
 
@@ -129,7 +129,7 @@ def _rows(errors: Tensor, target: Tensor, all_classes: bool) -> tuple[Tensor, Te
     slopes = torch.zeros_like(flat)
     for part in slices(images * classes, pixels):
         span = slice(part.start * pixels, part.stop * pixels)
-        kept = flat[span].view(-1, pixels).abs() >= threshold.view(-1, 1)[part]
+        kept = errors.flatten(0, 1)[part].abs() >= threshold.view(-1, 1)[part]
         row, column = kept.nonzero(as_tuple=True)
         values = flat[span].take(row * pixels + column)
         values, column, hit = sort_within_rows(values, row, column, pixels)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._core import without_void
+from segloss.losses._core import LEAST, without_void
 from segloss.losses._dense import HardPixelLosses
 from segloss.losses._pixel import cross_entropy, focal, mean_log_loss
 from segloss.losses._weights import PerClass, class_vector, occurring_counts
@@ -61,7 +61,7 @@ def ldam(
     )
     weights = None if reweighting is None else effective_number_weights(counts, reweighting)
     if batch.soft:
-        shifted = scale * torch.addcmul(batch.logits, margins[:, None], batch.valid_target, value=-1)
+        shifted = _scaled(torch.addcmul(batch.logits, margins[:, None], batch.valid_target, value=-1), scale)
         return cross_entropy(Batch(shifted, batch.target, batch.valid, ldam.sums), None, class_weights=weights)
     if scale == 1:
         where = (batch.target, batch.valid)
@@ -70,9 +70,14 @@ def ldam(
         )
     else:
         index = batch.index[:, None]
-        shifted = scale * batch.logits.scatter_add(1, index, -margins[index])
+        shifted = _scaled(batch.logits.scatter_add(1, index, -margins[index]), scale)
         log_likelihood = Batch(shifted, batch.target, batch.valid, ldam.sums).log_likelihood
     return mean_log_loss(batch, log_likelihood, weights)
+
+
+def _scaled(logits: Tensor, scale: float) -> Tensor:
+    """scale * logits, kept from overflowing; as it is where nothing is scaled."""
+    return logits if scale == 1 else (scale * logits).clamp(LEAST, -LEAST)
 
 
 Margins = tuple[Tensor, Tensor, Tensor | None]  # Δ of each class, and the class map and the mask to look it up with

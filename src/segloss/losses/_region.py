@@ -48,7 +48,7 @@ def region_loss(
         class_weights: Weights of the mean over classes; of the sum over classes if agnostic.
     """
     _check_options(level_weights, classes, power, smooth, alpha, beta)
-    weights = torch.ones_like(true[0])
+    weights = true.new_ones(batch.classes)
     if class_weights is not None:
         weights = class_vector(class_weights, true, batch.classes, "class_weights")
     counts = torch.stack([overlap, predicted - overlap, true - overlap])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segloss.losses._core import class_sums, without_void
+from segloss.losses._core import LEAST, class_sums, without_void
 
 
 class SigmoidSums(torch.autograd.Function):
@@ -21,6 +21,7 @@ class SigmoidSums(torch.autograd.Function):
         entropy = torch.nn.functional.softplus(logits, threshold=40).sum(1)
         soft, target = target.is_floating_point(), without_void(target, valid)
         entropy -= (logits * target).sum(1) if soft else logits.gather(1, target[:, None])[:, 0]
+        entropy.clamp_(max=-LEAST)
         if valid is not None:
             # Void pixels leave here: σ stays 0 for them, in the sums and in backward.
             void = valid.to(logits.dtype)
