@@ -62,7 +62,7 @@ def test_a_grid_is_the_product_of_its_axes_without_the_cells_that_make_no_sense(
     }
 
 
-@pytest.mark.parametrize("name", ["demo", "camvid-cpu", "camvid"])
+@pytest.mark.parametrize("name", ["demo", "losses", "camvid-cpu", "camvid"])
 def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) -> None:
     assert grid.load_grid(name).cells
 
@@ -70,7 +70,7 @@ def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) ->
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (dict(losses=["jmll"]), r"unknown loss 'jmll' \(did you mean 'jml'\?\); known: ce, .*jml"),
+        (dict(losses=["jmll"]), r"unknown loss 'jmll' \(did you mean 'jml'\?\); known: bce-dice, .*jml"),
         (dict(labels=["hrd"]), r"unknown labels 'hrd' \(did you mean 'hard'\?\); known: bls, hard, ls, raters"),
         (dict(datasets=["cityscape"]), r"unknown dataset 'cityscape'.*; known: .*camvid, .*phantom"),
         (dict(models=["unet"]), r"unknown model 'unet'.*; known: .*unet-tiny or a config of the zoo as mmseg::<name>"),

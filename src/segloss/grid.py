@@ -127,7 +127,7 @@ def check_options(room: str, function: str, options: Iterable[str], where: str) 
     known = signatures(room)
     if function not in known:
         raise GridError(f"{where}: {unknown({'losses': 'loss', 'labels': 'target'}[room], function, known)}")
-    allowed = known[function]["options"] - {"valid", "terms", *known[function].get("needs", ())}
+    allowed = known[function]["options"] - {"valid", "terms", "class_counts", *known[function].get("needs", ())}
     for option in options:
         if option not in allowed:
             raise GridError(f"{where}: {unknown(f'option of {function}', option, allowed)}")

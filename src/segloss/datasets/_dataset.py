@@ -120,6 +120,24 @@ class Dataset:
                         digest.update(hashlib.sha256(content(folder / relative)).digest())
         return digest.hexdigest()
 
+    def class_counts(self, folder: Path, split: str = "train") -> list[int]:
+        """Pixels of each class over the labels of a split; on the way every label value is checked.
+
+        Raises:
+            DatasetError: A label holds a value that is neither a class nor void.
+        """
+        counts = np.zeros(256, np.int64)
+        for entry in self.read_list(folder, split):
+            found = np.bincount(self.read_label(folder / entry[1]).ravel(), minlength=256)
+            strange = [value for value in np.flatnonzero(found) if value >= len(self.classes) and value != self.void]
+            if strange:
+                raise DatasetError(
+                    f"{folder / entry[1]} must hold classes 0..{len(self.classes) - 1} and void {self.void}, "
+                    f"got {strange[0]}"
+                )
+            counts += found
+        return counts[: len(self.classes)].tolist()
+
 
 def put_there_by_hand(name: str, verify: Callable[[Path], None], how_to_get: str) -> Callable[[Path], Path]:
     """A ``prepare`` for data that cannot be fetched: verifies what is there, or says how to get it."""

@@ -27,6 +27,7 @@ from segloss.engine.evaluation import CountsMetric
 from segloss.engine.training import Interrupted, MeasureHook, RestartHook, TrainingFailure, load_state
 from segloss.files import write_json
 from segloss.grid import Cell
+from segloss.losses import set_switches
 from segloss.metrics import METRICS_VERSION
 from segloss.tracking import Run
 
@@ -109,6 +110,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
     """
     started = time.monotonic()
     limit_threads(machine.threads)
+    set_switches(checks=False)  # the labels are checked where they are counted; a check per step would wait for the GPU
     dataset = DATASETS[grid.dataset_source(cell.dataset)]
     data_folder = locate(dataset.name, data_root)
     config = cell_config(cell, str(data_folder))

@@ -1,6 +1,8 @@
 """From a cell to the one MMEngine config that trains and evaluates it."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -8,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 from segloss import grid
 from segloss.datasets import DATASETS
 from segloss.engine.data import with_raters
+from segloss.files import write_json
 from segloss.grid import Cell, GridError
 from segloss.labels import CATALOGUE as SCENARIOS
 from segloss.losses import CATALOGUE as LOSSES
@@ -30,13 +33,30 @@ def as_list(heads: Any) -> list[ConfigDict]:
     return [] if heads is None else list(heads) if isinstance(heads, (list, tuple)) else [heads]
 
 
-def loss_config(terms: list[dict[str, Any]], weight: float) -> dict[str, Any]:
-    """The ``loss_decode`` of one line of losses.yaml; several terms are computed together by CompoundLoss."""
+def loss_config(terms: list[dict[str, Any]], weight: float, class_counts: list[int]) -> dict[str, Any]:
+    """The ``loss_decode`` of one line of losses.yaml; several terms are computed together by CompoundLoss.
+
+    Losses that want to know the training set's class frequencies get them, whatever the data set.
+    """
     if len(terms) > 1:
-        return dict(type=LOSSES["compound"].module_name, terms=terms, loss_weight=weight)
-    options = dict(terms[0])
-    name, own = options.pop("loss"), options.pop("weight")
-    return dict(type=LOSSES[name].module_name, loss_weight=weight * own, **options)
+        name, options = "compound", dict(terms=terms)
+    else:
+        options = dict(terms[0])
+        name, weight = options.pop("loss"), weight * options.pop("weight")
+    measured = dict(class_counts=class_counts) if LOSSES[name].takes_class_counts else {}
+    return dict(type=LOSSES[name].module_name, loss_weight=weight, **options, **measured)
+
+
+def training_class_counts(source: str, folder: str) -> list[int]:
+    """Pixels of each class in the training set, counted (and its labels checked) once and remembered."""
+    dataset, path = DATASETS[source], Path(folder)
+    cache = Path("data") / ".class_counts" / f"{source}-{dataset.fingerprint(path)}.json"
+    try:
+        return json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        counts = dataset.class_counts(path)
+        write_json(cache, counts)
+        return counts
 
 
 def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
@@ -47,7 +67,7 @@ def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
         yield head, True
 
 
-def model_config(cell: Cell, dataset: Config) -> ConfigDict:
+def model_config(cell: Cell, dataset: Config, folder: str) -> ConfigDict:
     """The cell's model with its loss, its label scenario and its data set's classes.
 
     The decode head takes the cell's loss. Auxiliary heads take cross-entropy at the weight their config gives, as in
@@ -63,12 +83,13 @@ def model_config(cell: Cell, dataset: Config) -> ConfigDict:
         if model.type not in SCENARIO_SEGMENTORS:
             raise GridError(f"{cell.model} is a {model.type}: soft labels need one of {', '.join(SCENARIO_SEGMENTORS)}")
         model.type, model.scenario = SCENARIO_SEGMENTORS[model.type], scenario
+    class_counts = training_class_counts(dataset.source, folder)
     for head, auxiliary in heads(model):
         if "loss_decode" not in head:
             raise GridError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
         weight = as_list(head.loss_decode)[0].get("loss_weight", 1.0)
         terms = [dict(loss="cross_entropy", weight=1.0)] if auxiliary else settings["loss"]
-        head.loss_decode = loss_config(terms, weight)
+        head.loss_decode = loss_config(terms, weight, class_counts)
         head.num_classes = len(DATASETS[dataset.source].classes)
         head.pop("out_channels", None)
     normalisation = dataset.get("normalisation", IMAGENET)
@@ -95,7 +116,7 @@ def cell_config(cell: Cell, folder: str) -> Config:
         dict(
             default_scope="mmseg",
             seed=grid.seed(cell),
-            model=model_config(cell, dataset),
+            model=model_config(cell, dataset, folder),
             train_dataset=dict(**common, split="train", pipeline=train_pipeline),
             test_dataset=dict(**common, split=dataset.test_split, pipeline=dataset.test_pipeline, test_mode=True),
             batch_size=schedule.batch_size,
