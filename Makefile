@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Other implementations, to be compared with, and Triton's interpreter: beside the environment, not in it.
+PEERS := .venv-peers
 
-.PHONY: bench test check lock clean-venv
+.PHONY: bench test check perf lock
 .DEFAULT_GOAL := bench
 
 $(READY): requirements.txt pyproject.toml
@@ -14,11 +16,20 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(PEERS)/.ready: requirements-peers.txt $(READY)
+	@echo "fetching other implementations to compare with into $(PEERS), once"
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet --no-deps --upgrade --target $(PEERS) -r requirements-peers.txt
+	@touch $@
+
 bench: $(READY)  ## train and tabulate the demo grid on the embedded data set
 	$(BIN)/snakemake --cores all --config grid=demo
 
-test: $(READY)  ## all tests, the fast ones first
-	$(BIN)/python -m pytest
+test: $(READY) $(PEERS)/.ready  ## all tests
+	PYTHONPATH=$(PEERS) $(BIN)/python -m pytest
+
+perf: $(READY) $(PEERS)/.ready  ## time and memory of losses and metrics beside their peers
+	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --out reports/perf/losses.md
+	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.metrics --threads 2
 
 check: $(READY)  ## linters and format
 	$(BIN)/ruff check .
