@@ -11,8 +11,8 @@ from segloss.files import write_atomic
 
 
 def colour(classes: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """A class map in the data set's colours; anything that is no class is black."""
-    palette = np.zeros((256, 3), np.uint8)
+    """A class map in the data set's colours; anything that is no class is white."""
+    palette = np.full((256, 3), 255, np.uint8)
     palette[: len(dataset.palette)] = dataset.palette
     return palette[classes]
 
@@ -56,21 +56,21 @@ def predictions(
         figsize=(1.7 * columns, (1.7 * height / width) * len(rows) + 0.9),
         layout="constrained",
     )
-    for row, (name, image, label) in zip(axes, rows, strict=True):
+    for number, (name, image, label) in enumerate(rows):
         shown = {
             "image": dataset.read_image(folder / image),
             "label": colour(dataset.read_label(folder / label), dataset),
         }
         shown |= {title: colour(maps[name], dataset) for title, maps in predicted.items()}
-        for axis, (title, picture) in zip(row, shown.items(), strict=True):
+        for axis, (title, picture) in zip(axes[number], shown.items(), strict=True):
             axis.imshow(picture, interpolation="nearest")
             axis.set_axis_off()
-            if row is axes[0]:
+            if number == 0:
                 axis.set_title(title, fontsize=9)
     patches = [
         Patch(color=np.array(rgb) / 255, label=name) for name, rgb in zip(dataset.classes, dataset.palette, strict=True)
     ]
-    patches.append(Patch(color="black", label="void"))
+    patches.append(Patch(facecolor="white", edgecolor="black", label="void"))
     figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), fontsize=8, frameon=False)
     buffer = BytesIO()
     # No software version or date in the file: the same predictions give the same bytes.
