@@ -70,15 +70,15 @@ def workplace(tmp_path: Path, phantom: Path) -> Path:
 @pytest.fixture
 def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The workplace as the working directory, for what reads configs/; nothing is remembered from another one."""
-    from segloss import grid
+    from segloss import configs, grid
 
     monkeypatch.chdir(workplace)
     for cached in (
-        grid.load_losses,
-        grid.load_labels,
-        grid.digest,
-        grid.files,
-        grid.dataset_source,
+        configs.load_losses,
+        configs.load_labels,
+        configs.digest,
+        configs.files,
+        configs.dataset_source,
         grid.axes_settings,
     ):
         cached.cache_clear()

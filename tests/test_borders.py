@@ -16,12 +16,13 @@ ALLOWED = {
     "metrics": {"torch", "numpy"},
     "datasets": {"numpy", "PIL", "scipy"},
     "reports": {"numpy", "pandas", "scipy", "matplotlib", "scikit_posthocs", "segloss"},
-    "grid.py": {"yaml", "jsonschema", "segloss.datasets"},
+    "configs.py": {"yaml", "jsonschema", "segloss.datasets"},
+    "grid.py": {"segloss.configs", "segloss.datasets"},
     "records.py": {"pandas", "segloss"},
     "files.py": set(),
     "workflow.py": {"snakemake", "segloss"},
 }
-WITHOUT_TORCH = ("datasets", "reports", "grid", "records", "files", "workflow", "__main__", "tracking")
+WITHOUT_TORCH = ("datasets", "reports", "configs", "grid", "records", "files", "workflow", "__main__", "tracking")
 HEAVY = {
     "torch",
     "numpy",

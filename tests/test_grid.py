@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segloss import grid
-from segloss.grid import Cell, GridError
+from segloss import configs, grid
+from segloss.configs import ConfigError
+from segloss.grid import Cell
 
 HEAD = dict(
     title="T", datasets=["phantom"], models=["unet-tiny"], schedule="tiny", labels=["hard"], losses=["ce"], seeds=1
@@ -43,7 +44,7 @@ def test_a_cell_is_its_name() -> None:
     ],
 )
 def test_what_is_no_cell_is_refused(name: str) -> None:
-    with pytest.raises(GridError, match="is no cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>"):
+    with pytest.raises(ConfigError, match="is no cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>"):
         Cell.parse(name)
 
 
@@ -85,7 +86,7 @@ def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) ->
     ],
 )
 def test_a_wrong_grid_is_refused_in_one_sentence(in_workplace: Path, changes: dict, sentence: str) -> None:
-    with pytest.raises(GridError, match=sentence) as caught:
+    with pytest.raises(ConfigError, match=sentence) as caught:
         grid.load_grid(written(in_workplace, **changes))
     assert str(caught.value).startswith("configs/grids/own.yaml: ")
     assert "\n" not in str(caught.value)
@@ -93,10 +94,10 @@ def test_a_wrong_grid_is_refused_in_one_sentence(in_workplace: Path, changes: di
 
 def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
     with pytest.raises(
-        GridError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: camvid, camvid-cpu, demo"
+        ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: camvid, camvid-cpu, demo"
     ):
         grid.load_grid("dmeo")
-    with pytest.raises(GridError, match=r"unknown grid '\.\./demo'"):
+    with pytest.raises(ConfigError, match=r"unknown grid '\.\./demo'"):
         grid.load_grid("../demo")
 
 
@@ -121,13 +122,13 @@ def test_a_wrong_loss_line_is_refused_before_any_job(
     in_workplace: Path, edit, old: str, new: str, sentence: str
 ) -> None:
     edit(in_workplace / "configs/losses.yaml", old, new)
-    with pytest.raises(GridError, match=sentence):
+    with pytest.raises(ConfigError, match=sentence):
         grid.load_grid("tiny")
 
 
 def test_a_wrong_label_option_is_refused(in_workplace: Path, edit) -> None:
     edit(in_workplace / "configs/labels.yaml", "epsilon: 0.1", "epsilonn: 0.1")
-    with pytest.raises(GridError, match=r"labels.yaml: ls: unknown option of uniform_smoothing 'epsilonn'"):
+    with pytest.raises(ConfigError, match=r"labels.yaml: ls: unknown option of uniform_smoothing 'epsilonn'"):
         grid.load_grid("tiny")
 
 
@@ -135,7 +136,7 @@ def test_a_model_of_the_zoo_is_found_by_its_name(in_workplace: Path) -> None:
     name = "fcn_r50-d8_4xb2-40k_cityscapes-512x1024"
     (cell,) = grid.load_grid(written(in_workplace, models=[f"mmseg::fcn/{name}"])).cells
     assert cell.model == name
-    assert grid.mmengine_file("models", name).name == f"{name}.py"
+    assert configs.mmengine_file("models", name).name == f"{name}.py"
     assert grid.settings(cell)["model"] != grid.settings(grid.load_grid(written(in_workplace)).cells[0])["model"]
 
 
@@ -143,18 +144,18 @@ def test_what_the_source_declares_is_what_is_registered() -> None:
     from segloss import labels, losses
 
     for room, module in (("losses", losses), ("labels", labels)):
-        declared = grid.signatures(room)
+        declared = configs.signatures(room)
         assert set(declared) == set(module.CATALOGUE)
         for name, function in module.CATALOGUE.items():
             assert declared[name].get("soft_targets", True) == function.soft_targets
-    assert {name: line["source"] for name, line in grid.signatures("labels").items()} == {
+    assert {name: line["source"] for name, line in configs.signatures("labels").items()} == {
         name: function.source for name, function in labels.CATALOGUE.items()
     }
 
 
 def test_only_what_decides_a_result_changes_its_hash(in_workplace: Path, edit) -> None:
     def hashes() -> dict[str, str]:
-        for cached in (grid.load_losses, grid.load_labels, grid.digest, grid.files, grid.axes_settings):
+        for cached in (configs.load_losses, configs.load_labels, configs.digest, configs.files, grid.axes_settings):
             cached.cache_clear()
         return {str(cell): grid.config_hash(cell) for cell in grid.load_grid("demo").cells}
 
@@ -177,10 +178,10 @@ def test_only_what_decides_a_result_changes_its_hash(in_workplace: Path, edit) -
 
 
 def test_a_base_counts_as_part_of_a_config(in_workplace: Path, edit) -> None:
-    before = grid.digest(Path("configs/mmseg/datasets/camvid-cpu.py"))
+    before = configs.digest(Path("configs/mmseg/datasets/camvid-cpu.py"))
     edit(in_workplace / "configs/mmseg/datasets/camvid.py", 'test_split = "test"', 'test_split = "val"')
-    grid.digest.cache_clear()
-    assert grid.digest(Path("configs/mmseg/datasets/camvid-cpu.py")) != before
+    configs.digest.cache_clear()
+    assert configs.digest(Path("configs/mmseg/datasets/camvid-cpu.py")) != before
 
 
 def test_seeds_are_stable_and_all_different(in_workplace: Path) -> None:
@@ -196,4 +197,4 @@ def test_five_thousand_cells_are_planned_in_seconds(in_workplace: Path) -> None:
 
 
 def test_errors_are_sentences_for_people() -> None:
-    assert re.fullmatch(r"unknown loss 'x'; known: none", str(grid.unknown("loss", "x", [])))
+    assert re.fullmatch(r"unknown loss 'x'; known: none", str(configs.unknown("loss", "x", [])))

@@ -5,9 +5,10 @@ import os
 import sys
 from pathlib import Path
 
-from segloss import grid
+from segloss import configs, grid
+from segloss.configs import ConfigError
 from segloss.datasets import DATASETS, DatasetError, locate, root_of
-from segloss.grid import Cell, GridError
+from segloss.grid import Cell
 from segloss.records import RecordError
 
 
@@ -30,8 +31,8 @@ def train(arguments: argparse.Namespace) -> None:
     cell = Cell.parse(arguments.cell)
     grid.settings(cell)
     if reason := grid.why_skipped(cell):
-        raise GridError(f"{cell} makes no sense: {reason}")
-    source = DATASETS[grid.dataset_source(cell.dataset)]
+        raise ConfigError(f"{cell} makes no sense: {reason}")
+    source = DATASETS[configs.dataset_source(cell.dataset)]
     if source.generated:
         source.prepare(root_of(source.name, data_root(arguments)))
     locate(source.name, data_root(arguments))
@@ -141,7 +142,7 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         arguments.run(arguments)
-    except (GridError, DatasetError, RecordError) as error:
+    except (ConfigError, DatasetError, RecordError) as error:
         sys.exit(f"segloss: {error}")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from segloss import __version__, grid
+from segloss import __version__, configs, grid
 from segloss.files import write_json
 from segloss.grid import Cell, Grid
 
@@ -68,7 +68,7 @@ def about(cell: Cell, command: Sequence[str]) -> dict[str, Any]:
 
 def write(folder: Path, record: dict[str, Any]) -> None:
     """Check a record against its schema and write it as record.json."""
-    grid.validate(record, "record", f"record of {record['cell']}")
+    configs.validate(record, "record", f"record of {record['cell']}")
     write_json(folder / "record.json", record)
 
 
@@ -80,8 +80,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        grid.validate(record, "record", str(path))
-    except (json.JSONDecodeError, grid.GridError) as error:
+        configs.validate(record, "record", str(path))
+    except (json.JSONDecodeError, configs.ConfigError) as error:
         raise RecordError(f"{path}: not a whole record: {error}") from error
     return record
 

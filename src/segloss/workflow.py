@@ -10,9 +10,10 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from segloss import grid
+from segloss import configs, grid
+from segloss.configs import ConfigError
 from segloss.datasets import DATASETS, DatasetError, locate
-from segloss.grid import Cell, Grid, GridError
+from segloss.grid import Cell, Grid
 
 PART = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 
@@ -43,17 +44,17 @@ class Plan:
             WorkflowError: one sentence, before any job.
         """
         try:
-            grid.validate(dict(config), "config", "--config")
+            configs.validate(dict(config), "config", "--config")
             # Jobs find ``segloss`` beside the Python that runs Snakemake, activated or not.
             os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
             if "data_root" in config:
                 os.environ["SEGLOSS_DATA"] = str(config["data_root"])
             name = config.get("grid", "demo")
             asked = grid.load_grid(name)
-            for source in {grid.dataset_source(cell.dataset) for cell in asked.cells}:
+            for source in {configs.dataset_source(cell.dataset) for cell in asked.cells}:
                 if not DATASETS[source].generated:
                     locate(source, Path(os.environ.get("SEGLOSS_DATA", "data")))
-        except (GridError, DatasetError) as error:
+        except (ConfigError, DatasetError) as error:
             raise WorkflowError(str(error)) from None
         return cls(asked, name, config.get("results", "results"), f"{config.get('reports', 'reports')}/{asked.name}")
 
@@ -76,7 +77,7 @@ class Plan:
     @property
     def titles(self) -> dict[str, Any]:
         """All words of the report that come from configs/."""
-        lines = {"losses": grid.load_losses(), "labels": grid.load_labels()}
+        lines = {"losses": configs.load_losses(), "labels": configs.load_labels()}
         return {"grid": self.grid.title} | {
             kind: {name: line["title"] for name, line in of.items()} for kind, of in lines.items()
         }

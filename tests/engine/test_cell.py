@@ -49,6 +49,12 @@ def wait_for_iteration(process: subprocess.Popen, iteration: int) -> None:
     raise AssertionError(f"the cell ended before iteration {iteration}")
 
 
+def losses(workplace: Path, results: str) -> list[tuple[int, float]]:
+    """The training losses a record tells."""
+    rows = json.loads((workplace / results / CELL / "record.json").read_text())["training"]["rows"]
+    return [(row["iteration"], row["train/loss"]) for row in rows]
+
+
 def iterations_done_at_start(workplace: Path, results: str) -> int:
     return json.loads((workplace / results / CELL / "record.json").read_text())["training"]["started_at_iteration"]
 
@@ -67,6 +73,8 @@ def test_repeated_killed_resumed_untracked_and_with_workers_it_is_the_same_cell(
     assert_same(trained(workplace, "killed"), undisturbed)
     # The line of an iteration is written just before its state is saved.
     assert 6 <= iterations_done_at_start(workplace, "killed") < 16
+    assert losses(workplace, "killed") == losses(workplace, "undisturbed")
+    assert [iteration for iteration, _ in losses(workplace, "killed")] == list(range(1, 17))
 
     process = start(workplace, "told")
     wait_for_iteration(process, 3)

@@ -10,10 +10,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
-from segloss import grid
+from segloss import configs, grid
+from segloss.configs import ConfigError
 from segloss.datasets import DATASETS, DatasetError
 from segloss.engine.config import cell_config, training_class_counts
-from segloss.grid import Cell, GridError
+from segloss.grid import Cell
 from segloss.losses import CATALOGUE
 
 
@@ -34,13 +35,13 @@ def test_the_decode_head_takes_the_loss_and_the_auxiliary_head_cross_entropy(in_
 def test_every_line_of_losses_yaml_becomes_a_module(in_workplace: Path) -> None:
     init_default_scope("mmseg")
     used = set()
-    for name, line in grid.load_losses().items():
+    for name, line in configs.load_losses().items():
         loss = config(f"unet-tiny/tiny/hard/{name}").model.decode_head.loss_decode
         assert MODELS.build(loss).loss_weight == 1.0
-        used |= {term["loss"] for term in grid.loss_terms(line)}
+        used |= {term["loss"] for term in configs.loss_terms(line)}
     assert used == set(CATALOGUE) - {"compound"}
     listed = {cell.loss for cell in grid.load_grid("losses").cells}
-    assert listed == set(grid.load_losses())
+    assert listed == set(configs.load_losses())
 
 
 @pytest.mark.parametrize("labels", ["bls", "raters"])
@@ -79,7 +80,7 @@ def test_every_head_trains_on_the_scenarios_target(in_workplace: Path, model: st
 
 def test_a_model_without_a_loss_to_choose_is_refused(in_workplace: Path) -> None:
     with pytest.raises(
-        GridError, match=r"has the head Mask2FormerHead without a loss_decode: its loss cannot be chosen"
+        ConfigError, match=r"has the head Mask2FormerHead without a loss_decode: its loss cannot be chosen"
     ):
         config("mask2former_r50_8xb2-90k_cityscapes-512x1024/tiny/hard/jml")
 

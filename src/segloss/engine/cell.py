@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
 from torch.utils.data import DataLoader
 
-from segloss import grid, records
+from segloss import configs, grid, records
 from segloss.datasets import DATASETS, locate
 from segloss.engine.config import cell_config
 from segloss.engine.data import Visits
@@ -54,18 +54,6 @@ def limit_threads(threads: int) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(0 if threads == 1 else threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-
-
-class Rows:
-    """The rows measured while a cell trains: kept for the record, passed on to the tracker."""
-
-    def __init__(self, run: Run) -> None:
-        self.run, self.rows = run, []
-
-    def log(self, row: dict[str, float], step: int) -> None:
-        """Keep a row and pass it on."""
-        self.rows.append({"iteration": step, **row})
-        self.run.log(row, step)
 
 
 def build_runner(
@@ -111,7 +99,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
     started = time.monotonic()
     limit_threads(machine.threads)
     set_switches(checks=False)  # the labels are checked where they are counted; a check per step would wait for the GPU
-    dataset = DATASETS[grid.dataset_source(cell.dataset)]
+    dataset = DATASETS[configs.dataset_source(cell.dataset)]
     data_folder = locate(dataset.name, data_root)
     config = cell_config(cell, str(data_folder))
     identity = grid.config_hash(cell)
@@ -133,20 +121,19 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         config={**axes, "seed": cell.seed, "settings": grid.settings(cell)},
     )
     try:
-        rows = Rows(run)
         state = load_state(work / "checkpoint.pt", identity)
         start = state["iteration"] if state else 0
-        restart = RestartHook(work / "checkpoint.pt", identity, state, machine.checkpoint_seconds)
+        measure = MeasureHook(run, interval=max(1, min(50, config.iterations // 20)))
+        restart = RestartHook(work / "checkpoint.pt", identity, state, measure, machine.checkpoint_seconds)
         metric = CountsMetric(len(dataset.classes))
-        hooks = [MeasureHook(rows, interval=max(1, min(50, config.iterations // 20))), restart]
-        runner = build_runner(config, work, machine, start, metric, hooks)
+        runner = build_runner(config, work, machine, start, metric, [measure, restart])
         training_started = time.monotonic()
         runner.train()
         evaluation_started = time.monotonic()
         metrics = runner.test()
         finished = time.monotonic()
         metric.save(folder)
-        trained_images = (config.iterations - start) * config.batch_size
+        images = (config.iterations - start) * config.batch_size
         record = {
             **records.about(cell, command=[Path(sys.argv[0]).name, *sys.argv[1:]]),
             "seed": config.seed,
@@ -167,8 +154,9 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "started_at_iteration": start,
                 "iterations": config.iterations,
                 "seconds": evaluation_started - training_started,
-                "images_per_second": trained_images / (evaluation_started - training_started),
-                "rows": rows.rows,
+                # None where a finished training was only evaluated again.
+                "images_per_second": images / (evaluation_started - training_started) if images else None,
+                "rows": measure.rows,
             },
             "evaluation": {"seconds": finished - evaluation_started, "metrics_version": METRICS_VERSION},
             "seconds": finished - started,

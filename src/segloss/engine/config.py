@@ -7,11 +7,12 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from segloss import grid
+from segloss import configs, grid
+from segloss.configs import ConfigError
 from segloss.datasets import DATASETS
 from segloss.engine.data import with_raters
 from segloss.files import write_json
-from segloss.grid import Cell, GridError
+from segloss.grid import Cell
 from segloss.labels import CATALOGUE as SCENARIOS
 from segloss.losses import CATALOGUE as LOSSES
 
@@ -25,7 +26,7 @@ IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr
 
 def load(kind: str, name: str) -> Config:
     """The MMEngine config that a cell's data set, model or schedule names."""
-    return Config.fromfile(grid.mmengine_file(kind, name))
+    return Config.fromfile(configs.mmengine_file(kind, name))
 
 
 def as_list(heads: Any) -> list[ConfigDict]:
@@ -74,19 +75,21 @@ def model_config(cell: Cell, dataset: Config, folder: str) -> ConfigDict:
     the papers of the JDT losses; every head gets the scenario's target.
 
     Raises:
-        GridError: if the model is of a kind that has no such losses.
+        ConfigError: if the model is of a kind that has no such losses.
     """
     settings = grid.settings(cell)
     model = load("models", cell.model).model
     scenario = settings["labels"]
     if SCENARIOS[scenario["target"]] is not SCENARIOS["hard"]:
         if model.type not in SCENARIO_SEGMENTORS:
-            raise GridError(f"{cell.model} is a {model.type}: soft labels need one of {', '.join(SCENARIO_SEGMENTORS)}")
+            raise ConfigError(
+                f"{cell.model} is a {model.type}: soft labels need one of {', '.join(SCENARIO_SEGMENTORS)}"
+            )
         model.type, model.scenario = SCENARIO_SEGMENTORS[model.type], scenario
     class_counts = training_class_counts(dataset.source, folder)
     for head, auxiliary in heads(model):
         if "loss_decode" not in head:
-            raise GridError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
+            raise ConfigError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
         weight = as_list(head.loss_decode)[0].get("loss_weight", 1.0)
         terms = [dict(loss="cross_entropy", weight=1.0)] if auxiliary else settings["loss"]
         head.loss_decode = loss_config(terms, weight, class_counts)

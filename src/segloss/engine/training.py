@@ -88,13 +88,17 @@ class RestartHook(Hook):
         path: The file.
         config_hash: Identity of the training; a state of another is never restored.
         state: What ``load_state`` found.
+        measure: The hook whose rows belong to the state.
         seconds: Time between two saves.
     """
 
     priority = "LOWEST"
 
-    def __init__(self, path: Path, config_hash: str, state: dict[str, Any] | None, seconds: float) -> None:
-        self.path, self.config_hash, self.state, self.seconds = path, config_hash, state, seconds
+    def __init__(
+        self, path: Path, config_hash: str, state: dict[str, Any] | None, measure: "MeasureHook", seconds: float
+    ) -> None:
+        self.path, self.config_hash, self.state = path, config_hash, state
+        self.measure, self.seconds = measure, seconds
         self.saved_at, self.signal = time.monotonic(), None
 
     def before_train(self, runner: Any) -> None:
@@ -107,6 +111,7 @@ class RestartHook(Hook):
         runner.optim_wrapper.load_state_dict(self.state["optimizer"])
         for scheduler, state in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
             scheduler.load_state_dict(state)
+        self.measure.load_state_dict(self.state["measured"])
         runner.train_loop._iter = self.state["iteration"]
         _set_random_states(self.state["random"])
         runner.logger.info(f"going on from iteration {self.state['iteration']}")
@@ -135,6 +140,7 @@ class RestartHook(Hook):
             "model": runner.model.state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
+            "measured": self.measure.state_dict(),
             "random": _random_states(),
         }
         write_atomic(self.path, lambda file: torch.save(state, file))
@@ -142,17 +148,26 @@ class RestartHook(Hook):
 
 
 class MeasureHook(Hook):
-    """Hands losses, learning rate and speed to a tracker, and stops a training whose loss is not finite.
+    """Keeps rows of losses, learning rate and speed, hands them to a tracker, stops when the loss is not finite.
 
     Args:
-        tracker: Takes the rows.
+        tracker: Takes the rows too.
         interval: Iterations between two rows; each holds the means since the last.
     """
 
     def __init__(self, tracker: Tracker, interval: int) -> None:
         self.tracker, self.interval = tracker, interval
+        self.rows: list[dict[str, float]] = []
         self.sums: dict[str, torch.Tensor] = {}
         self.count, self.started_at = 0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a restarted training needs so that its rows are those of an undisturbed one."""
+        return {"rows": self.rows, "sums": self.sums, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.rows, self.sums, self.count = state["rows"], state["sums"], state["count"]
 
     def before_train(self, runner: Any) -> None:
         """Start the clock."""
@@ -176,6 +191,7 @@ class MeasureHook(Hook):
         seconds = time.monotonic() - self.started_at
         row["train/lr"] = runner.optim_wrapper.get_lr()["lr"][0]
         row["train/images_per_second"] = self.count * len(data_batch["inputs"]) / seconds
+        self.rows.append({"iteration": iteration, **row})
         self.tracker.log(row, step=iteration)
         runner.logger.info(
             f"iteration {iteration}/{runner.train_loop.max_iters}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from segloss import grid, records
+from segloss import configs, records
 from segloss.datasets import DATASETS, locate
 from segloss.files import write_text
 from segloss.grid import Grid
@@ -15,7 +15,7 @@ from segloss.reports.summary import summarise, tidy
 
 def titles() -> dict[str, dict[str, str]]:
     """The titles of losses and kinds of label."""
-    lines = {"losses": grid.load_losses(), "labels": grid.load_labels()}
+    lines = {"losses": configs.load_losses(), "labels": configs.load_labels()}
     return {kind: {name: line["title"] for name, line in of.items()} for kind, of in lines.items()}
 
 
@@ -49,7 +49,7 @@ def draw_predictions(asked: Grid, results: Path, data_root: Path, folder: Path) 
             with np.load(results / str(cell) / "predictions.npz") as maps:
                 predicted[titles()["losses"][cell.loss]] = dict(maps)
         split = records.read(results / str(cells[0]) / "record.json")["data"]["split"]
-        source = DATASETS[grid.dataset_source(dataset)]
+        source = DATASETS[configs.dataset_source(dataset)]
         figures.predictions(
             folder / f"predictions-{dataset}-{model}.png", source, locate(source.name, data_root), split, predicted
         )

@@ -1,0 +1,178 @@
+"""What stands in configs/: read and checked, down to the options of every loss. Imports no torch."""
+
+import ast
+import difflib
+import functools
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from segloss.datasets import DATASETS
+
+PACKAGE = Path(__file__).parent
+CONFIGS = Path("configs")
+ZOO_PREFIX = "mmseg::"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+class ConfigError(ValueError):
+    """What is wrong with a file in configs/ or with a name, in one sentence."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that does not exist: names the nearest and all known ones."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return ConfigError(f"unknown {kind} {name!r}{hint}; known: {', '.join(known) or 'none'}")
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, safely loaded."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def validate(data: Any, schema: str, where: str) -> None:
+    """Check data against configs/schemas/<schema>.schema.json.
+
+    Raises:
+        ConfigError: one sentence with the place, what was found and what is possible.
+    """
+    rules = json.loads((CONFIGS / "schemas" / f"{schema}.schema.json").read_text(encoding="utf-8"))
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(rules).iter_errors(data))
+    if error is None:
+        return
+    place = ".".join(map(str, error.absolute_path))
+    message = error.message
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        extra = next(key for key in error.instance if key not in known)
+        message = str(unknown("key", extra, known))
+    raise ConfigError(f"{where}: {f'{place}: ' if place else ''}{message}")
+
+
+@functools.cache
+def signatures(room: str) -> dict[str, dict[str, Any]]:
+    """What the functions registered in segloss.<room> declare, read from the source so that nothing imports torch.
+
+    Returns:
+        For each function its keyword-only ``options`` and what its ``@register(...)`` line says.
+    """
+    found = {}
+    for file in sorted((PACKAGE / room).glob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            for call in getattr(node, "decorator_list", ()):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "register":
+                    declared = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+                    found[node.name] = declared | {"options": {argument.arg for argument in node.args.kwonlyargs}}
+    return found
+
+
+def check_options(room: str, function: str, options: Iterable[str], where: str) -> None:
+    """Raise ConfigError unless segloss.<room> has that function and it takes these options."""
+    known = signatures(room)
+    if function not in known:
+        raise ConfigError(f"{where}: {unknown({'losses': 'loss', 'labels': 'target'}[room], function, known)}")
+    allowed = known[function]["options"] - {"valid", "terms", "class_counts", *known[function].get("needs", ())}
+    for option in options:
+        if option not in allowed:
+            raise ConfigError(f"{where}: {unknown(f'option of {function}', option, allowed)}")
+
+
+def loss_terms(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A line of losses.yaml as terms ``{loss, weight, options...}``; a single loss is one term of weight 1."""
+    return line.get("terms") or [{"weight": 1.0} | {key: value for key, value in line.items() if key != "title"}]
+
+
+@functools.cache
+def load_losses() -> dict[str, dict[str, Any]]:
+    """configs/losses.yaml, checked down to the options of each loss."""
+    path = CONFIGS / "losses.yaml"
+    lines = read_yaml(path)
+    validate(lines, "losses", str(path))
+    for name, line in lines.items():
+        if "terms" in line and (extra := set(line) - {"title", "terms"}):
+            raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), ('title', 'terms'))}")
+        for term in loss_terms(line):
+            check_options("losses", term["loss"], set(term) - {"loss", "weight"}, f"{path}: {name}")
+    return lines
+
+
+@functools.cache
+def load_labels() -> dict[str, dict[str, Any]]:
+    """configs/labels.yaml, checked down to the options of each scenario."""
+    path = CONFIGS / "labels.yaml"
+    lines = read_yaml(path)
+    validate(lines, "labels", str(path))
+    for name, line in lines.items():
+        check_options("labels", line["target"], set(line) - {"title", "target"}, f"{path}: {name}")
+    return lines
+
+
+@functools.cache
+def zoo() -> dict[str, Path]:
+    """MMSegmentation's model zoo, as its wheel carries it: the name of each config and its file."""
+    spec = importlib.util.find_spec("mmseg")
+    if spec is None:
+        return {}
+    return {file.stem: file for file in (Path(spec.origin).parent / ".mim" / "configs").glob("[!_]*/*.py")}
+
+
+def mmengine_file(kind: str, name: str) -> Path:
+    """The MMEngine config behind a name: a file of configs/mmseg/<kind>, or for models one of MMSegmentation's zoo."""
+    file = CONFIGS / "mmseg" / kind / f"{name}.py"
+    if NAME.fullmatch(name) and file.is_file():
+        return file
+    if kind == "models" and name in zoo():
+        return zoo()[name]
+    known = [path.stem for path in file.parent.glob("*.py")]
+    error = unknown(kind.rstrip("s"), name, known)
+    raise ConfigError(f"{error}{' or a config of the zoo as mmseg::<name>' if kind == 'models' else ''}")
+
+
+def model_name(entry: str) -> str:
+    """A model as grids name it, ``mmseg::<folder>/<config>`` included, as one part of a path."""
+    return Path(entry.removeprefix(ZOO_PREFIX)).name.removesuffix(".py") if entry.startswith(ZOO_PREFIX) else entry
+
+
+def assigned(file: Path, variable: str) -> Any:
+    """The literal a config assigns to a variable at top level; None without one."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == variable:
+            return ast.literal_eval(node.value)
+    return None
+
+
+@functools.cache
+def files(file: Path) -> tuple[Path, ...]:
+    """An MMEngine config and all it is based on in its own tree; ``mmseg::`` bases are fixed by the pinned package."""
+    bases = assigned(file, "_base_") or []
+    bases = [bases] if isinstance(bases, str) else bases
+    return (file, *(found for base in bases if not base.startswith(ZOO_PREFIX) for found in files(file.parent / base)))
+
+
+@functools.cache
+def digest(file: Path) -> str:
+    """Hash of what an MMEngine config says, its bases included; comments and layout do not count."""
+    code = [ast.dump(ast.parse(part.read_text(encoding="utf-8"))) for part in files(file)]
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()
+
+
+@functools.cache
+def dataset_source(name: str) -> str:
+    """The data on disk (a name of segloss.datasets) that a data set of configs/mmseg/datasets reads."""
+    file = mmengine_file("datasets", name)
+    source = next((value for part in files(file) if (value := assigned(part, "source"))), None)
+    if source not in DATASETS:
+        raise ConfigError(f"{file}: {unknown('source', str(source), DATASETS)}")
+    return source
