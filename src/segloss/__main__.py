@@ -36,12 +36,15 @@ def train(arguments: argparse.Namespace) -> None:
     if source.generated:
         source.prepare(root_of(source.name, data_root(arguments)))
     locate(source.name, data_root(arguments))
+    if arguments.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine takes a GPU wherever it sees one
     import torch
 
     from segloss.engine.cell import Machine, run_cell
 
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    machine = Machine(device, arguments.threads, arguments.workers, arguments.checkpoint_seconds)
+    workers = arguments.workers if arguments.workers is not None else (0 if device == "cpu" else 4)
+    machine = Machine(device, arguments.threads, workers, arguments.checkpoint_seconds)
     record = run_cell(cell, arguments.results, data_root(arguments), machine)
     shown = "  ".join(f"{name} {record['metrics'][name]:.2f}" for name in ("mIoU", "ECE"))
     print(f"{cell}  {shown}  {record['seconds']:.0f} s")
@@ -120,9 +123,8 @@ def parser() -> argparse.ArgumentParser:
             verb.add_argument("cell", help="<dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>")
             verb.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
             verb.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-            verb.add_argument(
-                "--workers", type=int, default=0, help="processes that load data (default: 0, the training itself)"
-            )
+            loading = "processes that load data, without effect on the result (default: 0 on a CPU, 4 beside a GPU)"
+            verb.add_argument("--workers", type=int, help=loading)
             verb.add_argument(
                 "--checkpoint-seconds",
                 type=float,

@@ -76,7 +76,7 @@ def load_state(path: Path, config_hash: str) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, UnpicklingError, zipfile.BadZipFile):
         return None
-    return state if state["config_hash"] == config_hash else None
+    return state if state.get("config_hash") == config_hash else None
 
 
 class RestartHook(Hook):
