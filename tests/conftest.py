@@ -43,6 +43,11 @@ def run(*command: str, cwd: Path, check: bool = True, **variables: str | None) -
     return done
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that holds the embedded data set, made once."""

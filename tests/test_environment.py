@@ -61,7 +61,8 @@ def test_what_is_pinned_is_what_is_installed() -> None:
 
 
 def test_the_packages_fit_together() -> None:
-    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    # -I: without the peers that lie beside the environment and whose own needs are not met there.
+    done = subprocess.run([sys.executable, "-I", "-m", "pip", "check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
