@@ -196,7 +196,12 @@ class Counts:
                     f"soft truth and raters must be given for all images or for none, got both: {different}"
                 )
         for name, row in rows.items():
-            self._rows.setdefault(name, []).append(row)
+            parts = self._rows.setdefault(name, [])
+            parts.append(row.copy())  # not a view that keeps more alive
+            # Two parts of one length become one of twice that: many small arrays between the large ones of each update
+            # would split the heap, which then grows with every image.
+            while len(parts) > 1 and len(parts[-1]) >= len(parts[-2]):
+                parts[-2:] = [np.concatenate(parts[-2:])]
         for name, total in totals.items():
             add = add_exact if name == "class_probability" else np.add
             self.totals[name] = add(self.totals[name], total) if name in self.totals else total
