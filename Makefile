@@ -29,7 +29,8 @@ test: $(READY) $(PEERS)/.ready  ## all tests
 
 perf: $(READY) $(PEERS)/.ready  ## time and memory of losses and metrics beside their peers
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --out reports/perf/losses.md
-	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.metrics --threads 2
+	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.metrics --threads 2 > reports/perf/metrics.txt
+	cat reports/perf/metrics.txt
 
 check: $(READY)  ## linters and format
 	$(BIN)/ruff check .

@@ -104,7 +104,8 @@ def load_losses() -> dict[str, dict[str, Any]]:
         if "terms" in line and (extra := set(line) - {"title", "terms"}):
             raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), ('title', 'terms'))}")
         for term in loss_terms(line):
-            check_options("losses", term["loss"], set(term) - {"loss", "weight"}, f"{path}: {name}")
+            options = set(term) - {"loss", "weight", *(("defer",) if "loss" in line else ())}
+            check_options("losses", term["loss"], options | set(term.get("defer", {})), f"{path}: {name}")
     return lines
 
 

@@ -1,5 +1,7 @@
 """The losses inside MMSegmentation: registered, usable by stock heads, right about void, soft targets and samplers."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.structures import PixelData
@@ -10,6 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from segloss.engine.losses import SegmentationLoss, soft_target
+from segloss.engine.training import ProgressHook
 from segloss.losses import CATALOGUE
 
 # Terms or class statistics that a loss cannot do without.
@@ -76,6 +79,23 @@ def test_pixels_a_sampler_leaves_out_do_not_count() -> None:
 def test_an_unknown_option_is_refused_when_the_model_is_built() -> None:
     with pytest.raises(TypeError, match=r"JaccardMetricLoss got the unknown option 'clases'; known: .*classes"):
         build("jaccard_metric", clases="all")
+
+
+def test_a_deferred_option_holds_from_its_fraction_of_the_training_on() -> None:
+    logits, labels = batch()
+    module = build("ldam", reweighting=0.99, defer=dict(reweighting=0.8))
+    plain = CATALOGUE["ldam"](logits, labels, class_counts=[100, 50, 10])
+    weighted = CATALOGUE["ldam"](logits, labels, class_counts=[100, 50, 10], reweighting=0.99)
+    assert plain != weighted
+    assert module(logits, labels) == weighted
+    for progress, expected in ((0.0, plain), (0.79, plain), (0.8, weighted), (1.0, weighted)):
+        module.progress = progress
+        assert module(logits, labels) == expected
+    runner = SimpleNamespace(model=torch.nn.ModuleList([module]), train_loop=SimpleNamespace(max_iters=10))
+    ProgressHook().before_train_iter(runner, 7)
+    assert module.progress == 0.7
+    with pytest.raises(TypeError, match=r"LDAMLoss is to defer 'reweighting', which is not among its options"):
+        build("ldam", defer=dict(reweighting=0.8))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -24,7 +24,7 @@ from segloss.datasets import DATASETS, locate
 from segloss.engine.config import cell_config
 from segloss.engine.data import Visits
 from segloss.engine.evaluation import CountsMetric
-from segloss.engine.training import Interrupted, MeasureHook, RestartHook, TrainingFailure, load_state
+from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure, load_state
 from segloss.files import write_json
 from segloss.grid import Cell
 from segloss.losses import set_switches
@@ -126,7 +126,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         measure = MeasureHook(run, interval=max(1, min(50, config.iterations // 20)))
         restart = RestartHook(work / "checkpoint.pt", identity, state, measure, machine.checkpoint_seconds)
         metric = CountsMetric(len(dataset.classes))
-        runner = build_runner(config, work, machine, start, metric, [measure, restart])
+        runner = build_runner(config, work, machine, start, metric, [ProgressHook(), measure, restart])
         training_started = time.monotonic()
         runner.train()
         evaluation_started = time.monotonic()

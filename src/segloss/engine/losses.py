@@ -1,7 +1,7 @@
 """Every loss of the catalogue as a module that any decode head of MMSegmentation takes as its ``loss_decode``."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -37,15 +37,24 @@ class SegmentationLoss(nn.Module):
     Args:
         loss_weight: Factor of the loss in the sum the optimiser sees. Default 1, as in MMSegmentation.
         loss_name: Key in the training log; must contain ``loss`` to be part of the sum.
+        defer: For some options the fraction of the training before which they keep their defaults, such as LDAM's
+            deferred re-weighting ``dict(reweighting=0.8)`` (https://arxiv.org/abs/1906.07413). Whoever trains tells
+            the module its ``progress``; without that the options hold from the start. Default none.
         options: The keyword options of the loss function.
 
     Raises:
-        TypeError: for an option the function does not have.
+        TypeError: for an option the function does not have, or a deferred one that is not given.
     """
 
     function = None
 
-    def __init__(self, loss_weight: float = 1.0, loss_name: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        loss_name: str | None = None,
+        defer: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__()
         known = [
             name
@@ -58,6 +67,10 @@ class SegmentationLoss(nn.Module):
                 raise TypeError(
                     f"{type(self).__name__} got the unknown option {option!r}; known: {', '.join(known) or 'none'}"
                 )
+        for option in defer or {}:
+            if option not in options:
+                raise TypeError(f"{type(self).__name__} is to defer {option!r}, which is not among its options")
+        self.defer, self.progress = dict(defer or {}), 1.0
         self.loss_weight = loss_weight
         self._loss_name = loss_name or f"loss_{self.function.__name__}"
         self.options = options
@@ -79,7 +92,8 @@ class SegmentationLoss(nn.Module):
         target, valid = _SOFT_TARGET.get() or (labels, labels != ignore_index)
         if weight is not None:
             valid = valid & (weight.reshape(valid.shape) > 0)
-        return self.loss_weight * type(self).function(logits, target, valid=valid, **self.options)
+        options = {name: value for name, value in self.options.items() if self.progress >= self.defer.get(name, 0.0)}
+        return self.loss_weight * type(self).function(logits, target, valid=valid, **options)
 
     def extra_repr(self) -> str:
         return ", ".join(

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 
+from segloss.engine.losses import SegmentationLoss
 from segloss.files import write_atomic
 
 
@@ -145,6 +146,16 @@ class RestartHook(Hook):
         }
         write_atomic(self.path, lambda file: torch.save(state, file))
         self.saved_at = time.monotonic()
+
+
+class ProgressHook(Hook):
+    """Tells every loss how far its training is, for the options that are deferred."""
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Set the fraction of the iterations that are done."""
+        for module in runner.model.modules():
+            if isinstance(module, SegmentationLoss):
+                module.progress = batch_idx / runner.train_loop.max_iters
 
 
 class MeasureHook(Hook):
