@@ -67,7 +67,9 @@ class Plan:
     def report_files(self) -> list[str]:
         """The tables and pictures of the grid."""
         pictures = dict.fromkeys(f"predictions-{cell.dataset}-{cell.model}.png" for cell in self.grid.cells)
-        return [f"{self.report}/{name}" for name in ("table.md", "table.tex", "table.csv", *pictures)]
+        return [
+            f"{self.report}/{name}" for name in ("table.md", "table.tex", "table.csv", "comparisons.csv", *pictures)
+        ]
 
     @property
     def skipped(self) -> dict[str, str]:

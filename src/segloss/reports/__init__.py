@@ -9,7 +9,7 @@ from segloss import configs, records
 from segloss.datasets import DATASETS, locate
 from segloss.files import write_text
 from segloss.grid import Grid
-from segloss.reports import figures, tables
+from segloss.reports import comparisons, figures, tables
 from segloss.reports.summary import summarise, tidy
 
 
@@ -56,16 +56,21 @@ def draw_predictions(asked: Grid, results: Path, data_root: Path, folder: Path) 
 
 
 def write_report(asked: Grid, table: pd.DataFrame, results: Path, data_root: Path, folder: Path) -> str:
-    """Write table.md, table.tex, table.csv and the pictures of a grid into a folder.
+    """Write table.md, table.tex, table.csv, comparisons.csv and the pictures of a grid into a folder.
 
     Returns:
         The text of table.md.
     """
     entries = summarise(table)
     seeds = max(cell.seed for cell in asked.cells) + 1
-    text = f"# {asked.title}\n\n{tables.markdown(entries, titles(), seeds)}\n{origin(asked, results)}"
+    compared = comparisons.compare_losses(table, results)
+    parts = [f"# {asked.title}\n", tables.markdown(entries, titles(), seeds)]
+    if len(compared):
+        parts += ["## Differences\n", comparisons.markdown(compared, titles())]
+    text = "\n".join([*parts, origin(asked, results)])
     write_text(folder / "table.md", text)
     write_text(folder / "table.tex", tables.latex(entries, titles(), seeds))
     write_text(folder / "table.csv", tidy(entries).to_csv(index=False))
+    write_text(folder / "comparisons.csv", compared.to_csv(index=False))
     draw_predictions(asked, results, data_root, folder)
     return text
