@@ -9,6 +9,8 @@ import numpy as np
 from segloss.datasets import Dataset
 from segloss.files import write_atomic
 
+ACROSS = 10  # more pictures than this do not fit side by side
+
 
 def colour(classes: np.ndarray, dataset: Dataset) -> np.ndarray:
     """A class map in the data set's colours; anything that is no class is white."""
@@ -25,15 +27,15 @@ def predictions(
     predicted: Mapping[str, Mapping[str, np.ndarray]],
     images: int = 3,
 ) -> None:
-    """Draw images, their labels and what was predicted for them, side by side.
+    """Draw images, their labels and what was predicted for them: side by side, or down the page where they are many.
 
     Args:
         path: The PNG.
         dataset: What the images belong to.
         folder: Where it lies.
         split: Their split.
-        predicted: For each column's title the class maps (H, W) of some images by name.
-        images: At most so many rows.
+        predicted: For each title the class maps (H, W) of some images by name.
+        images: At most so many images.
     """
     import matplotlib
 
@@ -48,14 +50,12 @@ def predictions(
         if Path(image).stem in shared
     ][:images]
     height, width = predicted[next(iter(predicted))][rows[0][0]].shape
-    columns = 2 + len(predicted)
-    figure, axes = pyplot.subplots(
-        len(rows),
-        columns,
-        squeeze=False,
-        figsize=(1.7 * columns, (1.7 * height / width) * len(rows) + 0.9),
-        layout="constrained",
-    )
+    pictures = 2 + len(predicted)
+    down = pictures > ACROSS
+    shape = (pictures, len(rows)) if down else (len(rows), pictures)
+    size = (1.7 * shape[1] + 1.2 * down, 1.7 * height / width * shape[0] + 0.9)
+    figure, axes = pyplot.subplots(*shape, squeeze=False, figsize=size, layout="constrained")
+    axes = axes.T if down else axes
     for number, (name, image, label) in enumerate(rows):
         shown = {
             "image": dataset.read_image(folder / image),
@@ -64,14 +64,18 @@ def predictions(
         shown |= {title: colour(maps[name], dataset) for title, maps in predicted.items()}
         for axis, (title, picture) in zip(axes[number], shown.items(), strict=True):
             axis.imshow(picture, interpolation="nearest")
-            axis.set_axis_off()
-            if number == 0:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if number == 0 and down:
+                axis.set_ylabel(title, fontsize=9, rotation=0, ha="right", va="center")
+            elif number == 0:
                 axis.set_title(title, fontsize=9)
     patches = [
         Patch(color=np.array(rgb) / 255, label=name) for name, rgb in zip(dataset.classes, dataset.palette, strict=True)
     ]
     patches.append(Patch(facecolor="white", edgecolor="black", label="void"))
-    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), fontsize=8, frameon=False)
+    columns = min(len(patches), 3 if down else 6)
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     buffer = BytesIO()
     # No software version or date in the file: the same predictions give the same bytes.
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
