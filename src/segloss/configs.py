@@ -120,6 +120,12 @@ def load_labels() -> dict[str, dict[str, Any]]:
     return lines
 
 
+def titles() -> dict[str, dict[str, str]]:
+    """What losses and kinds of label are called in reports."""
+    lines = {"losses": load_losses(), "labels": load_labels()}
+    return {kind: {name: line["title"] for name, line in of.items()} for kind, of in lines.items()}
+
+
 @functools.cache
 def zoo() -> dict[str, Path]:
     """MMSegmentation's model zoo, as its wheel carries it: the name of each config and its file."""

@@ -11,11 +11,9 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 
 from segloss import configs, grid
-from segloss.configs import ConfigError
+from segloss.configs import NAME, ConfigError
 from segloss.datasets import DATASETS, DatasetError, locate
 from segloss.grid import Cell, Grid
-
-PART = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Plan:
     results: str
     report: str
 
-    cell_pattern = rf"{PART}/{PART}/{PART}/{PART}/{PART}/seed\d+"
+    cell_pattern = rf"(?:{NAME.pattern}/){{5}}seed\d+"
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Plan":
@@ -79,10 +77,7 @@ class Plan:
     @property
     def titles(self) -> dict[str, Any]:
         """All words of the report that come from configs/."""
-        lines = {"losses": configs.load_losses(), "labels": configs.load_labels()}
-        return {"grid": self.grid.title} | {
-            kind: {name: line["title"] for name, line in of.items()} for kind, of in lines.items()
-        }
+        return {"grid": self.grid.title} | configs.titles()
 
     @property
     def partial_report(self) -> str:

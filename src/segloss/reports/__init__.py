@@ -6,17 +6,12 @@ import numpy as np
 import pandas as pd
 
 from segloss import configs, records
+from segloss.configs import titles
 from segloss.datasets import DATASETS, locate
 from segloss.files import write_text
 from segloss.grid import Grid
 from segloss.reports import comparisons, figures, tables
 from segloss.reports.summary import summarise, tidy
-
-
-def titles() -> dict[str, dict[str, str]]:
-    """The titles of losses and kinds of label."""
-    lines = {"losses": configs.load_losses(), "labels": configs.load_labels()}
-    return {kind: {name: line["title"] for name, line in of.items()} for kind, of in lines.items()}
 
 
 def origin(asked: Grid, results: Path) -> str:
