@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from segloss import configs, grid, records
 from segloss.datasets import DATASETS, locate
-from segloss.engine.config import cell_config
+from segloss.engine.config import cell_config, fingerprint
 from segloss.engine.data import Visits
 from segloss.engine.evaluation import CountsMetric
 from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure, load_state
@@ -100,25 +100,18 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
     limit_threads(machine.threads)
     set_switches(checks=False)  # the labels are checked where they are counted; a check per step would wait for the GPU
     dataset = DATASETS[configs.dataset_source(cell.dataset)]
-    data_folder = locate(dataset.name, data_root)
-    config = cell_config(cell, str(data_folder))
+    data_folder = str(locate(dataset.name, data_root))
+    config = cell_config(cell, data_folder)
     identity = grid.config_hash(cell)
     folder = results / str(cell)
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
-    axes = {
-        "dataset": cell.dataset,
-        "model": cell.model,
-        "schedule": cell.schedule,
-        "labels": cell.labels,
-        "loss": cell.loss,
-    }
     run = Run(
         work,
         identity[:16],
         name=str(cell),
         group=f"{cell.dataset}/{cell.labels}",
-        config={**axes, "seed": cell.seed, "settings": grid.settings(cell)},
+        config={**asdict(cell), "settings": grid.settings(cell)},
     )
     try:
         state = load_state(work / "checkpoint.pt", identity)
@@ -146,7 +139,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
             },
             "data": {
                 "source": dataset.name,
-                "fingerprint": dataset.fingerprint(data_folder),
+                "fingerprint": fingerprint(dataset.name, data_folder),
                 "split": config.test_dataset.split,
                 "images": len(runner.test_dataloader.dataset),
             },

@@ -1,5 +1,6 @@
 """From a cell to the one MMEngine config that trains and evaluates it."""
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,14 +49,19 @@ def loss_config(terms: list[dict[str, Any]], weight: float, class_counts: list[i
     return dict(type=LOSSES[name].module_name, loss_weight=weight, **options, **measured)
 
 
+@functools.cache
+def fingerprint(source: str, folder: str) -> str:
+    """The data set's fingerprint; it reads every label, so a process takes it once."""
+    return DATASETS[source].fingerprint(Path(folder))
+
+
 def training_class_counts(source: str, folder: str) -> list[int]:
     """Pixels of each class in the training set, counted (and its labels checked) once and remembered."""
-    dataset, path = DATASETS[source], Path(folder)
-    cache = Path("data") / ".class_counts" / f"{source}-{dataset.fingerprint(path)}.json"
+    cache = Path("data") / ".class_counts" / f"{source}-{fingerprint(source, folder)}.json"
     try:
         return json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
-        counts = dataset.class_counts(path)
+        counts = DATASETS[source].class_counts(Path(folder))
         write_json(cache, counts)
         return counts
 

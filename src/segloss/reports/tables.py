@@ -99,30 +99,23 @@ def latex(
     r"""The tables in LaTeX; they need ``\usepackage{booktabs}`` and nothing else."""
     parts = [r"% \usepackage{booktabs}"]
     for (dataset, model, schedule), (losses, columns) in layout(entries).items():
-        notes, bold = Notes(), []
-        body = []
+        notes, body, bold = Notes(), [], []
         for loss in losses:
-            cells = []
+            cells, styles = [], []
             for labels in columns:
                 for metric in metrics:
                     one = entries[dataset, model, schedule, labels, loss, metric.name]
                     shown, marks = text(one, metric, seeds, notes)
                     note = rf"\textsuperscript{{{','.join(map(str, marks))}}}" if marks else ""
                     cells.append(escape(shown) + note)
-                    bold.append(one.best)
+                    styles.append("textbf:--rwrap;" if one.best else "")
             body.append(cells)
+            bold.append(styles)
         head = pd.MultiIndex.from_tuples(
             [(escape(titles["labels"][labels]), escape(metric.title)) for labels in columns for metric in metrics]
         )
         frame = pd.DataFrame(body, index=[escape(titles["losses"][loss]) for loss in losses], columns=head)
-        marked = pd.DataFrame(
-            [
-                ["textbf:--rwrap;" if best else "" for best in bold[row * len(head) : (row + 1) * len(head)]]
-                for row in range(len(losses))
-            ],
-            index=frame.index,
-            columns=frame.columns,
-        )
+        marked = pd.DataFrame(bold, index=frame.index, columns=frame.columns)
         caption = f"{dataset}, {model} (schedule {schedule}, n = {seeds}). {SPREAD}"
         footnotes = " ".join(
             rf"\textsuperscript{{{number}}}\,{escape(note)}." for number, note in enumerate(notes.texts, 1)
