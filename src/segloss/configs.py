@@ -19,6 +19,8 @@ from segloss.datasets import DATASETS
 PACKAGE = Path(__file__).parent
 CONFIGS = Path("configs")
 ZOO_PREFIX = "mmseg::"
+# What a line of labels.yaml says beside its target and the target's options.
+TRAINING_PARTS = ("teacher", "labelled", "mean_teacher")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -115,8 +117,21 @@ def load_labels() -> dict[str, dict[str, Any]]:
     path = CONFIGS / "labels.yaml"
     lines = read_yaml(path)
     validate(lines, "labels", str(path))
+    losses = load_losses()
     for name, line in lines.items():
-        check_options("labels", line["target"], set(line) - {"title", "target"}, f"{path}: {name}")
+        where = f"{path}: {name}"
+        check_options("labels", line["target"], set(line) - {"title", "target", *TRAINING_PARTS}, where)
+        taught, asks = "teacher" in line, "teacher_logits" in signatures("labels")[line["target"]].get("needs", ())
+        if taught != asks:
+            raise ConfigError(f"{where}: the target {line['target']} {'needs a' if asks else 'has no'} teacher")
+        if taught:
+            teacher = line["teacher"]
+            if teacher["labels"] not in lines:
+                raise ConfigError(f"{where}: teacher: {unknown('labels', teacher['labels'], lines)}")
+            if "teacher" in lines[teacher["labels"]]:
+                raise ConfigError(f"{where}: teacher: its labels {teacher['labels']} would need a teacher themselves")
+            if teacher["loss"] not in losses:
+                raise ConfigError(f"{where}: teacher: {unknown('loss', teacher['loss'], losses)}")
     return lines
 
 

@@ -93,12 +93,26 @@ def settings(cell: Cell) -> dict[str, Any]:
     if cell.labels not in labels:
         raise unknown("labels", cell.labels, labels)
     scenario = {key: value for key, value in labels[cell.labels].items() if key != "title"}
+    taught = {"teachers": [settings(teacher) for teacher in teachers(cell)]} if "teacher" in scenario else {}
     return {
         "cell": str(cell),
         **axes_settings(cell.dataset, cell.model, cell.schedule),
         "labels": scenario,
         "loss": loss_terms(losses[cell.loss]),
+        **taught,
     }
+
+
+def teachers(cell: Cell) -> list[Cell]:
+    """The cells one of which teaches this one: the best of their seeds on validation. Empty for most cells."""
+    teacher = load_labels().get(cell.labels, {}).get("teacher")
+    if teacher is None:
+        return []
+    model, schedule = model_name(teacher.get("model", cell.model)), teacher.get("schedule", cell.schedule)
+    return [
+        Cell(cell.dataset, model, schedule, teacher["labels"], teacher["loss"], number)
+        for number in range(teacher["seeds"])
+    ]
 
 
 def config_hash(cell: Cell) -> str:
@@ -113,10 +127,14 @@ def seed(cell: Cell) -> int:
 
 def why_skipped(cell: Cell) -> str | None:
     """Why a cell makes no sense, or None if it does."""
-    scenario = signatures("labels")[load_labels()[cell.labels]["target"]]
+    line = load_labels()[cell.labels]
+    scenario = signatures("labels")[line["target"]]
+    for teacher in teachers(cell)[:1]:
+        if reason := why_skipped(teacher):
+            return f"its teacher makes no sense: {reason}"
     if scenario.get("source") == "raters" and not DATASETS[dataset_source(cell.dataset)].raters:
         return f"{dataset_source(cell.dataset)} has one annotator"
-    if scenario.get("soft_targets", True):
+    if scenario.get("soft_targets", True) or line.get("mean_teacher", {}).get("soft"):
         for term in loss_terms(load_losses()[cell.loss]):
             if not signatures("losses")[term["loss"]].get("soft_targets", True):
                 return f"{term['loss']} is defined on hard labels only"

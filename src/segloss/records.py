@@ -89,23 +89,41 @@ def read(path: Path) -> dict[str, Any]:
 def check_comparable(records: Sequence[dict[str, Any]]) -> None:
     """Refuse records of one data set whose data, evaluation or metrics differ.
 
+    Training data may differ where the label scenarios say so: some leave images without labels.
+
     Raises:
         RecordError: names the data set, what differs, and two records that differ.
     """
-    first: dict[str, dict[str, Any]] = {}
+    first: dict[tuple[str | None, ...], tuple[Any, str]] = {}
     for record in records:
-        reference = first.setdefault(record["axes"]["dataset"], record)
-        for what, of in (
-            ("data fingerprint", lambda record: record["data"]["fingerprint"]),
-            ("evaluation split", lambda record: record["data"]["split"]),
-            ("metrics version", lambda record: record["evaluation"]["metrics_version"]),
-        ):
-            if of(record) != of(reference):
+        labelled = json.dumps(record["settings"]["labels"].get("labelled"))
+        compared = {
+            "training data": (record["data"]["fingerprints"]["training"], labelled),
+            "evaluation data": (record["data"]["fingerprints"]["evaluation"], None),
+            "evaluation split": (record["data"]["split"], None),
+            "metrics version": (record["evaluation"]["metrics_version"], None),
+        }
+        for what, (value, among) in compared.items():
+            reference, other = first.setdefault((record["axes"]["dataset"], what, among), (value, record["cell"]))
+            if value != reference:
                 raise RecordError(
-                    f"the {what} of {record['cell']} ({of(record)}) differs from that of {reference['cell']} "
-                    f"({of(reference)}): "
+                    f"the {what} of {record['cell']} ({value}) differs from that of {other} ({reference}): "
                     "a table never mixes them; run the older one again"
                 )
+
+
+def why_failed(cell: Cell, results: Path) -> str | None:
+    """The reason a cell left when it failed; None if it did not."""
+    failure = results / str(cell) / "failure.json"
+    return json.loads(failure.read_text(encoding="utf-8"))["reason"] if failure.exists() else None
+
+
+def why_blocked(cell: Cell, results: Path) -> str | None:
+    """Why a cell cannot be trained before another is mended; None if it can."""
+    for teacher in grid.teachers(cell):
+        if not (results / str(teacher) / "record.json").exists() and (reason := why_failed(teacher, results)):
+            return f"its teacher {teacher} failed: {reason}"
+    return None
 
 
 def collect(asked: Grid, results: Path) -> pd.DataFrame:
@@ -130,9 +148,10 @@ def collect(asked: Grid, results: Path) -> pd.DataFrame:
             rows += [
                 {**axes, "status": "done", "metric": name, "value": value} for name, value in record["metrics"].items()
             ]
-        elif (folder / "failure.json").exists():
-            reason = json.loads((folder / "failure.json").read_text(encoding="utf-8"))["reason"]
+        elif reason := why_failed(cell, results):
             rows.append({**axes, "status": "failed", "reason": reason})
+        elif blocked := why_blocked(cell, results):
+            rows.append({**axes, "status": "blocked", "reason": blocked})
         else:
             rows.append({**axes, "status": "missing", "reason": "not trained yet"})
     rows += [{**asdict(cell), "status": "skipped", "reason": reason} for cell, reason in asked.skipped.items()]

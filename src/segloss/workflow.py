@@ -88,6 +88,10 @@ class Plan:
             f" && segloss report {argument} {table} --results {results}"
         )
 
+    def teachers(self, cell: str) -> list[str]:
+        """The records of the cells that must be there before this one can be taught."""
+        return [f"{self.results}/{teacher}/record.json" for teacher in grid.teachers(Cell.parse(cell))]
+
     def settings(self, cell: str) -> dict[str, Any]:
         """All that decides a cell's result; where it changes, the cell runs again."""
         return grid.settings(Cell.parse(cell))

@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,26 +108,28 @@ class Dataset:
     read_image: Callable[[Path], np.ndarray] = read_image
     read_label: Callable[[Path], np.ndarray] = read_label
 
-    def fingerprint(self, folder: Path) -> str:
-        """sha256 (hex) over the lists and the content of every label and rater file they name."""
+    def fingerprint(self, folder: Path, lists: Mapping[str, list[Entry]] | None = None) -> str:
+        """sha256 (hex) over lists, by default of all splits, and the content of every label and rater file they name."""
+        if lists is None:
+            lists = {split: self.read_list(folder, split) for split in self.splits}
         digest = hashlib.sha256()
-        for split in self.splits:
+        for split, entries in lists.items():
             digest.update(f"[{split}]\n".encode())
-            for entry in self.read_list(folder, split):
+            for entry in entries:
                 digest.update(" ".join(word or "-" for word in entry).encode() + b"\n")
                 for relative in entry[1:]:
                     if relative is not None:
                         digest.update(hashlib.sha256(content(folder / relative)).digest())
         return digest.hexdigest()
 
-    def class_counts(self, folder: Path, split: str = "train") -> list[int]:
-        """Pixels of each class over the labels of a split; on the way every label value is checked.
+    def class_counts(self, folder: Path, entries: list[Entry]) -> list[int]:
+        """Pixels of each class over the labels of a list; on the way every label value is checked.
 
         Raises:
             DatasetError: A label holds a value that is neither a class nor void.
         """
         counts = np.zeros(256, np.int64)
-        for entry in self.read_list(folder, split):
+        for entry in entries:
             found = np.bincount(self.read_label(folder / entry[1]).ravel(), minlength=256)
             strange = [value for value in np.flatnonzero(found) if value >= len(self.classes) and value != self.void]
             if strange:

@@ -1,10 +1,12 @@
 """Which images of a training list keep their labels in semi-supervised training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from segloss.datasets._dataset import DatasetError, Entry
+from segloss.datasets._dataset import Dataset, DatasetError, Entry
 
 
 def split_labelled(entries: Sequence[Entry], fraction: float, seed: int) -> tuple[list[Entry], list[Entry]]:
@@ -35,3 +37,27 @@ def split_labelled(entries: Sequence[Entry], fraction: float, seed: int) -> tupl
         [entry for place, entry in enumerate(entries) if place in labelled],
         [entry[:1] for place, entry in enumerate(entries) if place not in labelled],
     )
+
+
+def training_lists(
+    dataset: Dataset, folder: Path, labelled: Mapping[str, Any] | None = None
+) -> tuple[list[Entry], list[Entry]]:
+    """The training images that keep their labels, and of all others the image alone.
+
+    Args:
+        dataset: The data set.
+        folder: Where it lies.
+        labelled: ``fraction`` and ``seed`` (default 0) of a draw, or ``list``, a folder of the data set with the lists
+            labeled.txt and unlabeled.txt. Default: None: all images keep their labels.
+
+    Raises:
+        DatasetError: a fraction that cannot be, or a list that is not there.
+    """
+    if labelled is None:
+        return dataset.read_list(folder, "train"), []
+    if "list" in labelled:
+        with_labels, without = (
+            dataset.read_list(folder, f"{labelled['list']}/{name}") for name in ("labeled", "unlabeled")
+        )
+        return with_labels, [entry[:1] for entry in without]
+    return split_labelled(dataset.read_list(folder, "train"), labelled["fraction"], labelled.get("seed", 0))

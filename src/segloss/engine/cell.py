@@ -14,6 +14,7 @@ import cv2
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.model import is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
@@ -21,9 +22,11 @@ from torch.utils.data import DataLoader
 
 from segloss import configs, grid, records
 from segloss.datasets import DATASETS, locate
-from segloss.engine.config import cell_config, fingerprint
+from segloss.engine import distillation
+from segloss.engine.config import cell_config, fingerprints, labelled_part
 from segloss.engine.data import Visits
 from segloss.engine.evaluation import CountsMetric
+from segloss.engine.semi_supervised import TwoLoaders
 from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure, load_state
 from segloss.files import write_json
 from segloss.grid import Cell
@@ -69,10 +72,17 @@ def build_runner(
         persistent_workers=machine.workers > 0,
         pin_memory=machine.device != "cpu",
     )
+    train_loader = DataLoader(visits, batch_size=size, sampler=range(start * size, len(visits)), **loading)
+    if config.unlabelled_dataset and len(unlabelled := MMSEG_DATASETS.build(config.unlabelled_dataset)):
+        # A sequence of its own: the labelled images are those that are drawn without it.
+        more = Visits(unlabelled, config.seed + 2**31, config.iterations * size)
+        train_loader = TwoLoaders(
+            train_loader, DataLoader(more, batch_size=size, sampler=range(start * size, len(more)), **loading)
+        )
     return Runner(
         model=config.model,
         work_dir=str(folder),
-        train_dataloader=DataLoader(visits, batch_size=size, sampler=range(start * size, len(visits)), **loading),
+        train_dataloader=train_loader,
         test_dataloader=DataLoader(MMSEG_DATASETS.build(config.test_dataset), batch_size=1, **loading),
         train_cfg=dict(type="RestartableLoop", max_iters=config.iterations),
         test_cfg=dict(type="TestLoop"),
@@ -102,13 +112,16 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
     dataset = DATASETS[configs.dataset_source(cell.dataset)]
     data_folder = str(locate(dataset.name, data_root))
     config = cell_config(cell, data_folder)
-    identity = grid.config_hash(cell)
+    chosen = distillation.choose(cell, results)
+    teacher = distillation.Teacher.of(chosen, cell, results) if chosen else None
+    # A student that another teacher taught is another training, though its own settings are the same.
+    identity = distillation.identity(cell, chosen)
     folder = results / str(cell)
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     run = Run(
         work,
-        identity[:16],
+        grid.config_hash(cell)[:16],
         name=str(cell),
         group=f"{cell.dataset}/{cell.labels}",
         config={**asdict(cell), "settings": grid.settings(cell)},
@@ -120,6 +133,9 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         restart = RestartHook(work / "checkpoint.pt", identity, state, measure, machine.checkpoint_seconds)
         metric = CountsMetric(len(dataset.classes))
         runner = build_runner(config, work, machine, start, metric, [ProgressHook(), measure, restart])
+        if teacher:
+            segmentor = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            segmentor.teacher = teacher
         training_started = time.monotonic()
         runner.train()
         evaluation_started = time.monotonic()
@@ -139,9 +155,10 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
             },
             "data": {
                 "source": dataset.name,
-                "fingerprint": fingerprint(dataset.name, data_folder),
+                "fingerprints": fingerprints(dataset.name, data_folder, labelled_part(cell)),
                 "split": config.test_dataset.split,
                 "images": len(runner.test_dataloader.dataset),
+                "labelled_images": len(runner.train_dataloader.dataset.dataset),
             },
             "training": {
                 "started_at_iteration": start,
@@ -151,6 +168,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "images_per_second": images / (evaluation_started - training_started) if images else None,
                 "rows": measure.rows,
             },
+            **({"teacher": {**chosen, "seconds": teacher.seconds()}} if teacher else {}),
             "evaluation": {"seconds": finished - evaluation_started, "metrics_version": METRICS_VERSION},
             "seconds": finished - started,
             "peak_memory_bytes": peak_memory(),

@@ -9,9 +9,11 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from segloss import configs, grid
-from segloss.configs import ConfigError
-from segloss.datasets import DATASETS
+from segloss.configs import TRAINING_PARTS, ConfigError
+from segloss.datasets import DATASETS, training_lists
 from segloss.engine.data import with_raters
+from segloss.engine.losses import VOID
+from segloss.engine.semi_supervised import unlabelled_pipeline
 from segloss.files import write_json
 from segloss.grid import Cell
 from segloss.labels import CATALOGUE as SCENARIOS
@@ -49,19 +51,34 @@ def loss_config(terms: list[dict[str, Any]], weight: float, class_counts: list[i
     return dict(type=LOSSES[name].module_name, loss_weight=weight, **options, **measured)
 
 
+def labelled_part(cell: Cell) -> tuple[tuple[str, Any], ...]:
+    """Which training images keep their labels, as the cell's scenario says it; empty: all do."""
+    return tuple(sorted(grid.settings(cell)["labels"].get("labelled", {}).items()))
+
+
 @functools.cache
-def fingerprint(source: str, folder: str) -> str:
-    """The data set's fingerprint; it reads every label, so a process takes it once."""
-    return DATASETS[source].fingerprint(Path(folder))
+def fingerprints(source: str, folder: str, labelled: tuple[tuple[str, Any], ...]) -> dict[str, str]:
+    """The fingerprints of a cell's data: ``training`` is of what it is trained on, ``evaluation`` of all other splits.
+
+    It reads all labels but those of unlabelled images, so a process does it once.
+    """
+    dataset, place = DATASETS[source], Path(folder)
+    with_labels, without = training_lists(dataset, place, dict(labelled) or None)
+    evaluation = {split: dataset.read_list(place, split) for split in dataset.splits if split != "train"}
+    return {
+        "training": dataset.fingerprint(place, {"train": with_labels, "unlabelled": without}),
+        "evaluation": dataset.fingerprint(place, evaluation),
+    }
 
 
-def training_class_counts(source: str, folder: str) -> list[int]:
-    """Pixels of each class in the training set, counted (and its labels checked) once and remembered."""
-    cache = Path("data") / ".class_counts" / f"{source}-{fingerprint(source, folder)}.json"
+def training_class_counts(source: str, folder: str, labelled: tuple[tuple[str, Any], ...] = ()) -> list[int]:
+    """Pixels of each class in the labelled training images, counted (and the labels checked) once and remembered."""
+    cache = Path("data") / ".class_counts" / f"{source}-{fingerprints(source, folder, labelled)['training']}.json"
     try:
         return json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
-        counts = DATASETS[source].class_counts(Path(folder))
+        dataset, place = DATASETS[source], Path(folder)
+        counts = dataset.class_counts(place, training_lists(dataset, place, dict(labelled) or None)[0])
         write_json(cache, counts)
         return counts
 
@@ -85,14 +102,18 @@ def model_config(cell: Cell, dataset: Config, folder: str) -> ConfigDict:
     """
     settings = grid.settings(cell)
     model = load("models", cell.model).model
-    scenario = settings["labels"]
-    if SCENARIOS[scenario["target"]] is not SCENARIOS["hard"]:
+    labels = settings["labels"]
+    semi_supervised = "mean_teacher" in labels
+    if SCENARIOS[labels["target"]] is not SCENARIOS["hard"] or semi_supervised:
         if model.type not in SCENARIO_SEGMENTORS:
             raise ConfigError(
-                f"{cell.model} is a {model.type}: soft labels need one of {', '.join(SCENARIO_SEGMENTORS)}"
+                f"{cell.model} is a {model.type}: this kind of labels needs one of {', '.join(SCENARIO_SEGMENTORS)}"
             )
-        model.type, model.scenario = SCENARIO_SEGMENTORS[model.type], scenario
-    class_counts = training_class_counts(dataset.source, folder)
+        model.type = SCENARIO_SEGMENTORS[model.type]
+        model.scenario = {key: value for key, value in labels.items() if key not in TRAINING_PARTS}
+    if semi_supervised:
+        model.mean_teacher = {key: value for key, value in labels["mean_teacher"].items() if key != "cutmix"}
+    class_counts = training_class_counts(dataset.source, folder, labelled_part(cell))
     for head, auxiliary in heads(model):
         if "loss_decode" not in head:
             raise ConfigError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
@@ -103,7 +124,11 @@ def model_config(cell: Cell, dataset: Config, folder: str) -> ConfigDict:
         head.pop("out_channels", None)
     normalisation = dataset.get("normalisation", IMAGENET)
     model.data_preprocessor = dict(
-        type="SegDataPreProcessor", size=dataset.crop_size, pad_val=0, seg_pad_val=255, **normalisation
+        type="ViewsPreProcessor" if semi_supervised else "SegDataPreProcessor",
+        size=dataset.crop_size,
+        pad_val=0,
+        seg_pad_val=VOID,
+        **normalisation,
     )
     model.test_cfg = dataset.test_cfg
     return model
@@ -117,16 +142,23 @@ def cell_config(cell: Cell, folder: str) -> Config:
         folder: Where its data set lies.
     """
     dataset, schedule = load("datasets", cell.dataset), load("schedules", cell.schedule)
+    labels = grid.settings(cell)["labels"]
     train_pipeline = dataset.train_pipeline
-    if SCENARIOS[grid.settings(cell)["labels"]["target"]].source == "raters":
+    if SCENARIOS[labels["target"]].source == "raters":
         train_pipeline = with_raters(train_pipeline, dataset.source)
     common = dict(type="ListDataset", source=dataset.source, folder=folder)
+    training = dict(**common, split="train", labelled=labels.get("labelled"))
+    unlabelled = None
+    if "mean_teacher" in labels:
+        pipeline = unlabelled_pipeline(dataset.train_pipeline, labels["mean_teacher"].get("cutmix", 0.5))
+        unlabelled = dict(**training, unlabelled=True, pipeline=pipeline)
     return Config(
         dict(
             default_scope="mmseg",
             seed=grid.seed(cell),
             model=model_config(cell, dataset, folder),
-            train_dataset=dict(**common, split="train", pipeline=train_pipeline),
+            train_dataset=dict(**training, pipeline=train_pipeline),
+            unlabelled_dataset=unlabelled,
             test_dataset=dict(**common, split=dataset.test_split, pipeline=dataset.test_pipeline, test_mode=True),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,

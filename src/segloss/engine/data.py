@@ -1,7 +1,9 @@
 """Data sets as the engine reads them: image lists, stacks of raters, a restartable sequence of training samples."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +15,8 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from mmseg.registry import TRANSFORMS
 from torch.utils.data import Dataset
 
-from segloss.datasets import DATASETS
-from segloss.engine.segmentors import VOID
+from segloss.datasets import DATASETS, training_lists
+from segloss.engine.losses import VOID
 
 
 @MMSEG_DATASETS.register_module()
@@ -25,12 +27,23 @@ class ListDataset(BaseSegDataset):
         source: Its name in ``segloss.datasets.DATASETS``.
         folder: Where it lies.
         split: ``train``, ``val`` or ``test``.
+        labelled: Which training images keep their labels, as ``training_lists`` takes it. Default: None: all.
+        unlabelled: Whether to read those that do not, without their labels, instead of those that do.
         pipeline: MMSegmentation's transforms.
         test_mode: Whether it is read for evaluation.
     """
 
-    def __init__(self, source: str, folder: str, split: str, pipeline: list, test_mode: bool = False) -> None:
-        self.source, self.split = DATASETS[source], split
+    def __init__(
+        self,
+        source: str,
+        folder: str,
+        split: str,
+        pipeline: list,
+        labelled: Mapping[str, Any] | None = None,
+        unlabelled: bool = False,
+        test_mode: bool = False,
+    ) -> None:
+        self.source, self.split, self.labelled, self.unlabelled = DATASETS[source], split, labelled, unlabelled
         super().__init__(
             metainfo=dict(classes=self.source.classes, palette=self.source.palette),
             data_root=folder,
@@ -40,19 +53,23 @@ class ListDataset(BaseSegDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """One entry for each line of the split's list."""
+        """One entry for each line of the split's list, or of its part with or without labels."""
         void = self.source.void
         label_map = None if void in (None, VOID) else {void: VOID}
+        folder = Path(self.data_root)
+        entries = self.source.read_list(folder, self.split)
+        if self.split == "train":
+            entries = training_lists(self.source, folder, self.labelled)[self.unlabelled]
         return [
             dict(
                 img_path=f"{self.data_root}/{image}",
-                seg_map_path=f"{self.data_root}/{label}",
+                seg_map_path=label and f"{self.data_root}/{label}",
                 rater_paths=[rater and f"{self.data_root}/{rater}" for rater in raters],
                 label_map=label_map,
                 reduce_zero_label=False,
                 seg_fields=[],
             )
-            for image, label, *raters in self.source.read_list(Path(self.data_root), self.split)
+            for image, label, *raters in (entry if len(entry) > 1 else (*entry, None) for entry in entries)
         ]
 
 

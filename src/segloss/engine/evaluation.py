@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from segloss.engine.segmentors import VOID
+from segloss.engine.losses import VOID
 from segloss.files import write_atomic
 from segloss.metrics import Counts, summarize
 

@@ -1,9 +1,10 @@
 """Every loss of the catalogue as a module that any decode head of MMSegmentation takes as its ``loss_decode``."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from mmseg.registry import MODELS
@@ -11,24 +12,45 @@ from torch import Tensor, nn
 
 from segloss.losses import CATALOGUE
 
-# Heads hand their losses an index map and nothing else. Soft targets travel beside it, for the time of one ``loss``
+VOID = 255  # MMSegmentation's own void index; data sets with another are mapped to it when their labels are read
+
+
+@dataclass(frozen=True)
+class Part:
+    """What losses are computed against, instead of the index map a head hands them.
+
+    Attributes:
+        target: Probabilities (B, C, H, W) or class indices (B, H, W).
+        valid: Which pixels count, bool (B, H, W).
+        weight: Factor of the loss against this target.
+        temperature: The logits are divided by it.
+        pixelwise: True: for losses that are means over pixels only, False: for the others only, None: for all.
+    """
+
+    target: Tensor
+    valid: Tensor
+    weight: float = 1.0
+    temperature: float = 1.0
+    pixelwise: bool | None = None
+
+    def concerns(self, loss: str) -> bool:
+        """Whether a loss of the catalogue is computed against this part."""
+        return self.pixelwise is None or CATALOGUE[loss].pixelwise == self.pixelwise
+
+
+# Heads hand their losses an index map and nothing else. Other targets travel beside it, for the time of one ``loss``
 # call.
-_SOFT_TARGET: ContextVar[tuple[Tensor, Tensor] | None] = ContextVar("soft target", default=None)
+_TARGET: ContextVar[Sequence[Part]] = ContextVar("target", default=())
 
 
 @contextmanager
-def soft_target(target: Tensor, valid: Tensor) -> Iterator[None]:
-    """Within this context every loss of the catalogue is computed against this target instead of the head's index map.
-
-    Args:
-        target: Probabilities (B, C, H, W) or class indices (B, H, W).
-        valid: Which pixels count, bool (B, H, W).
-    """
-    token = _SOFT_TARGET.set((target, valid))
+def training_target(*parts: Part) -> Iterator[None]:
+    """Within this context every loss of the catalogue is the weighted sum over these parts that concern it."""
+    token = _TARGET.set(parts)
     try:
         yield
     finally:
-        _SOFT_TARGET.reset(token)
+        _TARGET.reset(token)
 
 
 class SegmentationLoss(nn.Module):
@@ -80,20 +102,28 @@ class SegmentationLoss(nn.Module):
         """Key in the training log."""
         return self._loss_name
 
-    def forward(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None, ignore_index: int = 255) -> Tensor:
+    def forward(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None, ignore_index: int = VOID) -> Tensor:
         """The weighted loss.
 
         Args:
             logits: (B, C, H, W).
-            labels: The head's index map, int64 (B, H, W); replaced by the target of an enclosing ``soft_target``.
+            labels: The head's index map, int64 (B, H, W); replaced by an enclosing ``training_target``.
             weight: A pixel sampler's choice, (B, 1, H, W) of zeros and ones: pixels at zero do not count.
             ignore_index: The index of void pixels.
         """
-        target, valid = _SOFT_TARGET.get() or (labels, labels != ignore_index)
-        if weight is not None:
-            valid = valid & (weight.reshape(valid.shape) > 0)
         options = {name: value for name, value in self.options.items() if self.progress >= self.defer.get(name, 0.0)}
-        return self.loss_weight * type(self).function(logits, target, valid=valid, **options)
+        values = []
+        for part in _TARGET.get() or (Part(labels, labels != ignore_index),):
+            if "terms" in options:
+                concerned = [term for term in options["terms"] if part.concerns(term["loss"])]
+                own = {**options, "terms": concerned}
+            else:
+                concerned, own = part.concerns(self.function.__name__), options
+            if concerned:
+                valid = part.valid if weight is None else part.valid & (weight.reshape(part.valid.shape) > 0)
+                scaled = logits if part.temperature == 1 else logits / part.temperature
+                values.append(part.weight * type(self).function(scaled, part.target, valid=valid, **own))
+        return self.loss_weight * sum(values[1:], start=values[0])
 
     def extra_repr(self) -> str:
         return ", ".join(

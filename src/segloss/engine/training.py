@@ -15,7 +15,6 @@ from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 
-from segloss.engine.losses import SegmentationLoss
 from segloss.files import write_atomic
 
 
@@ -149,12 +148,12 @@ class RestartHook(Hook):
 
 
 class ProgressHook(Hook):
-    """Tells every loss how far its training is, for the options that are deferred."""
+    """Tells every part of a model that goes by it how far its training is: deferred options, weights that grow."""
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Set the fraction of the iterations that are done."""
         for module in runner.model.modules():
-            if isinstance(module, SegmentationLoss):
+            if hasattr(module, "progress"):
                 module.progress = batch_idx / runner.train_loop.max_iters
 
 

@@ -31,12 +31,11 @@ def teacher(
     *,
     teacher_logits: Tensor,
     temperature: float = 1.0,
-    hard_weight: float = 0.5,
 ) -> tuple[Tensor, Tensor]:
-    """Distillation: hard_weight onehot(y) + (1 - hard_weight) softmax(teacher_logits / temperature).
+    """Distillation: softmax(teacher_logits / temperature) on the labelled pixels.
 
-    Cross-entropy is linear in its target, so it is the weighted sum of the two cross-entropies. Region losses are not:
-    hard_weight 0 gives them the teacher alone. A temperature's factor T^2 belongs to the loss, not to its target.
+    How much the hard labels weigh beside the teacher, and a temperature's factor T^2, belong to the loss, not to its
+    target.
 
     Args:
         labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
@@ -44,24 +43,20 @@ def teacher(
         num_classes: Number of classes C.
         teacher_logits: Any float type (B, C, *spatial), of the same view of the images.
         temperature: Above 0; 1 as in Wang et al.
-        hard_weight: Weight of the hard labels, 0..1; 0.5 as in Wang et al.
 
     Returns:
         float32 (B, C, *spatial), without gradient to the teacher, and ``valid``.
 
     Raises:
-        ValueError: temperature not above 0, hard_weight outside 0..1, or logits of another shape.
+        ValueError: temperature not above 0, or logits of another shape.
 
     Reference: Wang et al., Jaccard Metric Losses, 2023, https://arxiv.org/abs/2302.05666
     """
-    if not 0 <= hard_weight <= 1:
-        raise ValueError(f"hard_weight must lie in 0..1, got {hard_weight}")
     labels = without_void(labels, valid, num_classes)
     expected = (labels.shape[0], num_classes, *labels.shape[1:])
     if teacher_logits.shape != expected:
         raise ValueError(f"teacher_logits must have shape {expected}, got {tuple(teacher_logits.shape)}")
-    target = teacher_probabilities(teacher_logits, temperature=temperature).mul_(1 - hard_weight)
-    return target.scatter_add_(1, labels.unsqueeze(1), torch.full_like(target[:, :1], hard_weight)), valid
+    return teacher_probabilities(teacher_logits, temperature=temperature), valid
 
 
 def pseudo_labels(

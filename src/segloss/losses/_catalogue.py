@@ -13,8 +13,9 @@ CATALOGUE: dict[str, Loss] = {}
 def register(module_name: str, *, soft_targets: bool = True, sums: Sequence[str] = ()) -> Callable[[Loss], Loss]:
     """Put a loss function into the catalogue under its own name.
 
-    The function then also carries what is given here, and ``takes_class_counts``: whether it has that argument, the
-    number of pixels of each class in the training set.
+    The function then also carries what is given here, ``takes_class_counts``: whether it has that argument, the number
+    of pixels of each class in the training set, and ``pixelwise``: whether it is a mean over pixels of a function of the
+    target's likelihood, as cross-entropy is, and not of sums over regions.
 
     Args:
         module_name: Its CamelCase name in MMSegmentation's ``MODELS``; must not shadow one of MMSegmentation's.
@@ -27,6 +28,7 @@ def register(module_name: str, *, soft_targets: bool = True, sums: Sequence[str]
         function.module_name = module_name
         function.soft_targets = soft_targets
         function.sums = frozenset(sums)
+        function.pixelwise = function.sums == {"likelihood"}
         function.takes_class_counts = "class_counts" in inspect.signature(function).parameters
         CATALOGUE[function.__name__] = function
         return function
