@@ -33,9 +33,9 @@ def trained(workplace: Path, results: str, *options: str, cell: str = CELL, **va
     return counts(workplace / results, cell)
 
 
-def start(workplace: Path, results: str) -> subprocess.Popen:
+def start(workplace: Path, results: str, cell: str = CELL) -> subprocess.Popen:
     """A cell that saves after every iteration, running in the background."""
-    command = [str(BIN / "segloss"), "train", CELL, "--results", results, "--checkpoint-seconds", "0"]
+    command = [str(BIN / "segloss"), "train", cell, "--results", results, "--checkpoint-seconds", "0"]
     environment = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=workplace, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

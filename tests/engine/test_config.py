@@ -56,9 +56,9 @@ def test_every_head_trains_on_the_scenarios_target(in_workplace: Path, model: st
 
     class Spy(MODELS.get("SoftmaxCrossEntropyLoss")):
         def forward(self, logits, labels, weight=None, ignore_index=255):
-            from segloss.engine.losses import _SOFT_TARGET
+            from segloss.engine.losses import _TARGET
 
-            seen.append(_SOFT_TARGET.get()[0].shape)
+            seen.append(_TARGET.get()[0].target.shape)
             return super().forward(logits, labels, weight, ignore_index)
 
     segmentor = MODELS.build(own)
@@ -101,4 +101,4 @@ def test_class_counts_are_measured_once_and_check_the_labels(in_workplace: Path,
     Image.fromarray(np.full((4, 4), 7, np.uint8)).save(wrong / "a.png")
     (wrong / "train.txt").write_text("a.png a.png\n")
     with pytest.raises(DatasetError, match=r"a.png must hold classes 0..4 and void 255, got 7"):
-        phantom.class_counts(wrong)
+        phantom.class_counts(wrong, phantom.read_list(wrong, "train"))

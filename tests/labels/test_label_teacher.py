@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from segloss.labels import hard, pseudo_labels, teacher, teacher_probabilities
+from segloss.labels import pseudo_labels, teacher, teacher_probabilities
 
 
 def logits(dtype=torch.float32):
@@ -35,33 +35,11 @@ def test_half_precision_teacher_gives_float32_targets(dtype):
     assert torch.isfinite(teacher_probabilities(torch.tensor([[6e4, -6e4]], dtype=torch.float16))).all()
 
 
-def test_teacher_mixes():
+def test_teacher_is_its_softmax_at_the_temperature():
     ids, valid = labels()
-    target, kept = teacher(ids, valid, 4, teacher_logits=logits(), temperature=1.5, hard_weight=0.3)
-    one_hot = torch.nn.functional.one_hot(ids.masked_fill(~valid, 0), 4).movedim(-1, 1)
-    expected = 0.3 * one_hot + 0.7 * torch.softmax(logits() / 1.5, 1)
+    target, kept = teacher(ids, valid, 4, teacher_logits=logits(), temperature=1.5)
     assert torch.equal(kept, valid)
-    torch.testing.assert_close(target.movedim(1, -1)[valid], expected.movedim(1, -1)[valid])
-
-
-def test_teacher_at_its_ends():
-    ids, valid = labels()
-    alone, _ = teacher(ids, valid, 4, teacher_logits=logits(), hard_weight=0.0)
-    torch.testing.assert_close(alone, torch.softmax(logits(), 1))
-    only_hard, _ = teacher(ids, valid, 4, teacher_logits=logits(), hard_weight=1.0)
-    assert torch.equal(only_hard.argmax(1)[valid], hard(ids, valid, 4)[0][valid])
-    assert (only_hard.amax(1)[valid] == 1).all()
-
-
-def test_cross_entropy_with_the_mixture_is_the_mixture_of_cross_entropies():
-    ids, valid = labels()
-    student = logits().flip(0)
-    log_p = torch.log_softmax(student, 1)
-    target, _ = teacher(ids, valid, 4, teacher_logits=logits(), hard_weight=0.3)
-    mixed = -(target * log_p).sum(1)[valid].mean()
-    hard_part = torch.nn.functional.cross_entropy(student, ids, ignore_index=255)
-    soft_part = -(torch.softmax(logits(), 1) * log_p).sum(1)[valid].mean()
-    torch.testing.assert_close(mixed, 0.3 * hard_part + 0.7 * soft_part)
+    torch.testing.assert_close(target, torch.softmax(logits() / 1.5, 1))
 
 
 def test_no_gradient_reaches_the_teacher_and_its_logits_stay():
@@ -102,8 +80,6 @@ def test_wrong_options_are_sentences():
     for temperature in (0.0, -1.0, math.nan):
         with pytest.raises(ValueError, match=f"temperature must be above 0, got {temperature}"):
             teacher_probabilities(logits(), temperature=temperature)
-    with pytest.raises(ValueError, match=r"hard_weight must lie in 0..1, got 1.1"):
-        teacher(ids, valid, 4, teacher_logits=logits(), hard_weight=1.1)
     with pytest.raises(ValueError, match=r"teacher_logits must have shape \(2, 4, 6, 7\), got \(2, 4, 3, 7\)"):
         teacher(ids, valid, 4, teacher_logits=logits()[:, :, :3])
     with pytest.raises(ValueError, match=r"threshold must lie in 0..1, got 95"):

@@ -109,7 +109,7 @@ class Dataset:
     read_label: Callable[[Path], np.ndarray] = read_label
 
     def fingerprint(self, folder: Path, lists: Mapping[str, list[Entry]] | None = None) -> str:
-        """sha256 (hex) over lists, by default of all splits, and the content of every label and rater file they name."""
+        """sha256 (hex) over lists, by default its own, and the content of every label and rater file they name."""
         if lists is None:
             lists = {split: self.read_list(folder, split) for split in self.splits}
         digest = hashlib.sha256()

@@ -73,11 +73,12 @@ def build_runner(
         pin_memory=machine.device != "cpu",
     )
     train_loader = DataLoader(visits, batch_size=size, sampler=range(start * size, len(visits)), **loading)
-    if config.unlabelled_dataset and len(unlabelled := MMSEG_DATASETS.build(config.unlabelled_dataset)):
-        # A sequence of its own: the labelled images are those that are drawn without it.
-        more = Visits(unlabelled, config.seed + 2**31, config.iterations * size)
+    if config.unlabelled_dataset:
+        # A sequence of its own and a generator of its own: all else is drawn as it would be without it.
+        more = Visits(MMSEG_DATASETS.build(config.unlabelled_dataset), config.seed + 2**31, config.iterations * size)
+        order, generator = range(start * size, len(more)), torch.Generator()
         train_loader = TwoLoaders(
-            train_loader, DataLoader(more, batch_size=size, sampler=range(start * size, len(more)), **loading)
+            train_loader, DataLoader(more, batch_size=size, sampler=order, generator=generator, **loading)
         )
     return Runner(
         model=config.model,

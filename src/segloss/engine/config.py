@@ -149,7 +149,7 @@ def cell_config(cell: Cell, folder: str) -> Config:
     common = dict(type="ListDataset", source=dataset.source, folder=folder)
     training = dict(**common, split="train", labelled=labels.get("labelled"))
     unlabelled = None
-    if "mean_teacher" in labels:
+    if "mean_teacher" in labels and training_lists(DATASETS[dataset.source], Path(folder), labels.get("labelled"))[1]:
         pipeline = unlabelled_pipeline(dataset.train_pipeline, labels["mean_teacher"].get("cutmix", 0.5))
         unlabelled = dict(**training, unlabelled=True, pipeline=pipeline)
     return Config(

@@ -48,10 +48,8 @@ def choose(cell: Cell, results: Path) -> dict[str, Any] | None:
 
 def identity(cell: Cell, chosen: dict[str, Any] | None) -> str:
     """The identity of a cell's training: the hash of its settings, and of its teacher's weights if it has one."""
-    taught = chosen["weights_sha256"] if chosen else ""
-    return (
-        hashlib.sha256(f"{grid.config_hash(cell)}{taught}".encode()).hexdigest() if taught else grid.config_hash(cell)
-    )
+    own = grid.config_hash(cell)
+    return hashlib.sha256(f"{own}{chosen['weights_sha256']}".encode()).hexdigest() if chosen else own
 
 
 def weights_file(folder: Path) -> Path:

@@ -19,7 +19,7 @@ class _TrainsOnScenario:
 
     Args:
         scenario: ``dict(target=<name in segloss.labels>, <its options>)``.
-        mean_teacher: The options of ``MeanTeacher``, to learn from unlabelled images too. Default: None: no such images.
+        mean_teacher: The options of ``MeanTeacher``, to learn from unlabelled images too. Default: None: none.
         segmentor: The arguments of the segmentor.
     """
 

@@ -49,8 +49,9 @@ class WholeImageShown(BaseTransform):
 class StrongView(BaseTransform):
     """The strong view of the image beside the weak one, and the box that CutMix will fill with another image.
 
-    Brightness, contrast, saturation and hue as MMSegmentation's PhotoMetricDistortion; grey with probability .2; Gaussian
-    blur with probability .5 and a standard deviation of .1 to 2 pixels, as in UniMatch (https://arxiv.org/abs/2208.09910).
+    Brightness, contrast, saturation and hue as MMSegmentation's PhotoMetricDistortion; grey with probability .2;
+    Gaussian blur with probability .5 and a standard deviation of .1 to 2 pixels, as in UniMatch
+    (https://arxiv.org/abs/2208.09910).
 
     Args:
         cutmix: Probability of a box. It covers 2 to 40 % of the image at an aspect ratio of .3 to 1/.3, as in UniMatch.
@@ -119,8 +120,9 @@ class TwoLoaders:
         return len(self.labelled)
 
     def __iter__(self) -> Iterator[dict]:
-        for batch, unlabelled in zip(self.labelled, self.unlabelled, strict=True):
-            yield {**batch, "unlabelled": unlabelled}
+        # Started now and not at the first batch: a loader draws from torch's generator when it starts.
+        pairs = zip(iter(self.labelled), iter(self.unlabelled), strict=True)
+        return ({**batch, "unlabelled": unlabelled} for batch, unlabelled in pairs)
 
 
 @MODELS.register_module()
@@ -128,7 +130,7 @@ class ViewsPreProcessor(SegDataPreProcessor):
     """SegDataPreProcessor that treats both views of the unlabelled images as it treats the labelled ones."""
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
-        """The batch as the segmentor takes it, with ``unlabelled`` = weak, strong, samples where there are such images."""
+        """The batch as the segmentor takes it; where there are unlabelled images with both views and their samples."""
         unlabelled = data.get("unlabelled")
         done = super().forward({key: data[key] for key in data if key != "unlabelled"}, training)
         if unlabelled is None:
@@ -208,7 +210,7 @@ class MeanTeacher(nn.Module):
             samples: Their data samples: VOID where nothing is shown, and the boxes of CutMix.
 
         Returns:
-            All losses of all heads, times the weight; and ``unlabelled.kept``, the share of pixels the teacher is sure of.
+            All losses of all heads, times the weight, and ``unlabelled.kept``, the share of pixels that count.
         """
         weight = self.current_weight()
         if weight == 0:

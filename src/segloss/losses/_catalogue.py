@@ -14,8 +14,8 @@ def register(module_name: str, *, soft_targets: bool = True, sums: Sequence[str]
     """Put a loss function into the catalogue under its own name.
 
     The function then also carries what is given here, ``takes_class_counts``: whether it has that argument, the number
-    of pixels of each class in the training set, and ``pixelwise``: whether it is a mean over pixels of a function of the
-    target's likelihood, as cross-entropy is, and not of sums over regions.
+    of pixels of each class in the training set, and ``pixelwise``: whether it is a mean over pixels of a function of
+    the target's likelihood, as cross-entropy is, and not of sums over regions.
 
     Args:
         module_name: Its CamelCase name in MMSegmentation's ``MODELS``; must not shadow one of MMSegmentation's.
