@@ -32,10 +32,9 @@ def train(arguments: argparse.Namespace) -> None:
     grid.settings(cell)
     if reason := grid.why_skipped(cell):
         raise ConfigError(f"{cell} makes no sense: {reason}")
-    source = DATASETS[configs.dataset_source(cell.dataset)]
-    if source.generated:
-        source.prepare(root_of(source.name, data_root(arguments)))
-    locate(source.name, data_root(arguments))
+    source = configs.dataset_source(cell.dataset)
+    if not DATASETS[source].generated:
+        locate(source, data_root(arguments))
     if arguments.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine takes a GPU wherever it sees one
     import torch
@@ -85,10 +84,13 @@ def report(arguments: argparse.Namespace) -> None:
     """Write the tables and pictures of a grid from its results.csv."""
     import pandas as pd
 
+    from segloss import records
     from segloss.reports import write_report
 
     asked = grid.load_grid(arguments.grid)
     folder = arguments.table.parent
+    if arguments.table.read_text(encoding="utf-8") != records.collect(asked, arguments.results).to_csv(index=False):
+        raise RecordError(f"{arguments.table} is not what the records say: damaged, or older; collect it anew")
     write_report(asked, pd.read_csv(arguments.table), arguments.results, data_root(arguments), folder)
 
 

@@ -146,6 +146,10 @@ def grid_file(name: str) -> Path:
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise ConfigError(f"no grid file {name}")
+        if not NAME.fullmatch(Path(name).stem):  # it names the folder of the reports
+            raise ConfigError(
+                f"{name}: a grid file's name must be letters, digits and ._+- and begin with the first two"
+            )
         return Path(name)
     file = CONFIGS / "grids" / f"{name}.yaml"
     if not NAME.fullmatch(name) or not file.is_file():

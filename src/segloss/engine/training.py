@@ -4,9 +4,7 @@ import math
 import random
 import signal
 import time
-import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 
-from segloss.files import write_atomic
+from segloss.engine.states import save_state
 
 
 class TrainingFailure(RuntimeError):
@@ -67,18 +65,6 @@ def _set_random_states(states: dict[str, Any]) -> None:
     torch.cuda.set_rng_state_all(states["cuda"])
 
 
-def load_state(path: Path, config_hash: str) -> dict[str, Any] | None:
-    """The saved state of a training with these settings, or None where there is none that can be used.
-
-    A file that is broken or belongs to other settings is left aside: the training starts from the beginning.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError, zipfile.BadZipFile):
-        return None
-    return state if state.get("config_hash") == config_hash else None
-
-
 class RestartHook(Hook):
     """Saves the state of a training every so often and on SIGTERM or SIGINT, restores it before the first iteration.
 
@@ -111,7 +97,8 @@ class RestartHook(Hook):
         runner.optim_wrapper.load_state_dict(self.state["optimizer"])
         for scheduler, state in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
             scheduler.load_state_dict(state)
-        self.measure.load_state_dict(self.state["measured"])
+        self.measure.load_state_dict(self.state["measured"], next(runner.model.parameters()).device)
+        self.measure.last_saved = self.state["iteration"]
         runner.train_loop._iter = self.state["iteration"]
         _set_random_states(self.state["random"])
         runner.logger.info(f"going on from iteration {self.state['iteration']}")
@@ -122,7 +109,7 @@ class RestartHook(Hook):
     ) -> None:
         """Save when it is time; after a signal, save and leave."""
         if self.signal or time.monotonic() - self.saved_at >= self.seconds:
-            self.save(runner, batch_idx + 1)
+            self.attempt_save(runner, batch_idx + 1)
         if self.signal:
             raise Interrupted(128 + self.signal)
 
@@ -132,8 +119,24 @@ class RestartHook(Hook):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
 
+    def attempt_save(self, runner: Any, iteration: int) -> None:
+        """Save; where that fails (a full disk), the training goes on with the older states and tries again later."""
+        try:
+            self.save(runner, iteration)
+        except OSError as error:
+            runner.logger.warning(f"the state of iteration {iteration} could not be saved: {error}")
+            self.saved_at = time.monotonic()
+
     def save(self, runner: Any, iteration: int) -> None:
-        """Write the state after that many iterations."""
+        """Write the state after that many iterations.
+
+        Raises:
+            TrainingFailure: if it holds a loss or a weight that is not finite: no such state ever replaces a good one.
+        """
+        self.measure.check_losses(runner, iteration)
+        weights = [tensor for tensor in runner.model.state_dict().values() if tensor.is_floating_point()]
+        if not torch.stack([tensor.isfinite().all() for tensor in weights]).all():
+            raise self.measure.failure(runner, "a weight is not finite after", iteration)
         state = {
             "config_hash": self.config_hash,
             "iteration": iteration,
@@ -143,8 +146,8 @@ class RestartHook(Hook):
             "measured": self.measure.state_dict(),
             "random": _random_states(),
         }
-        write_atomic(self.path, lambda file: torch.save(state, file))
-        self.saved_at = time.monotonic()
+        save_state(self.path, state)
+        self.saved_at, self.measure.last_saved = time.monotonic(), iteration
 
 
 class ProgressHook(Hook):
@@ -168,43 +171,53 @@ class MeasureHook(Hook):
     def __init__(self, tracker: Tracker, interval: int) -> None:
         self.tracker, self.interval = tracker, interval
         self.rows: list[dict[str, float]] = []
-        self.sums: dict[str, torch.Tensor] = {}
-        self.count, self.started_at = 0, 0.0
+        # Of every iteration since the last row, on the device: read once per row, so that no iteration waits for it.
+        self.values: dict[str, list[torch.Tensor]] = {}
+        self.started_at, self.last_saved = 0.0, 0
 
     def state_dict(self) -> dict[str, Any]:
         """What a restarted training needs so that its rows are those of an undisturbed one."""
-        return {"rows": self.rows, "sums": self.sums, "count": self.count}
+        return {"rows": self.rows, "values": self.values}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on from there."""
-        self.rows, self.sums, self.count = state["rows"], state["sums"], state["count"]
+        self.rows = state["rows"]
+        self.values = {name: [value.to(device) for value in values] for name, values in state["values"].items()}
 
     def before_train(self, runner: Any) -> None:
         """Start the clock."""
         self.started_at = time.monotonic()
+
+    def failure(self, runner: Any, what: str, iteration: int) -> TrainingFailure:
+        """The reason of a training that must not go on."""
+        last = f"the last good checkpoint is of iteration {self.last_saved}" if self.last_saved else "no checkpoint yet"
+        return TrainingFailure(f"{what} iteration {iteration} of {runner.train_loop.max_iters} ({last})")
+
+    def check_losses(self, runner: Any, iteration: int) -> None:
+        """Raise TrainingFailure if a loss since the last row is not finite."""
+        losses = torch.stack(self.values["loss"]).tolist() if self.values else []
+        for back, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                raise self.failure(runner, f"the loss is {loss} at", iteration - len(losses) + 1 + back)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         """Add this iteration's losses; every ``interval`` iterations hand over their means."""
         for name, value in outputs.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
-        self.count += 1
+            self.values.setdefault(name, []).append(value.detach())
         iteration = batch_idx + 1
         if iteration % self.interval and iteration != runner.train_loop.max_iters:
             return
-        # One device synchronisation per row instead of one per iteration.
-        row = {f"train/{name}": float(total) / self.count for name, total in self.sums.items()}
-        if not math.isfinite(row["train/loss"]):
-            first = iteration - self.count + 1
-            raise TrainingFailure(f"the loss is {row['train/loss']} between iterations {first} and {iteration}")
-        seconds = time.monotonic() - self.started_at
+        self.check_losses(runner, iteration)
+        row = {f"train/{name}": float(torch.stack(values).mean()) for name, values in self.values.items()}
+        count, seconds = len(self.values["loss"]), time.monotonic() - self.started_at
         row["train/lr"] = runner.optim_wrapper.get_lr()["lr"][0]
-        row["train/images_per_second"] = self.count * len(data_batch["inputs"]) / seconds
+        row["train/images_per_second"] = count * len(data_batch["inputs"]) / seconds
         self.rows.append({"iteration": iteration, **row})
         self.tracker.log(row, step=iteration)
         runner.logger.info(
             f"iteration {iteration}/{runner.train_loop.max_iters}"
             f"  loss {row['train/loss']:.4f}  {row['train/images_per_second']:.1f} images/s"
         )
-        self.sums, self.count, self.started_at = {}, 0, time.monotonic()
+        self.values, self.started_at = {}, time.monotonic()

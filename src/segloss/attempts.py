@@ -1,0 +1,65 @@
+"""What a cell that runs leaves behind until it has ended, so that one that was killed is not taken for one never begun.
+
+A killed process, one that ran out of memory above all, can write nothing. So a cell writes the time into
+``work/attempt`` when it begins and empties the file however it ends; while it runs it holds a lock on the file, which
+the kernel gives back. A time without the lock says: this one was killed.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from segloss.files import remove_leftovers
+
+
+def attempt_file(folder: Path) -> Path:
+    """The file of a cell's attempt."""
+    return folder / "work" / "attempt"
+
+
+@contextmanager
+def attempt(folder: Path) -> Iterator[None]:
+    """Mark the cell in that folder as begun until the block ends; waits while another process trains the same cell.
+
+    What killed attempts left half written is taken away.
+    """
+    path = attempt_file(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for place in (folder, path.parent):
+            remove_leftovers(place)
+        file.truncate(0)
+        file.write(datetime.now(UTC).isoformat(timespec="seconds"))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def killed(folder: Path) -> str | None:
+    """Why a cell that began has not ended, or None if it has ended, never begun, or is running."""
+    try:
+        with attempt_file(folder).open(encoding="utf-8", errors="replace") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            began = file.read()
+    except OSError:  # there is no such file, or it is locked
+        return None
+    if not began:
+        return None
+    return f"began {began} and was killed: from outside, by a full memory, or with the machine"
+
+
+def running(folder: Path) -> bool:
+    """Whether a process trains the cell in that folder now."""
+    try:
+        with attempt_file(folder).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

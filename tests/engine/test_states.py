@@ -1,0 +1,79 @@
+"""The saved state of a training: damage anywhere in it is seen, and the state before is used instead."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segloss.engine.states import load_state, previous, remove_states, save_state
+
+
+def state(iteration: int, config_hash: str = "mine") -> dict:
+    weights = torch.full((64, 64), float(iteration))
+    return {"config_hash": config_hash, "iteration": iteration, "model": {"weight": weights}}
+
+
+def iteration(path: Path, config_hash: str = "mine") -> int | None:
+    found = load_state(path, config_hash)
+    assert found is None or (found["model"]["weight"] == found["iteration"]).all()
+    return found and found["iteration"]
+
+
+def test_the_newest_state_is_used_and_the_one_before_kept(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    assert iteration(path) is None
+    for number in (1, 2, 3):
+        save_state(path, state(number))
+        assert iteration(path) == number
+    assert iteration(previous(path)) == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
+    # Cut off between the two renames of a save.
+    path.unlink()
+    assert iteration(path) == 2
+    remove_states(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_any_damage_falls_back_to_the_state_before(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for number in (1, 2):
+        save_state(path, state(number))
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    damages = [whole[:length] for length in random.integers(0, len(whole), 40)] + [b"", b"nothing of the kind"]
+    for place in random.integers(0, len(whole), 200):
+        damages.append(whole[:place] + bytes([whole[place] ^ (1 << random.integers(8))]) + whole[place + 1 :])
+    fell_back = 0
+    for damaged in damages:
+        path.write_bytes(damaged)
+        found = iteration(path)
+        assert found in (1, 2)  # a flipped bit in the padding between tensors harms nothing
+        fell_back += found == 1
+    assert fell_back > len(damages) * 0.7
+    previous(path).write_bytes(whole[:100])
+    path.write_bytes(whole[:100])
+    assert iteration(path) is None
+
+
+def test_a_state_of_other_settings_is_never_used(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_state(path, state(1, "other"))
+    assert iteration(path) is None
+    save_state(path, state(2))
+    assert iteration(path) == 2
+    path.write_bytes(b"damaged")
+    assert iteration(path) is None  # the one before is of other settings
+    torch.save([1, 2], path)
+    assert iteration(path) is None
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "checkpoint.previous.pt"])
+def test_nothing_in_a_state_is_executed(tmp_path: Path, name: str) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (tmp_path / "harm",)
+
+    torch.save({"config_hash": "mine", "iteration": 1, "model": Harm()}, tmp_path / name)
+    assert load_state(tmp_path / "checkpoint.pt", "mine") is None
+    assert not (tmp_path / "harm").exists()
