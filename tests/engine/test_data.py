@@ -50,6 +50,33 @@ def test_workers_change_nothing(phantom: Path) -> None:
         assert torch.equal(one, other["inputs"])
 
 
+@pytest.mark.parametrize("limit", [0, 50_000, 2**28])
+def test_images_decoded_once_give_the_samples_of_images_decoded_anew(phantom: Path, limit: int) -> None:
+    pipeline = with_raters(PIPELINE, "phantom")
+    pipeline.insert(3, dict(type="Resize", scale=(48, 56)))
+    remembering, reading = dataset(phantom, pipeline), dataset(phantom, pipeline)
+    remembering.decoded.limit, reading.decoded = limit, None
+    count = 3 * len(reading)
+    for n in range(count):
+        one, other = Visits(remembering, 5, count)[n], Visits(reading, 5, count)[n]
+        assert torch.equal(one["inputs"], other["inputs"])
+        for field in ("gt_sem_seg", "gt_raters"):
+            assert torch.equal(getattr(one["data_samples"], field).data, getattr(other["data_samples"], field).data)
+        assert one["data_samples"].metainfo == other["data_samples"].metainfo
+    assert len(remembering.decoded.decode) == 4
+    assert remembering.decoded.bytes <= limit
+    each = (3 + 1 + 4) * 48 * 56  # image, label, four raters
+    assert len(remembering.decoded.kept) == min(len(reading), limit // each)
+
+
+def test_a_transform_that_draws_is_not_remembered(phantom: Path) -> None:
+    pipeline = [*PIPELINE[:2], dict(type="RandomResize", scale=(64, 64), ratio_range=(0.5, 2.0)), PIPELINE[-1]]
+    images = dataset(phantom, pipeline)
+    assert len(images.decoded.decode) == 2
+    sizes = {images[0]["inputs"].shape for _ in range(8)}
+    assert len(sizes) > 1
+
+
 def test_every_pass_shows_each_image_once_in_another_order(phantom: Path) -> None:
     class Names(list):
         pass

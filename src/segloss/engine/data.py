@@ -16,6 +16,7 @@ from mmseg.registry import TRANSFORMS
 from torch.utils.data import Dataset
 
 from segloss.datasets import DATASETS, training_lists
+from segloss.engine.decoded import REPEATABLE, DecodedPipeline
 from segloss.engine.losses import VOID
 
 
@@ -50,7 +51,14 @@ class ListDataset(BaseSegDataset):
             pipeline=pipeline,
             test_mode=test_mode,
             ignore_index=VOID,
+            serialize_data=False,  # some hundred paths; packing them collects the garbage of the whole process twice
         )
+        # A test image is seen once, so nothing is gained by remembering it.
+        self.decoded = None if test_mode else DecodedPipeline(self.pipeline)
+
+    def prepare_data(self, idx: int) -> dict:
+        """The sample of one image; a training image is decoded once."""
+        return super().prepare_data(idx) if self.decoded is None else self.decoded(idx, self.get_data_info)
 
     def load_data_list(self) -> list[dict]:
         """One entry for each line of the split's list, or of its part with or without labels."""
@@ -94,6 +102,9 @@ class LoadRaters(BaseTransform):
         )
         results["seg_fields"].append("gt_raters")
         return results
+
+
+REPEATABLE.add(LoadRaters)
 
 
 @TRANSFORMS.register_module()

@@ -153,11 +153,14 @@ class RestartHook(Hook):
 class ProgressHook(Hook):
     """Tells every part of a model that goes by it how far its training is: deferred options, weights that grow."""
 
+    def before_train(self, runner: Any) -> None:
+        """Find those parts, once."""
+        self.parts = [module for module in runner.model.modules() if hasattr(module, "progress")]
+
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Set the fraction of the iterations that are done."""
-        for module in runner.model.modules():
-            if hasattr(module, "progress"):
-                module.progress = batch_idx / runner.train_loop.max_iters
+        for part in self.parts:
+            part.progress = batch_idx / runner.train_loop.max_iters
 
 
 class MeasureHook(Hook):
