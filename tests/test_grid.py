@@ -72,7 +72,7 @@ def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) ->
     ("changes", "sentence"),
     [
         (dict(losses=["jmll"]), r"unknown loss 'jmll' \(did you mean 'jml'\?\); known: bce-dice, .*jml"),
-        (dict(labels=["hrd"]), r"unknown labels 'hrd' \(did you mean 'hard'\?\); known: bls, hard, .*raters"),
+        (dict(labels=["hrd"]), r"unknown labels 'hrd' \(did you mean 'hard'\?\); known: bls, .*hard, .*raters"),
         (dict(datasets=["cityscape"]), r"unknown dataset 'cityscape'.*; known: .*camvid, .*phantom"),
         (dict(models=["unet"]), r"unknown model 'unet'.*; known: .*unet-tiny or a config of the zoo as mmseg::<name>"),
         (dict(models=["mmseg::unet/unett"]), r"unknown model 'unett'.*zoo"),

@@ -7,10 +7,11 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS as MMSEG_DATASETS
+from mmseg.structures import SegDataSample
 from PIL import Image
 
 from segloss.datasets import DATASETS
-from segloss.engine.data import Visits, with_raters
+from segloss.engine.data import Visits, complete
 
 PIPELINE = [
     dict(type="LoadImageFromFile"),
@@ -52,7 +53,7 @@ def test_workers_change_nothing(phantom: Path) -> None:
 
 @pytest.mark.parametrize("limit", [0, 50_000, 2**28])
 def test_images_decoded_once_give_the_samples_of_images_decoded_anew(phantom: Path, limit: int) -> None:
-    pipeline = with_raters(PIPELINE, "phantom")
+    pipeline = complete(PIPELINE, ["LoadRaters"])
     pipeline.insert(3, dict(type="Resize", scale=(48, 56)))
     remembering, reading = dataset(phantom, pipeline), dataset(phantom, pipeline)
     remembering.decoded.limit, reading.decoded = limit, None
@@ -78,12 +79,10 @@ def test_a_transform_that_draws_is_not_remembered(phantom: Path) -> None:
 
 
 def test_every_pass_shows_each_image_once_in_another_order(phantom: Path) -> None:
-    class Names(list):
-        pass
-
     count = 7
-    visits = Visits(Names(range(count)), seed=1, visits=3 * count)
-    passes = [[visits[n] for n in range(start, start + count)] for start in range(0, 3 * count, count)]
+    images = [dict(number=number, data_samples=SegDataSample()) for number in range(count)]
+    visits = Visits(images, seed=1, visits=3 * count)
+    passes = [[visits[n]["number"] for n in range(start, start + count)] for start in range(0, 3 * count, count)]
     assert all(sorted(one) == list(range(count)) for one in passes)
     assert passes[0] != passes[1]
 
@@ -99,7 +98,7 @@ def test_augmentation_differs_between_visits_of_one_image(phantom: Path) -> None
 
 
 def test_raters_are_warped_together_with_their_image(phantom: Path) -> None:
-    visits = Visits(dataset(phantom, with_raters(PIPELINE, "phantom")), seed=5, visits=50)
+    visits = Visits(dataset(phantom, complete(PIPELINE, ["LoadRaters"])), seed=5, visits=50)
     plain = Visits(dataset(phantom, PIPELINE), seed=5, visits=50)
     agree = []
     for n in range(50):
@@ -121,7 +120,7 @@ def test_a_missing_rater_is_void(phantom: Path, tmp_path: Path) -> None:
     (folder / "train.txt").unlink()
     first = (phantom / "phantom/train.txt").read_text().split("\n")[0].split()
     (folder / "train.txt").write_text(" ".join([*first[:3], "-", *first[4:]]) + "\n")
-    raters = dataset(tmp_path, with_raters(PIPELINE, "phantom"))[0]["data_samples"].gt_raters.data
+    raters = dataset(tmp_path, complete(PIPELINE, ["LoadRaters"]))[0]["data_samples"].gt_raters.data
     assert (raters[1] == 255).all()
     assert (raters[0] != 255).any()
 

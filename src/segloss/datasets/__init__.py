@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segloss.datasets._dataset import Dataset, DatasetError, read_list
+from segloss.datasets._dataset import Dataset, DatasetError, image_names, read_list
 from segloss.datasets._semi_supervised import split_labelled, training_lists
 from segloss.datasets.bubil import BUBIL
 from segloss.datasets.camvid import CAMVID
@@ -11,7 +11,17 @@ from segloss.datasets.phantom import PHANTOM
 from segloss.datasets.qubiq import QUBIQ
 from segloss.datasets.stare import STARE
 
-__all__ = ["DATASETS", "Dataset", "DatasetError", "locate", "read_list", "root_of", "split_labelled", "training_lists"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DatasetError",
+    "image_names",
+    "locate",
+    "read_list",
+    "root_of",
+    "split_labelled",
+    "training_lists",
+]
 
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID, *QUBIQ)}
 

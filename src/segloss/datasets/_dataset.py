@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,15 @@ def read_list(folder: Path | str, split: str) -> list[Entry]:
     return [tuple(None if word == "-" else word for word in line.split()) for line in lines if line.strip()]
 
 
+def image_names(entries: Sequence[Entry]) -> list[str]:
+    """What the images of a list are called in counts and pictures.
+
+    The stem of the file; where several share one, as with a folder for each case, the whole path.
+    """
+    stems = [Path(entry[0]).stem for entry in entries]
+    return stems if len(set(stems)) == len(stems) else [entry[0] for entry in entries]
+
+
 def read_image(path: Path) -> np.ndarray:
     """An image file, gzip'ed or not, as uint8 (height, width, 3) RGB."""
     with Image.open(io.BytesIO(content(path))) as image:
@@ -58,9 +67,10 @@ def read_label(path: Path) -> np.ndarray:
 def read_foreground(path: Path) -> np.ndarray:
     """A label file of 0 and 255, gzip'ed or not, as class ids 0 and 1, uint8 (height, width)."""
     values = read_label(path)
-    if not np.isin(values, (0, 255)).all():
+    foreground = values == 255
+    if not (foreground | (values == 0)).all():
         raise DatasetError(f"{path} must hold 0 and 255 only, got {min(set(values.ravel().tolist()) - {0, 255})}")
-    return (values == 255).astype(np.uint8)
+    return foreground.astype(np.uint8)
 
 
 def content(path: Path) -> bytes:
@@ -91,6 +101,8 @@ class Dataset:
         read_list: (folder, split) -> entries: image, label, raters, relative to the folder.
         read_image: Path -> uint8 (height, width, 3) RGB.
         read_label: Path of a label or rater map -> uint8 (height, width) class ids or ``void``.
+        read_truth: (folder, image as in the list) -> float32 (classes, height, width), the known probability of each
+            class; None where only the raters tell.
     """
 
     name: str
@@ -107,6 +119,7 @@ class Dataset:
     read_list: Callable[[Path, str], list[Entry]] = read_list
     read_image: Callable[[Path], np.ndarray] = read_image
     read_label: Callable[[Path], np.ndarray] = read_label
+    read_truth: Callable[[Path, str], np.ndarray] | None = None
 
     def fingerprint(self, folder: Path, lists: Mapping[str, list[Entry]] | None = None) -> str:
         """sha256 (hex) over lists, by default its own, and the content of every label and rater file they name."""

@@ -249,4 +249,5 @@ PHANTOM = Dataset(
     prepare=prepare,
     verify=verify,
     how_to_get="it is generated in seconds: segloss prepare phantom",
+    read_truth=read_posterior,
 )

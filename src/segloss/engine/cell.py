@@ -27,7 +27,7 @@ from segloss.attempts import attempt
 from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.engine import distillation
 from segloss.engine.config import cell_config, fingerprints, labelled_part
-from segloss.engine.data import Visits
+from segloss.engine.data import Visits, missing_raters
 from segloss.engine.evaluation import CountsMetric
 from segloss.engine.semi_supervised import TwoLoaders
 from segloss.engine.states import load_state
@@ -138,7 +138,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         start = state["iteration"] if state else 0
         measure = MeasureHook(run, interval=max(1, min(50, config.iterations // 20)))
         restart = RestartHook(work / "checkpoint.pt", identity, state, measure, machine.checkpoint_seconds)
-        metric = CountsMetric(len(dataset.classes))
+        metric = CountsMetric(len(dataset.classes), config.reference)
         runner = build_runner(config, work, machine, start, metric, [ProgressHook(), measure, restart])
         if teacher:
             segmentor = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -166,6 +166,13 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "split": config.test_dataset.split,
                 "images": len(runner.test_dataloader.dataset),
                 "labelled_images": len(runner.train_dataloader.dataset.dataset),
+                # By split and by the number of raters who lack a map: so many images.
+                "missing_raters": {
+                    "train": missing_raters(runner.train_dataloader.dataset.dataset),
+                    config.test_dataset.split: missing_raters(runner.test_dataloader.dataset),
+                }
+                if dataset.raters
+                else None,
             },
             "training": {
                 "started_at_iteration": start,
@@ -176,7 +183,11 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "rows": measure.rows,
             },
             **({"teacher": {**chosen, "seconds": teacher.seconds()}} if teacher else {}),
-            "evaluation": {"seconds": finished - evaluation_started, "metrics_version": METRICS_VERSION},
+            "evaluation": {
+                "seconds": finished - evaluation_started,
+                "metrics_version": METRICS_VERSION,
+                "reference": config.reference,
+            },
             "seconds": finished - started,
             "peak_memory_bytes": peak_memory(),
             "metrics": metrics,

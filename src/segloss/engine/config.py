@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from segloss import configs, grid
 from segloss.configs import TRAINING_PARTS, ConfigError
 from segloss.datasets import DATASETS, training_lists
-from segloss.engine.data import with_raters
+from segloss.engine.data import complete
 from segloss.engine.losses import VOID
 from segloss.engine.semi_supervised import unlabelled_pipeline
 from segloss.files import write_json
@@ -154,14 +154,15 @@ def cell_config(cell: Cell, folder: str) -> Config:
         folder: Where its data set lies.
     """
     dataset, schedule = load("datasets", cell.dataset), load("schedules", cell.schedule)
-    labels = grid.settings(cell)["labels"]
-    train_pipeline = dataset.train_pipeline
-    if SCENARIOS[labels["target"]].source == "raters":
-        train_pipeline = with_raters(train_pipeline, dataset.source)
+    source, labels = DATASETS[dataset.source], grid.settings(cell)["labels"]
+    trains_on_raters = SCENARIOS[labels["target"]].source == "raters"
+    train_pipeline = complete(dataset.train_pipeline, ["LoadRaters"] if trains_on_raters else [])
+    truths = [*(["LoadRaters"] if source.raters else []), *(["LoadTruth"] if source.read_truth else [])]
+    test_pipeline = complete(dataset.test_pipeline, truths)
     common = dict(type="ListDataset", source=dataset.source, folder=folder)
     training = dict(**common, split="train", labelled=labels.get("labelled"))
     unlabelled = None
-    if "mean_teacher" in labels and training_lists(DATASETS[dataset.source], Path(folder), labels.get("labelled"))[1]:
+    if "mean_teacher" in labels and training_lists(source, Path(folder), labels.get("labelled"))[1]:
         pipeline = unlabelled_pipeline(dataset.train_pipeline, labels["mean_teacher"].get("cutmix", 0.5))
         unlabelled = dict(**training, unlabelled=True, pipeline=pipeline)
     return Config(
@@ -171,7 +172,8 @@ def cell_config(cell: Cell, folder: str) -> Config:
             model=model_config(cell, dataset, folder),
             train_dataset=dict(**training, pipeline=train_pipeline),
             unlabelled_dataset=unlabelled,
-            test_dataset=dict(**common, split=dataset.test_split, pipeline=dataset.test_pipeline, test_mode=True),
+            test_dataset=dict(**common, split=dataset.test_split, pipeline=test_pipeline, test_mode=True),
+            reference=dataset.get("reference", "label"),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,
             optim_wrapper=dict(

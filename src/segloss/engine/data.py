@@ -1,7 +1,8 @@
 """Data sets as the engine reads them: image lists, stacks of raters, a restartable sequence of training samples."""
 
 import random
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from mmseg.registry import TRANSFORMS
 from torch.utils.data import Dataset
 
-from segloss.datasets import DATASETS, training_lists
+from segloss.datasets import DATASETS, image_names, training_lists
 from segloss.engine.decoded import REPEATABLE, DecodedPipeline
 from segloss.engine.losses import VOID
+
+# The steps of a pipeline that read the label.
+READS_LABEL = ("LoadAnnotations", "LoadLabel")
 
 
 @MMSEG_DATASETS.register_module()
@@ -70,6 +74,10 @@ class ListDataset(BaseSegDataset):
             entries = training_lists(self.source, folder, self.labelled)[self.unlabelled]
         return [
             dict(
+                source=self.source.name,
+                folder=self.data_root,
+                image=image,
+                name=name,
                 img_path=f"{self.data_root}/{image}",
                 seg_map_path=label and f"{self.data_root}/{label}",
                 rater_paths=[rater and f"{self.data_root}/{rater}" for rater in raters],
@@ -77,56 +85,103 @@ class ListDataset(BaseSegDataset):
                 reduce_zero_label=False,
                 seg_fields=[],
             )
-            for image, label, *raters in (entry if len(entry) > 1 else (*entry, None) for entry in entries)
+            for name, (image, label, *raters) in zip(
+                image_names(entries), (entry if len(entry) > 1 else (*entry, None) for entry in entries), strict=True
+            )
         ]
+
+
+def read_classes(path: str, source: str) -> np.ndarray:
+    """A label or rater file of a data set as class ids, uint8 (H, W), void as ``VOID``."""
+    labels, void = DATASETS[source].read_label(Path(path)), DATASETS[source].void
+    return labels if void in (None, VOID) else np.where(labels == void, np.uint8(VOID), labels)
+
+
+@TRANSFORMS.register_module()
+class LoadImage(BaseTransform):
+    """Reads an image as its data set says, for files that LoadImageFromFile does not know; BGR as from there."""
+
+    def transform(self, results: dict) -> dict:
+        """Adds ``img`` and its sizes to the results."""
+        image = DATASETS[results["source"]].read_image(Path(results["img_path"]))
+        results["img"] = np.ascontiguousarray(image[..., ::-1])
+        results["img_shape"] = results["ori_shape"] = image.shape[:2]
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadLabel(BaseTransform):
+    """Reads a label as its data set says, for files that LoadAnnotations does not know or whose values are no ids."""
+
+    def transform(self, results: dict) -> dict:
+        """Adds ``gt_seg_map`` to the results and to their ``seg_fields``."""
+        results["gt_seg_map"] = read_classes(results["seg_map_path"], results["source"])
+        results["seg_fields"].append("gt_seg_map")
+        return results
 
 
 @TRANSFORMS.register_module()
 class LoadRaters(BaseTransform):
-    """Reads all raters' maps of an image as one stack (H, W, R) that is warped with the image.
-
-    Args:
-        source: The data set's name in ``segloss.datasets.DATASETS``.
-    """
-
-    def __init__(self, source: str) -> None:
-        self.source = DATASETS[source]
+    """Reads the raters' maps of an image, once; each is warped like the label, whatever the pipeline does with it."""
 
     def transform(self, results: dict) -> dict:
-        """Adds ``gt_raters`` to the results and to their ``seg_fields``; a rater without a map is void."""
-        void = np.full_like(results["gt_seg_map"], VOID, dtype=np.uint8)
-        maps = [void if path is None else self.source.read_label(Path(path)) for path in results["rater_paths"]]
-        stack = np.stack(maps, axis=-1)
-        results["gt_raters"] = (
-            np.where(stack == self.source.void, VOID, stack) if self.source.void is not None else stack
-        )
-        results["seg_fields"].append("gt_raters")
+        """Adds ``gt_rater0``, ``gt_rater1``, ... to the results and their ``seg_fields``; one without a map is void."""
+        for rater, path in enumerate(results["rater_paths"]):
+            missing = path is None
+            results[f"gt_rater{rater}"] = (
+                np.full_like(results["gt_seg_map"], VOID) if missing else read_classes(path, results["source"])
+            )
+            results["seg_fields"].append(f"gt_rater{rater}")
         return results
 
 
-REPEATABLE.add(LoadRaters)
+REPEATABLE.update((LoadImage, LoadLabel, LoadRaters))
 
 
 @TRANSFORMS.register_module()
-class PackRaters(PackSegInputs):
-    """PackSegInputs that keeps the stack of raters too, as ``gt_raters`` (R, H, W)."""
+class LoadTruth(BaseTransform):
+    """Reads the known probability of every class, for evaluation at the image's own size: nothing warps it."""
+
+    def transform(self, results: dict) -> dict:
+        """Adds ``gt_truth`` (C, H, W) to the results."""
+        results["gt_truth"] = DATASETS[results["source"]].read_truth(Path(results["folder"]), results["image"])
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackSample(PackSegInputs):
+    """PackSegInputs that keeps the image's name, and the raters' maps as ``gt_raters`` (R, H, W) where they were read.
+
+    So it does with the known truth, as ``gt_truth`` (C, H, W).
+    """
 
     def transform(self, results: dict) -> dict:
         """Packs the image and its data sample."""
         packed = super().transform(results)
-        raters = np.ascontiguousarray(results["gt_raters"].transpose(2, 0, 1))
-        packed["data_samples"].gt_raters = PixelData(data=torch.from_numpy(raters))
+        sample = packed["data_samples"]
+        sample.set_metainfo(dict(name=results["name"]))
+        if "gt_rater0" in results:
+            raters = np.stack([results[f"gt_rater{rater}"] for rater in range(len(results["rater_paths"]))])
+            sample.gt_raters = PixelData(data=torch.from_numpy(raters))
+        if "gt_truth" in results:
+            sample.gt_truth = PixelData(data=torch.from_numpy(results["gt_truth"]))
         return packed
 
 
-def with_raters(pipeline: list[dict], source: str) -> list[dict]:
-    """The same pipeline, reading the raters beside the label and packing them with it."""
+def complete(pipeline: list[dict], beside_label: Sequence[str] = ()) -> list[dict]:
+    """The same pipeline, packing with ``PackSample``, and with these transforms right after the label is read."""
     result = []
     for step in pipeline:
-        result.append({**step, "type": "PackRaters"} if step["type"] == "PackSegInputs" else step)
-        if step["type"] == "LoadAnnotations":
-            result.append(dict(type="LoadRaters", source=source))
+        result.append({**step, "type": "PackSample"} if step["type"] == "PackSegInputs" else step)
+        if step["type"] in READS_LABEL:
+            result += [dict(type=name) for name in beside_label]
     return result
+
+
+def missing_raters(dataset: ListDataset) -> dict[str, int]:
+    """How many images lack how many of their raters, for the record: ``{"0": 36, "1": 23}``."""
+    missing = Counter(sum(path is None for path in image["rater_paths"]) for image in dataset.load_data_list())
+    return {str(number): missing[number] for number in sorted(missing)}
 
 
 class Visits(Dataset):
@@ -151,7 +206,12 @@ class Visits(Dataset):
                 np.random.default_rng((self.seed, number)).permutation(len(self.dataset)),
             )
         # Transforms draw from both of Python's and numpy's global generators.
-        state = np.random.SeedSequence((self.seed, number, place)).generate_state(4)
+        sequence = np.random.SeedSequence((self.seed, number, place))
+        state = sequence.generate_state(4)
         random.seed(state.tobytes())
         np.random.seed(state)
-        return self.dataset[int(self._permutation[place])]
+        sample = self.dataset[int(self._permutation[place])]
+        # From a stream of its own: whoever uses it or not, the augmentation is the same.
+        draw = np.random.default_rng(sequence.spawn(1)[0]).random()
+        sample["data_samples"].set_metainfo(dict(draw=draw))
+        return sample

@@ -1,17 +1,51 @@
 """Segmentors that train on the target of a label scenario. Heads, losses and pipelines stay as they are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from mmseg.models import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor
+from torch.nn import functional
 
 from segloss.engine.distillation import Teacher
 from segloss.engine.losses import VOID, Part, training_target
 from segloss.engine.semi_supervised import MeanTeacher
 from segloss.labels import CATALOGUE
+
+
+def draws(segmentor: "_TrainsOnScenario", inputs: Tensor, data_samples: list) -> Tensor:
+    """One uniform number in [0, 1) per image, float64 (B,), drawn from the seed of its visit."""
+    return torch.tensor([sample.metainfo["draw"] for sample in data_samples], dtype=torch.float64, device=inputs.device)
+
+
+def teacher_logits(segmentor: "_TrainsOnScenario", inputs: Tensor, data_samples: list) -> Tensor:
+    """What the segmentor's teacher says of the images, (B, C, H, W)."""
+    return segmentor.teacher.logits(inputs)
+
+
+# What a scenario can need of the batch beside the labels: its argument's name, and what makes it.
+NEEDS: dict[str, Callable[["_TrainsOnScenario", Tensor, list], Tensor]] = {
+    "draws": draws,
+    "teacher_logits": teacher_logits,
+}
+
+
+def stacked(data_samples: list, source: str) -> Tensor:
+    """The batch's labels, int64: one map per image (B, H, W) for the source "map", the raters' (B, R, H, W) for theirs.
+
+    MMSegmentation pads a batch's labels at their lower right, but not the raters' maps: the same is done here.
+    """
+    labels = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
+    if source == "map":
+        return labels.long()
+    height, width = labels.shape[-2:]
+    stacks = [sample.gt_raters.data for sample in data_samples]
+    padded = [
+        functional.pad(stack, (0, width - stack.shape[-1], 0, height - stack.shape[-2]), value=VOID) for stack in stacks
+    ]
+    return torch.stack(padded).long()
 
 
 class _TrainsOnScenario:
@@ -55,17 +89,13 @@ class _TrainsOnScenario:
 
     def parts(self, inputs: Tensor, data_samples: list) -> list[Part]:
         """The scenario's target for a batch."""
-        field = "gt_raters" if self.make_target.source == "raters" else "gt_sem_seg"
-        labels = torch.stack([getattr(sample, field).data for sample in data_samples]).long()
-        if field == "gt_sem_seg":
-            labels = labels.squeeze(1)
+        labels, options = stacked(data_samples, self.make_target.source), self.target_options
         valid = labels != VOID
+        needed = {name: NEEDS[name](self, inputs, data_samples) for name in self.make_target.needs}
+        target = self.make_target(labels, valid, self.out_channels, **options, **needed)
         if self.teacher is None:
-            return [Part(*self.make_target(labels, valid, self.out_channels, **self.target_options))]
-        logits = self.teacher.logits(inputs)
-        options = self.target_options
-        target, taught = self.make_target(labels, valid, self.out_channels, teacher_logits=logits, **options)
-        return self.teacher.parts((labels, valid), (target, taught), options.get("temperature", 1.0))
+            return [Part(*target)]
+        return self.teacher.parts((labels, valid), target, options.get("temperature", 1.0))
 
 
 @MODELS.register_module()

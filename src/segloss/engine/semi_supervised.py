@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from segloss.engine.data import READS_LABEL
 from segloss.engine.distillation import whole_logits
 from segloss.engine.losses import VOID, Part
 from segloss.labels import pseudo_labels
 
-# Steps of a training pipeline that read labels, and those that change colours: the weak view has neither.
-READS_LABELS = ("LoadAnnotations", "LoadRaters")
+# Steps of a training pipeline that change colours: the weak view has none of them.
 CHANGES_COLOURS = ("PhotoMetricDistortion",)
 
 
@@ -98,9 +98,8 @@ def unlabelled_pipeline(pipeline: list[dict], cutmix: float) -> list[dict]:
     """A training pipeline for images without labels: its geometry, then the strong view."""
     result = []
     for step in pipeline:
-        if step["type"] in READS_LABELS:
-            if step["type"] == READS_LABELS[0]:
-                result.append(dict(type="WholeImageShown"))
+        if step["type"] in READS_LABEL:
+            result.append(dict(type="WholeImageShown"))
         elif step["type"] == "PackSegInputs":
             result += [dict(type="StrongView", cutmix=cutmix), {**step, "type": "PackViews"}]
         elif step["type"] == "RandomCrop":

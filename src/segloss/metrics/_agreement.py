@@ -43,12 +43,20 @@ def _from_level(levels: np.ndarray, axis: int) -> np.ndarray:
 
 
 def rater_scores(rows: Rows) -> list[dict[str, float]]:
-    """For each rater, over the data set, in percent: mIoU and mDice, of two classes IoU_fg and Dice_fg too."""
-    predicted = rows["predicted"].sum(0)
+    """For each rater, over the images this rater labelled, in percent: mIoU and mDice, of two classes those of class 1.
+
+    They are called IoU_fg and Dice_fg. A rater without any image has no scores.
+    """
+    # An image with a valid pixel in which a rater labelled none is one that rater did not see.
+    seen = rows["rater_labelled"].any(2)
     scores = []
-    for hits, labelled in zip(rows["rater_true_positives"].sum(0), rows["rater_labelled"].sum(0), strict=True):
+    for rater, images in enumerate(seen.T):
+        hits, labelled = (rows[name][images, rater].sum(0) for name in ("rater_true_positives", "rater_labelled"))
+        predicted = rows["predicted"][images].sum(0)
         of_classes = class_scores(hits, labelled, predicted)
-        one = {f"m{name}": 100 * float(np.nanmean(of_classes[name])) for name in ("IoU", "Dice")}
+        one = (
+            {f"m{name}": 100 * float(np.nanmean(of_classes[name])) for name in ("IoU", "Dice")} if images.any() else {}
+        )
         if len(predicted) == 2 and labelled[1] + predicted[1]:
             one |= {f"{name}_fg": 100 * float(of_classes[name][1]) for name in ("IoU", "Dice")}
         scores.append(one)

@@ -42,6 +42,16 @@ def check_labels(what: str, labels: Tensor, valid: Tensor, num_classes: int, sha
     return labels
 
 
+def check_present(present: Tensor | None, raters: Tensor) -> Tensor:
+    """Which raters labelled an image (B, R), all for None."""
+    shape = tuple(raters.shape[:2])
+    if present is None:
+        return torch.ones(shape, dtype=torch.bool, device=raters.device)
+    if tuple(present.shape) != shape or present.dtype != torch.bool:
+        raise ValueError(f"present must be bool {shape}, got {present.dtype} {tuple(present.shape)}")
+    return present
+
+
 def require_probabilities(what: str, chunk: Tensor, largest: Tensor, valid: Tensor) -> None:
     """Refuse logits, log-probabilities and NaN: the extremes over the classes of a distribution are bounded.
 

@@ -46,19 +46,19 @@ def _level(values: Tensor) -> Tensor:
     return torch.bucketize(values.contiguous(), thresholds, right=True)
 
 
-def rater_counts(probabilities: Tensor, raters: Tensor, valid: Tensor) -> Part:
-    """Counts of each image against `raters` (B, R, H, W), in [0, C) everywhere: (B, R, C) int64.
+def rater_counts(probabilities: Tensor, raters: Tensor, seen: Tensor) -> Part:
+    """Counts of each image against `raters` (B, R, H, W), in [0, C) everywhere, where `seen`: (B, R, C) int64.
 
     rater_true_positives, and rater_labelled the pixels each rater gives each class.
     """
-    return accumulate(_count_raters, probabilities, raters, valid)
+    return accumulate(_count_raters, probabilities, raters, seen)
 
 
-def _count_raters(chunk: Tensor, raters: Tensor, valid: Tensor) -> Part:
+def _count_raters(chunk: Tensor, raters: Tensor, seen: Tensor) -> Part:
     images, number, pixels = raters.shape
     classes = chunk.shape[1]
     agreed = (raters == largest_class(chunk)[1][:, None]).reshape(images * number, pixels)
-    seen = valid[:, None].expand_as(raters).reshape(images * number, pixels)
+    seen = seen.reshape(images * number, pixels)
     label = raters.reshape(images * number, pixels)
     shape = (images, number, classes)
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from segloss.metrics._check import check_labels, check_probabilities, check_valid
+from segloss.metrics._check import check_labels, check_present, check_probabilities, check_valid
 from segloss.metrics._exact import add_exact, as_float, exact_sum
 from segloss.metrics._hard import hard_label_counts
 from segloss.metrics._soft import rater_counts, soft_truth_counts
@@ -32,7 +32,8 @@ class Counts:
         (n, bins) float64, its sums; negative_log_likelihood (n,) in nats and brier (n,), float64 sums over the pixels;
         with a soft truth soft_divergence (n,) in nats, soft_brier (n,), soft_difference, soft_truth, soft_probability
         (n, C) float64 sums and soft_levels (n, C, 10, 10) int64, pixels by the thresholds .1 to .9 that their truth and
-        their probability reach; with R raters rater_true_positives, rater_labelled (n, R, C) int64.
+        their probability reach; with R raters rater_true_positives, rater_labelled (n, R, C) int64, 0
+        for one who did not label the image.
     `totals` maps names to sums over the images: confusion (C, C) int64, label by prediction; if classwise, by the
         probability of the class, class_pixels, class_labelled, class_right (C, bins) int64, and class_probability, the
         sums of that probability in units and fractions (2, C, bins) int64 (read it by the property of that name).
@@ -61,6 +62,7 @@ class Counts:
         *,
         truth: Tensor | None = None,
         raters: Tensor | None = None,
+        present: Tensor | None = None,
     ) -> None:
         """Add a batch.
 
@@ -71,6 +73,8 @@ class Counts:
             names: one per image, each used once; needed to compare two models image by image.
             truth: (B, C, H, W) float, the known or the raters' mean probability of each class; for all images or none.
             raters: (B, R, H, W) int64, one label per rater; for all images or none.
+            present: (B, R) bool, which raters labelled the image, all its valid pixels; None means all did. Anything
+                may stand in the map of one who did not.
 
         Raises:
             ValueError: shapes, types, labels, probabilities or names are not as said. The counts are then unchanged.
@@ -86,8 +90,9 @@ class Counts:
             counts |= soft_truth_counts(probabilities, truth.detach(), valid)
         if raters is not None:
             shape = (len(labels), raters.shape[1] if raters.ndim == 4 else "R", *labels.shape[1:])
-            raters = check_labels("raters", raters, valid[:, None], self.num_classes, shape)
-            counts |= rater_counts(probabilities, raters, valid)
+            seen = valid[:, None] & check_present(present, raters)[:, :, None, None]
+            raters = check_labels("raters", raters, seen, self.num_classes, shape)
+            counts |= rater_counts(probabilities, raters, seen)
         rows = {name: count.cpu().numpy() for name, count in counts.items()}
         confusion = rows.pop("confusion")
         totals = {"confusion": confusion.sum(0)}

@@ -25,8 +25,8 @@ def summarize(counts: Counts) -> dict[str, float]:
     result["Brier"] = rows["brier"].sum() / pixels
     if "soft_levels" in rows:
         result |= soft_truth_metrics(rows)
-    if "rater_labelled" in rows:
-        result["mDice_raters"] = np.mean([one["mDice"] for one in rater_scores(rows)])
+    if "rater_labelled" in rows and (scores := [one["mDice"] for one in rater_scores(rows) if one]):
+        result["mDice_raters"] = np.mean(scores)
     return {name: float(value) for name, value in result.items()}
 
 
@@ -51,7 +51,7 @@ def absent_classes(counts: Counts) -> list[int]:
 
 
 def per_rater(counts: Counts) -> list[dict[str, float]]:
-    """For each rater, over the data set, in percent: mIoU and mDice, of two classes IoU_fg and Dice_fg too.
+    """For each rater, over the images this rater labelled: mIoU and mDice, of two classes IoU_fg and Dice_fg; percent.
 
     Raises:
         ValueError: the counts were taken without raters.

@@ -11,7 +11,12 @@ from segloss.datasets import DATASETS, locate
 from segloss.files import write_text
 from segloss.grid import Grid
 from segloss.reports import comparisons, figures, tables
-from segloss.reports.summary import summarise, tidy
+from segloss.reports.summary import PAPER_METRICS, SOFT_METRICS, summarise, tidy
+
+SOFT_TRUTH = (
+    "mDice is taken against the hard truth, the others against the probability of each class: the mean of all raters "
+    "who labelled the image, or where it is known the truth itself.\n"
+)
 
 
 def origin(asked: Grid, results: Path) -> str:
@@ -56,15 +61,20 @@ def write_report(asked: Grid, table: pd.DataFrame, results: Path, data_root: Pat
     Returns:
         The text of table.md.
     """
-    entries = summarise(table)
+    soft = SOFT_METRICS if (table.metric == "KL").any() else ()
+    entries = summarise(table, [*PAPER_METRICS, *soft])
     seeds = max(cell.seed for cell in asked.cells) + 1
     compared = comparisons.compare_losses(table, results)
     parts = [f"# {asked.title}\n", tables.markdown(entries, titles(), seeds)]
+    if soft:
+        parts += ["## Against the soft truth\n", SOFT_TRUTH, tables.markdown(entries, titles(), seeds, soft)]
     if len(compared):
         parts += ["## Differences\n", comparisons.markdown(compared, titles())]
     text = "\n".join([*parts, origin(asked, results)])
     write_text(folder / "table.md", text)
-    write_text(folder / "table.tex", tables.latex(entries, titles(), seeds))
+    latex = [tables.latex(entries, titles(), seeds)]
+    latex += [tables.latex(entries, titles(), seeds, soft, "tab-soft")] if soft else []
+    write_text(folder / "table.tex", "\n".join(latex))
     write_text(folder / "table.csv", tidy(entries).to_csv(index=False))
     write_text(folder / "comparisons.csv", compared.to_csv(index=False))
     draw_predictions(asked, results, data_root, folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets import Dataset
+from segloss.datasets import Dataset, image_names
 from segloss.files import write_atomic
 
 ACROSS = 10  # more pictures than this do not fit side by side
@@ -44,10 +44,11 @@ def predictions(
     from matplotlib.patches import Patch
 
     shared = set.intersection(*(set(maps) for maps in predicted.values()))
+    entries = dataset.read_list(folder, split)
     rows = [
-        (Path(image).stem, image, label)
-        for image, label, *_ in dataset.read_list(folder, split)
-        if Path(image).stem in shared
+        (name, image, label)
+        for name, (image, label, *_) in zip(image_names(entries), entries, strict=True)
+        if name in shared
     ][:images]
     height, width = predicted[next(iter(predicted))][rows[0][0]].shape
     pictures = 2 + len(predicted)

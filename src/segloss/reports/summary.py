@@ -17,19 +17,28 @@ class Shown:
         name: Its key in the records.
         higher_is_better: Its direction.
         decimals: Digits behind the point; the only place where a number is rounded.
+        unit: What it is measured in, if not percent.
     """
 
     name: str
     higher_is_better: bool
     decimals: int = 2
+    unit: str | None = None
 
     @property
     def title(self) -> str:
-        """Name and direction, as a column is headed."""
-        return f"{self.name} {'↑' if self.higher_is_better else '↓'}"
+        """Name, unit and direction, as a column is headed."""
+        return f"{self.name}{f' ({self.unit})' if self.unit else ''} {'↑' if self.higher_is_better else '↓'}"
 
 
 PAPER_METRICS = (Shown("mIoU", True), Shown("ECE", False))
+# Against what all raters say, or the known truth; in a table of their own, where the records hold them.
+SOFT_METRICS = (
+    Shown("mDice", True),
+    Shown("Dice_thresholds", True),
+    Shown("mDice_soft", True),
+    Shown("KL", False, 4, "nats"),
+)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,9 @@ def latex(
     titles: Mapping[str, Mapping[str, str]],
     seeds: int,
     metrics: Sequence[Shown] = PAPER_METRICS,
+    prefix: str = "tab",
 ) -> str:
-    r"""The tables in LaTeX; they need ``\usepackage{booktabs}`` and nothing else."""
+    r"""The tables in LaTeX, their labels beginning with ``prefix``; they need ``\usepackage{booktabs}`` alone."""
     parts = [r"% \usepackage{booktabs}"]
     for (dataset, model, schedule), (losses, columns) in layout(entries).items():
         notes, body, bold = Notes(), [], []
@@ -128,7 +129,7 @@ def latex(
                 position="t",
                 position_float="centering",
                 caption=f"{escape(caption)} {footnotes}".strip(),
-                label=f"tab:{dataset}-{model}-{schedule}",
+                label=f"{prefix}:{dataset}-{model}-{schedule}",
             )
         )
     return "\n".join(parts)
