@@ -21,6 +21,7 @@ CONFIGS = Path("configs")
 ZOO_PREFIX = "mmseg::"
 # What a line of labels.yaml says beside its target and the target's options.
 TRAINING_PARTS = ("teacher", "labelled", "mean_teacher")
+CHECKPOINTS = ("last", "best")  # which weights of a training are evaluated
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -190,11 +191,34 @@ def digest(file: Path) -> str:
     return hashlib.sha256("\n".join(code).encode()).hexdigest()
 
 
+def declared(file: Path, variable: str) -> Any:
+    """The literal an MMEngine config or what it is based on assigns to a variable; None without one."""
+    return next((value for part in files(file) if (value := assigned(part, variable)) is not None), None)
+
+
 @functools.cache
 def dataset_source(name: str) -> str:
     """The data on disk (a name of segloss.datasets) that a data set of configs/mmseg/datasets reads."""
     file = mmengine_file("datasets", name)
-    source = next((value for part in files(file) if (value := assigned(part, "source"))), None)
+    source = declared(file, "source")
     if source not in DATASETS:
         raise ConfigError(f"{file}: {unknown('source', str(source), DATASETS)}")
     return source
+
+
+def check_validation(dataset: str, schedule: str) -> None:
+    """Raise ConfigError unless the data set says how it is validated and the schedule which weights are evaluated."""
+    data_file, file = mmengine_file("datasets", dataset), mmengine_file("schedules", schedule)
+    split, reason = declared(data_file, "val_split"), declared(data_file, "no_validation")
+    if (split is None) == (reason is None):
+        raise ConfigError(f"{data_file} must say either val_split or, in a sentence, why there is no_validation")
+    choice, interval = declared(file, "checkpoint") or "last", declared(file, "validation_interval")
+    if choice not in CHECKPOINTS:
+        raise ConfigError(f"{file}: {unknown('checkpoint', str(choice), CHECKPOINTS)}")
+    if (choice == "best") != (isinstance(interval, int) and interval > 0):
+        raise ConfigError(
+            f'{file}: checkpoint = "best" and validation_interval, a number of iterations from 1, go together; '
+            f"got {choice!r} and {interval!r}"
+        )
+    if choice == "best" and split is None:
+        raise ConfigError(f'{file}: checkpoint = "best" needs validation images, and {dataset} has none: {reason}')

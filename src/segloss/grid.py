@@ -19,6 +19,7 @@ from segloss.configs import (
     CONFIGS,
     NAME,
     ConfigError,
+    check_validation,
     dataset_source,
     digest,
     load_labels,
@@ -74,6 +75,7 @@ class Grid:
 @functools.cache
 def axes_settings(dataset: str, model: str, schedule: str) -> dict[str, str]:
     """The part of a cell's settings that stands in MMEngine's language, by its hashes."""
+    check_validation(dataset, schedule)
     return {
         "dataset": digest(mmengine_file("datasets", dataset)),
         "model": digest(mmengine_file("models", model)),

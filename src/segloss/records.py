@@ -19,7 +19,7 @@ from segloss.attempts import killed
 from segloss.files import write_json
 from segloss.grid import Cell, Grid
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 PACKAGES = ("torch", "mmsegmentation", "mmengine", "mmcv-lite", "mmcv", "numpy", "opencv-python", "snakemake", "wandb")
 # What decides a result; a changed report or note does not make the code dirty.
 SOURCES = ("src", "configs", "workflows", "Snakefile", "requirements.txt")

@@ -85,10 +85,12 @@ def test_repeated_killed_resumed_untracked_and_with_workers_it_is_the_same_cell(
     assert_same(trained(workplace, "told"), undisturbed)
     assert 3 <= iterations_done_at_start(workplace, "told") < 16
 
-    # A finished training whose outputs are lost is evaluated again, not trained again.
+    # A finished training whose outputs are lost is evaluated again, not trained again; its weights are what is kept.
     (workplace / "told" / CELL / "counts.npz").unlink()
+    assert not (workplace / "told" / CELL / "work" / "checkpoint.pt").exists()
     assert_same(trained(workplace, "told"), undisturbed)
     assert iterations_done_at_start(workplace, "told") == 16
+    assert losses(workplace, "told") == losses(workplace, "undisturbed")
 
     other_seed = trained(workplace, "undisturbed", cell=CELL.replace("seed0", "seed1"))
     assert any(one.tobytes() != other_seed[name].tobytes() for name, one in undisturbed.items())
@@ -96,7 +98,7 @@ def test_repeated_killed_resumed_untracked_and_with_workers_it_is_the_same_cell(
 
 def test_a_state_of_other_settings_or_a_broken_one_is_not_resumed(workplace: Path, edit) -> None:
     trained(workplace, "results")
-    checkpoint = workplace / "results" / CELL / "work" / "checkpoint.pt"
+    checkpoint = workplace / "results" / CELL / "work" / "weights.pt"
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[: len(whole) // 2])
     trained(workplace, "results")
@@ -173,3 +175,33 @@ def test_ctrl_c_saves_and_stops_at_once(workplace: Path) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
     assert time.monotonic() - started < 20
+
+
+def record_of(workplace: Path, results: str) -> dict:
+    return json.loads((workplace / results / CELL / "record.json").read_text())
+
+
+def test_the_best_weights_on_validation_are_those_of_an_undisturbed_training(workplace: Path) -> None:
+    trained(workplace, "last")
+    schedule = workplace / "configs/mmseg/schedules/tiny.py"
+    schedule.write_text(TINY_SCHEDULE + '\ncheckpoint = "best"\nvalidation_interval = 3\n')
+    undisturbed = trained(workplace, "undisturbed")
+    process = start(workplace, "killed")
+    wait_for_iteration(process, 8)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert_same(trained(workplace, "killed"), undisturbed)
+
+    record, killed, last = (record_of(workplace, results) for results in ("undisturbed", "killed", "last"))
+    assert killed["training"]["started_at_iteration"] > 0
+    chosen = record["training"]["checkpoint"]
+    assert killed["training"]["checkpoint"] == chosen
+    # The last iteration is validated too; of equal values the first counts.
+    assert [row["iteration"] for row in chosen["validations"]] == [3, 6, 9, 12, 15, 16]
+    best = max(chosen["validations"], key=lambda row: row["mIoU"])
+    assert chosen["iteration"] == best["iteration"]
+    assert record["validation"]["metrics"]["mIoU"] == best["mIoU"] == killed["validation"]["metrics"]["mIoU"]
+    # Validating changes no training.
+    assert losses(workplace, "undisturbed") == losses(workplace, "last")
+    assert chosen["validations"][-1]["mIoU"] == last["validation"]["metrics"]["mIoU"]
+    assert last["training"]["checkpoint"] == {"rule": "last", "iteration": 16, "validations": []}

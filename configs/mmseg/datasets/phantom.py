@@ -13,5 +13,6 @@ test_pipeline = [
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
+val_split = "val"
 test_split = "test"
 test_cfg = dict(mode="whole")

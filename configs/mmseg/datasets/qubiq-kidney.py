@@ -17,5 +17,6 @@ test_pipeline = [
     dict(type="LoadLabel"),
     dict(type="PackSegInputs"),
 ]
+val_split = "val"
 test_split = "test"
 test_cfg = dict(mode="whole")

@@ -1,5 +1,6 @@
 # From scratch at low resolution: 400 iterations are 9 passes over CamVid's training images.
 iterations = 400
+checkpoint = "last"
 batch_size = 8
 optimizer = dict(type="AdamW", lr=3e-3, weight_decay=0.01)
 param_scheduler = [

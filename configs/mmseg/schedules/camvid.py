@@ -1,5 +1,6 @@
 # For GPU nodes: AdamW, poly decay; the decode heads learn ten times faster than the backbone (arXiv 2310.19252).
 iterations = 20000
+checkpoint = "last"
 batch_size = 16
 optimizer = dict(type="AdamW", lr=1e-4, weight_decay=0.01)
 paramwise_cfg = dict(custom_keys=dict(head=dict(lr_mult=10.0)))

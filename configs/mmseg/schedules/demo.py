@@ -1,5 +1,6 @@
 # A dozen seconds on one CPU core; the learning rate is high because the U-Net is small and normalises its batches.
 iterations = 400
+checkpoint = "last"
 batch_size = 8
 optimizer = dict(type="AdamW", lr=1e-2, weight_decay=0.01)
 param_scheduler = [

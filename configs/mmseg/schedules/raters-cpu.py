@@ -1,5 +1,6 @@
 # From scratch at 64x64: 400 iterations are 54 passes over BU-BIL's 59 training images.
 iterations = 400
+checkpoint = "last"
 batch_size = 8
 optimizer = dict(type="AdamW", lr=3e-3, weight_decay=0.01)
 param_scheduler = [

@@ -1,5 +1,6 @@
 # For GPU nodes: a few dozen images, from scratch.
 iterations = 4000
+checkpoint = "last"
 batch_size = 16
 optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
 param_scheduler = [

@@ -28,10 +28,11 @@ from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.engine import distillation
 from segloss.engine.config import cell_config, fingerprints, labelled_part
 from segloss.engine.data import Visits, missing_raters
-from segloss.engine.evaluation import CountsMetric
+from segloss.engine.evaluation import CountsMetric, evaluate
 from segloss.engine.semi_supervised import TwoLoaders
 from segloss.engine.states import load_state
 from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure
+from segloss.engine.weights import WeightsHook
 from segloss.files import write_json
 from segloss.grid import Cell
 from segloss.losses import set_switches
@@ -63,35 +64,38 @@ def limit_threads(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
-def build_runner(
-    config: Config, folder: Path, machine: Machine, start: int, metric: CountsMetric, hooks: Sequence[Any]
-) -> Runner:
-    """MMEngine's Runner for a cell whose training starts at that iteration."""
-    init_default_scope(config.default_scope)
-    size = config.batch_size
-    visits = Visits(MMSEG_DATASETS.build(config.train_dataset), config.seed, config.iterations * size)
-    loading = dict(
+def loading(machine: Machine) -> dict[str, Any]:
+    """How data are loaded on that machine, as arguments of a DataLoader."""
+    return dict(
         collate_fn=pseudo_collate,
         num_workers=machine.workers,
         persistent_workers=machine.workers > 0,
         pin_memory=machine.device != "cpu",
     )
-    train_loader = DataLoader(visits, batch_size=size, sampler=range(start * size, len(visits)), **loading)
+
+
+def evaluation_loader(dataset: dict[str, Any], machine: Machine) -> DataLoader:
+    """Image by image. It draws no number from the training's generator: validating changes no training."""
+    return DataLoader(MMSEG_DATASETS.build(dataset), batch_size=1, generator=torch.Generator(), **loading(machine))
+
+
+def build_runner(config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any]) -> Runner:
+    """MMEngine's Runner for a cell whose training starts at that iteration."""
+    size = config.batch_size
+    visits = Visits(MMSEG_DATASETS.build(config.train_dataset), config.seed, config.iterations * size)
+    train_loader = DataLoader(visits, batch_size=size, sampler=range(start * size, len(visits)), **loading(machine))
     if config.unlabelled_dataset:
         # A sequence of its own and a generator of its own: all else is drawn as it would be without it.
         more = Visits(MMSEG_DATASETS.build(config.unlabelled_dataset), config.seed + 2**31, config.iterations * size)
         order, generator = range(start * size, len(more)), torch.Generator()
         train_loader = TwoLoaders(
-            train_loader, DataLoader(more, batch_size=size, sampler=order, generator=generator, **loading)
+            train_loader, DataLoader(more, batch_size=size, sampler=order, generator=generator, **loading(machine))
         )
     return Runner(
         model=config.model,
         work_dir=str(folder),
         train_dataloader=train_loader,
-        test_dataloader=DataLoader(MMSEG_DATASETS.build(config.test_dataset), batch_size=1, **loading),
         train_cfg=dict(type="RestartableLoop", max_iters=config.iterations),
-        test_cfg=dict(type="TestLoop"),
-        test_evaluator=[metric],
         optim_wrapper=config.optim_wrapper,
         param_scheduler=config.param_scheduler,
         default_hooks=dict(logger=None, checkpoint=None, timer=None, sampler_seed=None),
@@ -123,6 +127,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
     teacher = distillation.Teacher.of(chosen, cell, results) if chosen else None
     # A student that another teacher taught is another training, though its own settings are the same.
     identity = distillation.identity(cell, chosen)
+    init_default_scope(config.default_scope)
     folder = results / str(cell)
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
@@ -134,19 +139,36 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         config={**asdict(cell), "settings": grid.settings(cell)},
     )
     try:
-        state = load_state(work / "checkpoint.pt", identity)
-        start = state["iteration"] if state else 0
+        classes = len(dataset.classes)
+        validation = config.validation_dataset and evaluation_loader(config.validation_dataset, machine)
+        file, weights = work / "weights.pt", load_state(work / "weights.pt", identity)
+        state = None if weights else load_state(work / "checkpoint.pt", identity)
+        start = config.iterations if weights else state["iteration"] if state else 0
         measure = MeasureHook(run, interval=max(1, min(50, config.iterations // 20)))
-        restart = RestartHook(work / "checkpoint.pt", identity, state, measure, machine.checkpoint_seconds)
-        metric = CountsMetric(len(dataset.classes), config.reference)
-        runner = build_runner(config, work, machine, start, metric, [ProgressHook(), measure, restart])
+        choice = WeightsHook(
+            file,
+            identity,
+            config.checkpoint,
+            config.validation_interval,
+            lambda model: evaluate(model, validation, CountsMetric(classes, config.reference))["mIoU"],
+            measure,
+        )
+        checkpoint = work / "checkpoint.pt"
+        restart = RestartHook(checkpoint, identity, state, measure, choice, machine.checkpoint_seconds)
+        runner = build_runner(config, work, machine, start, [ProgressHook(), measure, choice, restart])
         if teacher:
             segmentor = runner.model.module if is_model_wrapper(runner.model) else runner.model
             segmentor.teacher = teacher
         training_started = time.monotonic()
-        runner.train()
+        if not weights:
+            runner.train()
+            weights = load_state(file, identity)
+        runner.model.load_state_dict(weights["model"])
         evaluation_started = time.monotonic()
-        metrics = runner.test()
+        validated = evaluate(runner.model, validation, CountsMetric(classes, config.reference)) if validation else None
+        metric = CountsMetric(classes, config.reference)
+        test = evaluation_loader(config.test_dataset, machine)
+        metrics = evaluate(runner.model, test, metric)
         finished = time.monotonic()
         metric.save(folder)
         images = (config.iterations - start) * config.batch_size
@@ -164,12 +186,12 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "source": dataset.name,
                 "fingerprints": fingerprints(dataset.name, data_folder, labelled_part(cell)),
                 "split": config.test_dataset.split,
-                "images": len(runner.test_dataloader.dataset),
+                "images": len(test.dataset),
                 "labelled_images": len(runner.train_dataloader.dataset.dataset),
                 # By split and by the number of raters who lack a map: so many images.
                 "missing_raters": {
                     "train": missing_raters(runner.train_dataloader.dataset.dataset),
-                    config.test_dataset.split: missing_raters(runner.test_dataloader.dataset),
+                    config.test_dataset.split: missing_raters(test.dataset),
                 }
                 if dataset.raters
                 else None,
@@ -180,8 +202,20 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "seconds": evaluation_started - training_started,
                 # None where a finished training was only evaluated again.
                 "images_per_second": images / (evaluation_started - training_started) if images else None,
-                "rows": measure.rows,
+                "rows": weights["rows"],
+                "checkpoint": {
+                    "rule": config.checkpoint,
+                    "iteration": weights["iteration"],
+                    "validations": weights["validations"],
+                },
             },
+            "validation": {
+                "split": validation.dataset.split,
+                "images": len(validation.dataset),
+                "metrics": validated,
+            }
+            if validation
+            else None,
             **({"teacher": {**chosen, "seconds": teacher.seconds()}} if teacher else {}),
             "evaluation": {
                 "seconds": finished - evaluation_started,

@@ -165,6 +165,10 @@ def cell_config(cell: Cell, folder: str) -> Config:
     if "mean_teacher" in labels and training_lists(source, Path(folder), labels.get("labelled"))[1]:
         pipeline = unlabelled_pipeline(dataset.train_pipeline, labels["mean_teacher"].get("cutmix", 0.5))
         unlabelled = dict(**training, unlabelled=True, pipeline=pipeline)
+
+    def evaluated(split: str) -> dict[str, Any]:
+        return dict(**common, split=split, pipeline=test_pipeline, test_mode=True)
+
     return Config(
         dict(
             default_scope="mmseg",
@@ -172,10 +176,13 @@ def cell_config(cell: Cell, folder: str) -> Config:
             model=model_config(cell, dataset, folder),
             train_dataset=dict(**training, pipeline=train_pipeline),
             unlabelled_dataset=unlabelled,
-            test_dataset=dict(**common, split=dataset.test_split, pipeline=test_pipeline, test_mode=True),
+            validation_dataset=evaluated(dataset.val_split) if dataset.get("val_split") else None,
+            test_dataset=evaluated(dataset.test_split),
             reference=dataset.get("reference", "label"),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,
+            checkpoint=schedule.get("checkpoint", "last"),
+            validation_interval=schedule.get("validation_interval"),
             optim_wrapper=dict(
                 type="OptimWrapper",
                 optimizer=schedule.optimizer,

@@ -1,4 +1,4 @@
-"""MMEngine's test loop with a metric that leaves counts and nothing else."""
+"""Predictions of a model on a split, of which counts are left and nothing else."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from segloss.engine.losses import VOID
 from segloss.files import write_atomic
@@ -44,7 +44,7 @@ def truths(
     return labels, valid, soft
 
 
-class CountsMetric(BaseMetric):
+class CountsMetric:
     """Feeds the probabilities a segmentor predicts to ``Counts``.
 
     On data sets with raters their maps are counted too, and as soft truth the mean of those who drew the image, or the
@@ -58,7 +58,6 @@ class CountsMetric(BaseMetric):
     """
 
     def __init__(self, num_classes: int, reference: str = "label", samples: int = 4) -> None:
-        super().__init__()
         self.counts, self.reference = Counts(num_classes), reference
         self.samples, self.kept = samples, {}
 
@@ -72,11 +71,7 @@ class CountsMetric(BaseMetric):
             if len(self.kept) < self.samples:
                 self.kept[name] = probabilities[0].argmax(0).to("cpu").numpy().astype(np.uint8)
 
-    def compute_metrics(self, results: list) -> dict:
-        """Not used: counts are merged, not lists of results."""
-        raise NotImplementedError
-
-    def evaluate(self, size: int) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """The metrics of all that was counted."""
         return summarize(self.counts)
 
@@ -84,3 +79,14 @@ class CountsMetric(BaseMetric):
         """Write counts.npz and predictions.npz."""
         self.counts.save(folder / "counts.npz")
         write_atomic(folder / "predictions.npz", lambda file: np.savez_compressed(file, **self.kept))
+
+
+@torch.no_grad()
+def evaluate(model: torch.nn.Module, loader: DataLoader, metric: CountsMetric) -> dict[str, float]:
+    """The metrics of a model's predictions for all that a loader gives; the model is left in the mode it was in."""
+    training = model.training
+    model.eval()
+    for batch in loader:
+        metric.process(batch, [sample.to_dict() for sample in model.test_step(batch)])
+    model.train(training)
+    return metric.metrics()

@@ -18,13 +18,11 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state; the one it replaces stays beside it until the next.
-
-    Whenever this is cut off, a whole state lies under one of the two names.
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a state, whole or not at all.
 
     Raises:
-        OSError: if the disk does not take it; the older states are as they were.
+        OSError: if the disk does not take it.
     """
 
     def write(file: BinaryIO) -> None:
@@ -36,8 +34,19 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
                 raise error.__context__ from None
             raise
 
+    write_atomic(path, write)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a state; the one it replaces stays beside it until the next.
+
+    Whenever this is cut off, a whole state lies under one of the two names.
+
+    Raises:
+        OSError: if the disk does not take it; the older states are as they were.
+    """
     newest = path.with_name(f"{path.stem}.new{path.suffix}")
-    write_atomic(newest, write)
+    write_state(newest, state)
     if path.exists():
         os.replace(path, previous(path))
     os.replace(newest, path)

@@ -5,7 +5,7 @@ import random
 import signal
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 
-from segloss.engine.states import save_state
+from segloss.engine.states import remove_states, save_state
+
+if TYPE_CHECKING:
+    from segloss.engine.weights import WeightsHook
 
 
 class TrainingFailure(RuntimeError):
@@ -75,16 +78,23 @@ class RestartHook(Hook):
         config_hash: Identity of the training; a state of another is never restored.
         state: What ``load_state`` found.
         measure: The hook whose rows belong to the state.
+        choice: The hook that chooses the weights which a finished training leaves instead of its state.
         seconds: Time between two saves.
     """
 
     priority = "LOWEST"
 
     def __init__(
-        self, path: Path, config_hash: str, state: dict[str, Any] | None, measure: "MeasureHook", seconds: float
+        self,
+        path: Path,
+        config_hash: str,
+        state: dict[str, Any] | None,
+        measure: "MeasureHook",
+        choice: "WeightsHook",
+        seconds: float,
     ) -> None:
         self.path, self.config_hash, self.state = path, config_hash, state
-        self.measure, self.seconds = measure, seconds
+        self.measure, self.choice, self.seconds = measure, choice, seconds
         self.saved_at, self.signal = time.monotonic(), None
 
     def before_train(self, runner: Any) -> None:
@@ -99,6 +109,7 @@ class RestartHook(Hook):
             scheduler.load_state_dict(state)
         self.measure.load_state_dict(self.state["measured"], next(runner.model.parameters()).device)
         self.measure.last_saved = self.state["iteration"]
+        self.choice.load_state_dict(self.state["choice"])
         runner.train_loop._iter = self.state["iteration"]
         _set_random_states(self.state["random"])
         runner.logger.info(f"going on from iteration {self.state['iteration']}")
@@ -114,8 +125,10 @@ class RestartHook(Hook):
             raise Interrupted(128 + self.signal)
 
     def after_train(self, runner: Any) -> None:
-        """Save the finished training."""
-        self.save(runner, runner.train_loop.iter)
+        """Keep what the finished training leaves instead of the state."""
+        self.measure.check(runner, runner.train_loop.iter)
+        self.choice.write(runner)
+        remove_states(self.path)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
 
@@ -133,10 +146,7 @@ class RestartHook(Hook):
         Raises:
             TrainingFailure: if it holds a loss or a weight that is not finite: no such state ever replaces a good one.
         """
-        self.measure.check_losses(runner, iteration)
-        weights = [tensor for tensor in runner.model.state_dict().values() if tensor.is_floating_point()]
-        if not torch.stack([tensor.isfinite().all() for tensor in weights]).all():
-            raise self.measure.failure(runner, "a weight is not finite after", iteration)
+        self.measure.check(runner, iteration)
         state = {
             "config_hash": self.config_hash,
             "iteration": iteration,
@@ -144,6 +154,7 @@ class RestartHook(Hook):
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
             "measured": self.measure.state_dict(),
+            "choice": self.choice.state_dict(),
             "random": _random_states(),
         }
         save_state(self.path, state)
@@ -202,6 +213,13 @@ class MeasureHook(Hook):
         for back, loss in enumerate(losses):
             if not math.isfinite(loss):
                 raise self.failure(runner, f"the loss is {loss} at", iteration - len(losses) + 1 + back)
+
+    def check(self, runner: Any, iteration: int) -> None:
+        """Raise TrainingFailure if a loss since the last row or a weight is not finite."""
+        self.check_losses(runner, iteration)
+        weights = [tensor for tensor in runner.model.state_dict().values() if tensor.is_floating_point()]
+        if not torch.stack([tensor.isfinite().all() for tensor in weights]).all():
+            raise self.failure(runner, "a weight is not finite after", iteration)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
