@@ -172,13 +172,13 @@ class MeanTeacher(nn.Module):
         self.threshold, self.soft, self.temperature = threshold, soft, temperature
         self.steps, self.progress = 0, 1.0
 
-    def get_extra_state(self) -> int:
+    def get_extra_state(self) -> Tensor:
         """How many iterations it has followed."""
-        return self.steps
+        return torch.tensor(self.steps)
 
-    def set_extra_state(self, state: int) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """Go on from there."""
-        self.steps = state
+        self.steps = int(state)
 
     @torch.no_grad()
     def follow(self, student: nn.Module) -> None:
