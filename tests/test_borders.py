@@ -20,10 +20,26 @@ ALLOWED = {
     "grid.py": {"segloss.configs", "segloss.datasets"},
     "records.py": {"pandas", "segloss"},
     "files.py": set(),
-    "attempts.py": {"segloss.files"},
+    "attempts.py": {"segloss.files", "segloss.progress"},
+    "leases.py": set(),
+    "progress.py": {"segloss.files"},
+    "status.py": {"segloss"},
     "workflow.py": {"snakemake", "segloss"},
 }
-WITHOUT_TORCH = ("datasets", "reports", "configs", "grid", "records", "files", "workflow", "__main__", "tracking")
+WITHOUT_TORCH = (
+    "datasets",
+    "reports",
+    "configs",
+    "grid",
+    "records",
+    "files",
+    "leases",
+    "progress",
+    "status",
+    "workflow",
+    "__main__",
+    "tracking",
+)
 HEAVY = {
     "torch",
     "numpy",

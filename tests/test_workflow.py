@@ -152,7 +152,8 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
         (
             ("gird=demo",),
             "demo",
-            r"--config: unknown key 'gird' \(did you mean 'grid'\?\); known: data_root, grid, reports, results",
+            r"--config: unknown key 'gird' \(did you mean 'grid'\?\); "
+            "known: cells_per_gpu, data_root, grid, reports, results",
         ),
         (("data_root=/nowhere",), "camvid-cpu", r"data set camvid is not at /nowhere/camvid; .*segloss prepare camvid"),
     ],

@@ -5,10 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-from segloss import configs, grid
+from segloss import configs, grid, progress, records
+from segloss.attempts import attempt
 from segloss.configs import ConfigError
 from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.grid import Cell
+from segloss.leases import LeaseError, lease
 from segloss.records import RecordError
 
 
@@ -35,41 +37,43 @@ def train(arguments: argparse.Namespace) -> None:
     source = configs.dataset_source(cell.dataset)
     if not DATASETS[source].generated:
         locate(source, data_root(arguments))
-    if arguments.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine takes a GPU wherever it sees one
-    import torch
+    folder = arguments.results / str(cell)
+    with attempt(folder) as waited:
+        if waited and records.is_done(cell, folder):
+            print(f"{cell}  another process has finished it")
+            return
+        progress.tell(folder, "waiting")
+        if arguments.device == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine takes a GPU wherever it sees one
+        with lease(share=arguments.cells_per_gpu):
+            progress.tell(folder, "starting")
+            import torch
 
-    from segloss.engine.cell import Machine, run_cell
+            from segloss.engine.cell import Machine, run_cell
 
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    workers = arguments.workers if arguments.workers is not None else (0 if device == "cpu" else 4)
-    machine = Machine(device, arguments.threads, workers, arguments.checkpoint_seconds)
-    record = run_cell(cell, arguments.results, data_root(arguments), machine)
+            device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+            workers = arguments.workers if arguments.workers is not None else (0 if device == "cpu" else 4)
+            machine = Machine(device, arguments.threads, workers, arguments.checkpoint_seconds)
+            record = run_cell(cell, arguments.results, data_root(arguments), machine)
     shown = "  ".join(f"{name} {record['metrics'][name]:.2f}" for name in ("mIoU", "ECE"))
     print(f"{cell}  {shown}  {record['seconds']:.0f} s")
 
 
-def plan(arguments: argparse.Namespace) -> None:
-    """List a grid's cells and what is known of each."""
-    from segloss import records
+def status(arguments: argparse.Namespace) -> None:
+    """Show what a grid's cells are doing, how fast, and how long it will take."""
+    from segloss.status import look, show
 
     asked = grid.load_grid(arguments.grid)
-    table = records.collect(asked, arguments.results)
-    status = table.drop_duplicates(list(Cell.__dataclass_fields__)).fillna({"reason": ""})
-    for row in status.itertuples():
-        print(f"{row.status:8} {Cell(*row[1:7])}  {row.reason}".rstrip())
-    counts = status.status.value_counts()
-    print(", ".join(f"{counts.get(name, 0)} {name}" for name in ("done", "missing", "failed", "skipped")))
+    print(show(asked, look(asked, arguments.results), every=arguments.cells))
 
 
 def collect(arguments: argparse.Namespace) -> None:
     """Put the records of a grid together into results.csv."""
-    from segloss import records
     from segloss.files import write_text
 
     asked = grid.load_grid(arguments.grid)
     table = records.collect(asked, arguments.results)
-    absent = table[table.status.isin(["failed", "missing"])]
+    absent = table[table.status.isin(["failed", "blocked", "missing"])]
     if len(absent) and not arguments.partial:
         first = absent.iloc[0]
         raise RecordError(
@@ -84,7 +88,6 @@ def report(arguments: argparse.Namespace) -> None:
     """Write the tables and pictures of a grid from its results.csv."""
     import pandas as pd
 
-    from segloss import records
     from segloss.reports import write_report
 
     asked = grid.load_grid(arguments.grid)
@@ -108,12 +111,12 @@ def parser() -> argparse.ArgumentParser:
         prog="segloss", description="Train, evaluate and tabulate segmentation losses; run it in the repository's root."
     )
     verbs = main.add_subparsers(required=True, metavar="verb")
-    for function in (prepare, train, plan, collect, report, sync):
+    for function in (prepare, train, status, collect, report, sync):
         verb = verbs.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         verb.set_defaults(run=function)
-        if function in (plan, collect, report):
+        if function in (status, collect, report):
             verb.add_argument("grid", help="a name in configs/grids or the path of a grid file")
-        if function in (train, plan, collect, report, sync):
+        if function in (train, status, collect, report, sync):
             verb.add_argument(
                 "--results", type=Path, default=Path("results"), help="folder of the cells (default: results)"
             )
@@ -124,6 +127,12 @@ def parser() -> argparse.ArgumentParser:
         if function is train:
             verb.add_argument("cell", help="<dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>")
             verb.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
+            verb.add_argument(
+                "--cells-per-gpu",
+                type=int,
+                default=os.environ.get("SEGLOSS_CELLS_PER_GPU", "1"),
+                help="cells that may share a GPU (default: $SEGLOSS_CELLS_PER_GPU, else 1)",
+            )
             verb.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
             loading = "processes that load data, without effect on the result (default: 0 on a CPU, 4 beside a GPU)"
             verb.add_argument("--workers", type=int, help=loading)
@@ -133,6 +142,8 @@ def parser() -> argparse.ArgumentParser:
                 default=30,
                 help="time between saves of the training's state (default: 30)",
             )
+        if function is status:
+            verb.add_argument("--cells", action="store_true", help="list every cell with its state")
         if function is collect:
             verb.add_argument("--output", type=Path, required=True, help="where results.csv goes")
             verb.add_argument("--partial", action="store_true", help="accept cells without a record, and show them")
@@ -146,7 +157,7 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         arguments.run(arguments)
-    except (ConfigError, DatasetError, RecordError) as error:
+    except (ConfigError, DatasetError, LeaseError, RecordError) as error:
         sys.exit(f"segloss: {error}")
 
 

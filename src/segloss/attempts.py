@@ -6,11 +6,12 @@ the kernel gives back. A time without the lock says: this one was killed.
 """
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from segloss import progress
 from segloss.files import remove_leftovers
 
 
@@ -20,22 +21,36 @@ def attempt_file(folder: Path) -> Path:
 
 
 @contextmanager
-def attempt(folder: Path) -> Iterator[None]:
+def attempt(folder: Path, say: Callable[[str], None] = lambda text: print(text, flush=True)) -> Iterator[bool]:
     """Mark the cell in that folder as begun until the block ends; waits while another process trains the same cell.
 
     What killed attempts left half written is taken away.
+
+    Args:
+        folder: The cell's folder.
+        say: Takes a sentence when there is something to wait for.
+
+    Yields:
+        Whether another process had the cell: it may have finished it.
     """
     path = attempt_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        waited = False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            holder = progress.read(folder) or {}
+            say(f"waiting: process {holder.get('pid', '?')} on {holder.get('host', '?')} has this cell")
+            fcntl.flock(file, fcntl.LOCK_EX)
         for place in (folder, path.parent):
             remove_leftovers(place)
         file.truncate(0)
         file.write(datetime.now(UTC).isoformat(timespec="seconds"))
         file.flush()
         try:
-            yield
+            yield waited
         finally:
             file.truncate(0)
 

@@ -20,6 +20,7 @@ from segloss.files import write_json
 from segloss.grid import Cell, Grid
 
 RECORD_VERSION = 2
+HEAD = 4096  # bytes of a record that hold its identity
 PACKAGES = ("torch", "mmsegmentation", "mmengine", "mmcv-lite", "mmcv", "numpy", "opencv-python", "snakemake", "wandb")
 # What decides a result; a changed report or note does not make the code dirty.
 SOURCES = ("src", "configs", "workflows", "Snakefile", "requirements.txt")
@@ -85,6 +86,16 @@ def read(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, configs.ConfigError) as error:
         raise RecordError(f"{path}: not a whole record: {error}") from error
     return record
+
+
+def is_done(cell: Cell, folder: Path) -> bool:
+    """Whether a cell has a record of the settings that now stand in configs/, told from the head of the file."""
+    try:
+        with (folder / "record.json").open("rb") as file:
+            head = file.read(HEAD)
+    except FileNotFoundError:
+        return False
+    return f'"config_hash": "{grid.config_hash(cell)}"'.encode() in head
 
 
 def check_comparable(records: Sequence[dict[str, Any]]) -> None:

@@ -68,7 +68,7 @@ class Plan:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Plan":
-        """The plan of what stands behind --config; jobs find the data root in SEGLOSS_DATA.
+        """The plan of what stands behind --config; jobs find what concerns the machine in variables.
 
         Raises:
             WorkflowError: one sentence, before any job.
@@ -79,6 +79,8 @@ class Plan:
             os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
             if "data_root" in config:
                 os.environ["SEGLOSS_DATA"] = str(config["data_root"])
+            if "cells_per_gpu" in config:
+                os.environ["SEGLOSS_CELLS_PER_GPU"] = str(config["cells_per_gpu"])
             name = config.get("grid", "demo")
             asked = grid.load_grid(name)
             for source in {configs.dataset_source(cell.dataset) for cell in asked.cells}:

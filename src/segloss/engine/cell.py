@@ -22,8 +22,7 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
 from torch.utils.data import DataLoader
 
-from segloss import configs, grid, records
-from segloss.attempts import attempt
+from segloss import configs, grid, progress, records
 from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.engine import distillation
 from segloss.engine.config import cell_config, fingerprints, labelled_part
@@ -55,6 +54,29 @@ class Machine:
     threads: int
     workers: int
     checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Where a training's rows go: to its W&B run, and how far it is to the file that ``segloss status`` reads."""
+
+    run: Run
+    folder: Path
+    iterations: int
+    batch_size: int
+
+    def log(self, row: dict[str, float], step: int) -> None:
+        """Take one row measured at that iteration."""
+        self.run.log(row, step)
+        speed = row["train/images_per_second"]
+        progress.tell(
+            self.folder,
+            "training",
+            iteration=step,
+            iterations=self.iterations,
+            images_per_second=speed,
+            seconds_left=(self.iterations - step) * self.batch_size / speed,
+        )
 
 
 def limit_threads(threads: int) -> None:
@@ -144,7 +166,8 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         file, weights = work / "weights.pt", load_state(work / "weights.pt", identity)
         state = None if weights else load_state(work / "checkpoint.pt", identity)
         start = config.iterations if weights else state["iteration"] if state else 0
-        measure = MeasureHook(run, interval=max(1, min(50, config.iterations // 20)))
+        watched = Watched(run, folder, config.iterations, config.batch_size)
+        measure = MeasureHook(watched, interval=max(1, min(50, config.iterations // 20)))
         choice = WeightsHook(
             file,
             identity,
@@ -165,6 +188,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
             weights = load_state(file, identity)
         runner.model.load_state_dict(weights["model"])
         evaluation_started = time.monotonic()
+        progress.tell(folder, "evaluating")
         validated = evaluate(runner.model, validation, CountsMetric(classes, config.reference)) if validation else None
         metric = CountsMetric(classes, config.reference)
         test = evaluation_loader(config.test_dataset, machine)
@@ -252,17 +276,15 @@ def reason_of(error: Exception) -> str:
 
 def run_cell(cell: Cell, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
     """``train_and_evaluate``; what fails leaves its reason in failure.json, where the table finds it."""
-    folder = results / str(cell)
-    failure = folder / "failure.json"
-    with attempt(folder):
-        try:
-            record = train_and_evaluate(cell, results, data_root, machine)
-        except Exception as error:
-            described = {"cell": str(cell), "reason": reason_of(error), "traceback": traceback.format_exc()}
-            with suppress(OSError):  # on a full disk the log is all that is left
-                write_json(failure, described)
-            raise
-        failure.unlink(missing_ok=True)
+    failure = results / str(cell) / "failure.json"
+    try:
+        record = train_and_evaluate(cell, results, data_root, machine)
+    except Exception as error:
+        described = {"cell": str(cell), "reason": reason_of(error), "traceback": traceback.format_exc()}
+        with suppress(OSError):  # on a full disk the log is all that is left
+            write_json(failure, described)
+        raise
+    failure.unlink(missing_ok=True)
     return record
 
 
