@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import BIN, TINY_SCHEDULE, run
 
-CELL = "phantom/unet-tiny/tiny/raters/ce-jml/seed0"
+CELL = "phantom/unet-tiny/tiny/random-rater/ce-jml/seed0"
 pytestmark = pytest.mark.slow
 
 
