@@ -1,6 +1,6 @@
-# CamVid, SegNet's 11-class version at its own 480x360, void 11.
+# CamVid, SegNet's 11-class version at its own 480x360, void 11. A U-Net of five stages wants multiples of 16.
 source = "camvid"
-crop_size = (360, 360)
+crop_size = (352, 352)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
@@ -17,4 +17,4 @@ test_pipeline = [
 ]
 val_split = "val"
 test_split = "test"
-test_cfg = dict(mode="whole")
+test_cfg = dict(mode="whole", size_divisor=16)

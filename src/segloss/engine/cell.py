@@ -1,6 +1,7 @@
 """One cell from its name to its record: train, evaluate, count, write down."""
 
 import errno
+import hashlib
 import os
 import resource
 import sys
@@ -27,7 +28,8 @@ from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.engine import distillation
 from segloss.engine.config import cell_config, fingerprints, labelled_part
 from segloss.engine.data import Visits, missing_raters
-from segloss.engine.evaluation import CountsMetric, evaluate
+from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
+from segloss.engine.inference import Protocol
 from segloss.engine.semi_supervised import TwoLoaders
 from segloss.engine.states import load_state
 from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure
@@ -161,7 +163,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         config={**asdict(cell), "settings": grid.settings(cell)},
     )
     try:
-        classes = len(dataset.classes)
+        how = Evaluation(len(dataset.classes), config.reference, Protocol(**config.protocol))
         validation = config.validation_dataset and evaluation_loader(config.validation_dataset, machine)
         file, weights = work / "weights.pt", load_state(work / "weights.pt", identity)
         state = None if weights else load_state(work / "checkpoint.pt", identity)
@@ -173,7 +175,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
             identity,
             config.checkpoint,
             config.validation_interval,
-            lambda model: evaluate(model, validation, CountsMetric(classes, config.reference))["mIoU"],
+            lambda model: validation_miou(model, validation, how),
             measure,
         )
         checkpoint = work / "checkpoint.pt"
@@ -189,12 +191,10 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         runner.model.load_state_dict(weights["model"])
         evaluation_started = time.monotonic()
         progress.tell(folder, "evaluating")
-        validated = evaluate(runner.model, validation, CountsMetric(classes, config.reference)) if validation else None
-        metric = CountsMetric(classes, config.reference)
-        test = evaluation_loader(config.test_dataset, machine)
-        metrics = evaluate(runner.model, test, metric)
+        validated, temperature = validate(runner.model, validation, how) if validation else (None, None)
+        test_loader = evaluation_loader(config.test_dataset, machine)
+        metrics, scaled = evaluate(runner.model, test_loader, how, temperature, folder)
         finished = time.monotonic()
-        metric.save(folder)
         images = (config.iterations - start) * config.batch_size
         record = {
             **records.about(cell, command=[Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -210,12 +210,12 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "source": dataset.name,
                 "fingerprints": fingerprints(dataset.name, data_folder, labelled_part(cell)),
                 "split": config.test_dataset.split,
-                "images": len(test.dataset),
+                "images": len(test_loader.dataset),
                 "labelled_images": len(runner.train_dataloader.dataset.dataset),
                 # By split and by the number of raters who lack a map: so many images.
                 "missing_raters": {
                     "train": missing_raters(runner.train_dataloader.dataset.dataset),
-                    config.test_dataset.split: missing_raters(test.dataset),
+                    config.test_dataset.split: missing_raters(test_loader.dataset),
                 }
                 if dataset.raters
                 else None,
@@ -245,7 +245,10 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "seconds": finished - evaluation_started,
                 "metrics_version": METRICS_VERSION,
                 "reference": config.reference,
+                "protocol": config.protocol,
+                "counts_sha256": hashlib.sha256((folder / "counts.npz").read_bytes()).hexdigest(),
             },
+            "temperature_scaling": {"temperature": temperature, "metrics": scaled} if validation else None,
             "seconds": finished - started,
             "peak_memory_bytes": peak_memory(),
             "metrics": metrics,

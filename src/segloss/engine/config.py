@@ -4,6 +4,7 @@ import functools
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from segloss import configs, grid
 from segloss.configs import TRAINING_PARTS, ConfigError
 from segloss.datasets import DATASETS, training_lists
 from segloss.engine.data import complete
+from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
 from segloss.engine.semi_supervised import unlabelled_pipeline
 from segloss.files import write_json
@@ -142,8 +144,24 @@ def model_config(cell: Cell, dataset: Config, folder: str) -> ConfigDict:
         seg_pad_val=VOID,
         **normalisation,
     )
-    model.test_cfg = dataset.test_cfg
+    model.test_cfg = {key: dataset.test_cfg[key] for key in ("mode", "crop_size", "stride") if key in dataset.test_cfg}
     return model
+
+
+def protocol(dataset: Config, name: str) -> dict[str, Any]:
+    """How predictions are made, from a data set's ``test_cfg``, with all defaults.
+
+    Raises:
+        ConfigError: if it says something else.
+    """
+    known = [field.name for field in fields(Protocol)]
+    for key in dataset.test_cfg:
+        if key not in known:
+            raise ConfigError(f"{name}: test_cfg: {configs.unknown('key', key, known)}")
+    try:
+        return asdict(Protocol(**dataset.test_cfg))
+    except ValueError as error:
+        raise ConfigError(f"{name}: test_cfg: {error}") from None
 
 
 def cell_config(cell: Cell, folder: str) -> Config:
@@ -179,6 +197,7 @@ def cell_config(cell: Cell, folder: str) -> Config:
             validation_dataset=evaluated(dataset.val_split) if dataset.get("val_split") else None,
             test_dataset=evaluated(dataset.test_split),
             reference=dataset.get("reference", "label"),
+            protocol=protocol(dataset, cell.dataset),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,
             checkpoint=schedule.get("checkpoint", "last"),

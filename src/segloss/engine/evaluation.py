@@ -1,18 +1,22 @@
 """Predictions of a model on a split, of which counts are left and nothing else."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from segloss.engine.inference import Protocol, predict
 from segloss.engine.losses import VOID
 from segloss.files import write_atomic
 from segloss.labels import majority, rater_mean
-from segloss.metrics import Counts, summarize
+from segloss.metrics import Counts, TemperatureFit, rescale, summarize
 
 
 def truths(
@@ -44,49 +48,96 @@ def truths(
     return labels, valid, soft
 
 
-class CountsMetric:
-    """Feeds the probabilities a segmentor predicts to ``Counts``.
+@dataclass(frozen=True)
+class Evaluation:
+    """How the predictions of a cell are made and what they are compared with.
+
+    Attributes:
+        num_classes: Number of classes.
+        reference: The hard truth: "label", the file the data set calls its label, or "majority" of its raters, the
+            lowest class where votes are equal.
+        protocol: How predictions are made.
+    """
+
+    num_classes: int
+    reference: str
+    protocol: Protocol
+
+
+# Of the metrics on hard labels those that a temperature changes.
+SCALED_METRICS = ("ECE", "ECE_I", "MCE", "NLL", "Brier")
+# The temperature is one number: of each image about so many pixels are enough to find it.
+FIT_PIXELS = 2**12
+
+
+@torch.no_grad()
+def predictions(
+    model: nn.Module, loader: DataLoader, how: Evaluation
+) -> Iterator[tuple[str, Tensor, Tensor, Tensor, dict[str, Tensor]]]:
+    """Name, probabilities (1, C, H, W) and ``truths`` of every image that a loader gives, one at a time.
+
+    The model is left in the mode it was in.
+    """
+    segmentor = model.module if is_model_wrapper(model) else model
+    training = model.training
+    model.eval()
+    for batch in loader:
+        data = segmentor.data_preprocessor(batch, False)
+        for image, sample in zip(data["inputs"], data["data_samples"], strict=True):
+            probabilities = predict(segmentor, image.unsqueeze(0), sample.ori_shape[:2], how.protocol)
+            yield sample.name, probabilities, *truths(sample.to_dict(), how.num_classes, how.reference, image.device)
+    model.train(training)
+
+
+def validation_miou(model: nn.Module, loader: DataLoader, how: Evaluation) -> float:
+    """mIoU in percent and nothing else: what weights are chosen by."""
+    counts = Counts(how.num_classes, classwise=False)
+    for name, probabilities, labels, valid, _ in predictions(model, loader, how):
+        counts.update(probabilities, labels, valid, [name])
+    return summarize(counts)["mIoU"]
+
+
+def validate(model: nn.Module, loader: DataLoader, how: Evaluation) -> tuple[dict[str, float], float]:
+    """All metrics on the validation images, and the temperature that fits them best."""
+    counts, fit = Counts(how.num_classes), TemperatureFit(how.num_classes)
+    for name, probabilities, labels, valid, soft in predictions(model, loader, how):
+        counts.update(probabilities, labels, valid, [name], **soft)
+        some = (..., *[slice(None, None, math.isqrt(max(1, labels.numel() // FIT_PIXELS)))] * 2)
+        fit.update(probabilities[some], labels[some], valid[some])
+    # A model that says the same of all classes fits every temperature alike.
+    return summarize(counts), fit.temperature() if fit.derivatives.any() else 1.0
+
+
+def evaluate(
+    model: nn.Module, loader: DataLoader, how: Evaluation, temperature: float | None, folder: Path, samples: int = 4
+) -> tuple[dict[str, float], dict[str, float] | None]:
+    """Count the predictions of the test images into counts.npz, and keep some in predictions.npz for a picture.
 
     On data sets with raters their maps are counted too, and as soft truth the mean of those who drew the image, or the
     known truth where there is one.
 
     Args:
-        num_classes: Number of classes.
-        reference: The hard truth: "label", the file the data set calls its label, or "majority" of its raters, the
-            lowest class where votes are equal.
-        samples: The predicted maps of the first so many images are kept for a picture.
+        model: A segmentor.
+        loader: Of the test images.
+        how: How.
+        temperature: The temperature of a second measurement; None for none.
+        folder: Where the files go.
+        samples: The predicted maps of the first so many images are kept.
+
+    Returns:
+        All metrics, and with a temperature ``SCALED_METRICS`` of the probabilities it scales, softmax(log p / T) of
+        the averaged p: they are measured after windows and views are averaged, as the temperature was fitted.
     """
-
-    def __init__(self, num_classes: int, reference: str = "label", samples: int = 4) -> None:
-        self.counts, self.reference = Counts(num_classes), reference
-        self.samples, self.kept = samples, {}
-
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Count one batch of predictions, at the size of the images' labels."""
-        for sample in data_samples:
-            probabilities = sample["seg_logits"]["data"].float().softmax(0).unsqueeze(0)
-            name = sample["name"]
-            labels, valid, soft = truths(sample, self.counts.num_classes, self.reference, probabilities.device)
-            self.counts.update(probabilities, labels, valid, [name], **soft)
-            if len(self.kept) < self.samples:
-                self.kept[name] = probabilities[0].argmax(0).to("cpu").numpy().astype(np.uint8)
-
-    def metrics(self) -> dict[str, float]:
-        """The metrics of all that was counted."""
-        return summarize(self.counts)
-
-    def save(self, folder: Path) -> None:
-        """Write counts.npz and predictions.npz."""
-        self.counts.save(folder / "counts.npz")
-        write_atomic(folder / "predictions.npz", lambda file: np.savez_compressed(file, **self.kept))
-
-
-@torch.no_grad()
-def evaluate(model: torch.nn.Module, loader: DataLoader, metric: CountsMetric) -> dict[str, float]:
-    """The metrics of a model's predictions for all that a loader gives; the model is left in the mode it was in."""
-    training = model.training
-    model.eval()
-    for batch in loader:
-        metric.process(batch, [sample.to_dict() for sample in model.test_step(batch)])
-    model.train(training)
-    return metric.metrics()
+    counts, scaled, kept = Counts(how.num_classes), Counts(how.num_classes, classwise=False), {}
+    for name, probabilities, labels, valid, soft in predictions(model, loader, how):
+        counts.update(probabilities, labels, valid, [name], **soft)
+        if temperature is not None:
+            scaled.update(rescale(probabilities, temperature), labels, valid, [name])
+        if len(kept) < samples:
+            kept[name] = probabilities[0].argmax(0).to("cpu").numpy().astype(np.uint8)
+    counts.save(folder / "counts.npz")
+    write_atomic(folder / "predictions.npz", lambda file: np.savez_compressed(file, **kept))
+    if temperature is None:
+        return summarize(counts), None
+    measured = summarize(scaled)
+    return summarize(counts), {name: measured[name] for name in SCALED_METRICS}

@@ -1,0 +1,117 @@
+"""From images to the class probabilities that are evaluated, at the size of the labels, as the data set's config says.
+
+Whatever is combined, windows, scales or mirror images, probabilities are averaged and not logits: what is scored, and
+what ECE is measured on, is the mean of the distributions that the model gives. (MMSegmentation's ``slide_inference``
+averages the windows' logits, its ``SegTTAModel`` the views' probabilities.)
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How predictions are made: the ``test_cfg`` of a data set's config.
+
+    Attributes:
+        mode: ``whole`` images or ``slide``, overlapping windows.
+        crop_size: Height and width of a window.
+        stride: Its steps; default two thirds of the window, rounded up.
+        scales: Each image is seen at these sizes, relative to what the test pipeline gives. Default: that size.
+        flip: Whether each view is seen mirrored too.
+        size_divisor: Height and width are filled up with zeros to a multiple of it, as in MMSegmentation's
+            SegDataPreProcessor: a U-Net of five stages wants 16. Default 1.
+
+    Raises:
+        ValueError: if they do not fit together.
+    """
+
+    mode: str = "whole"
+    crop_size: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    size_divisor: int = 1
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("whole", "slide"):
+            raise ValueError(f"mode must be 'whole' or 'slide', got {self.mode!r}")
+        if (self.mode == "slide") != (self.crop_size is not None) or (self.stride and not self.crop_size):
+            raise ValueError(f"mode 'slide', and no other, needs a crop_size; got {self.mode!r} and {self.crop_size}")
+        if self.crop_size and not self.stride:
+            object.__setattr__(self, "stride", tuple(-(-2 * size // 3) for size in self.crop_size))
+        if self.stride and not all(0 < step <= size for step, size in zip(self.stride, self.crop_size, strict=True)):
+            raise ValueError(f"stride must be from 1 to the crop_size {self.crop_size}, got {self.stride}")
+        if not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"scales must be positive, got {self.scales}")
+
+
+def windows(length: int, crop: int, stride: int) -> list[slice]:
+    """Windows of one axis, as MMSegmentation lays them: the last is moved back to end with the image."""
+    steps = -(-max(length - crop, 0) // stride)
+    stops = [min(step * stride + crop, length) for step in range(steps + 1)]
+    return [slice(max(stop - crop, 0), stop) for stop in stops]
+
+
+def logits_of(model: nn.Module, inputs: Tensor, size_divisor: int) -> Tensor:
+    """What a segmentor says of normalised images (B, 3, H, W): (B, C, H, W)."""
+    height, width = inputs.shape[-2:]
+    filled = functional.pad(inputs, (0, -width % size_divisor, 0, -height % size_divisor))
+    logits = model.encode_decode(filled, [dict(img_shape=filled.shape[2:])] * len(filled))
+    return logits[..., :height, :width].float()
+
+
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (B, C, h, w) at another size, bilinearly."""
+    if maps.shape[-2:] == torch.Size(size):
+        return maps
+    return functional.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+def view_probabilities(model: nn.Module, inputs: Tensor, size: tuple[int, int], protocol: Protocol) -> Tensor:
+    """Probabilities (B, C, *size) from one view of the images.
+
+    Of whole images the logits are brought to the size, then the softmax taken, as MMSegmentation does; of windows the
+    mean of the probabilities is brought to the size.
+    """
+    if protocol.mode == "whole":
+        return resized(logits_of(model, inputs, protocol.size_divisor), size).softmax(1)
+    total = covered = None
+    rows, columns = (
+        windows(*axis) for axis in zip(inputs.shape[-2:], protocol.crop_size, protocol.stride, strict=True)
+    )
+    for row in rows:
+        for column in columns:
+            part = logits_of(model, inputs[..., row, column], protocol.size_divisor).softmax(1)
+            if total is None:
+                total = part.new_zeros(*part.shape[:2], *inputs.shape[-2:])
+                covered = torch.zeros_like(total[0, 0])
+            total[..., row, column] += part
+            covered[row, column] += 1
+    return resized(total / covered, size)
+
+
+def predict(model: nn.Module, inputs: Tensor, size: tuple[int, int], protocol: Protocol) -> Tensor:
+    """The class probabilities that are evaluated: the mean over all views.
+
+    Args:
+        model: A segmentor in evaluation mode.
+        inputs: Normalised images (B, 3, H, W).
+        size: Height and width of their labels.
+        protocol: How.
+
+    Returns:
+        (B, C, *size) float32.
+    """
+    total, views = 0, 0
+    for scale in protocol.scales:
+        scaled = resized(inputs, tuple(max(1, round(scale * length)) for length in inputs.shape[-2:]))
+        for mirrored in (False, True) if protocol.flip else (False,):
+            view = scaled.flip(-1) if mirrored else scaled
+            probabilities = view_probabilities(model, view, size, protocol)
+            total = total + (probabilities.flip(-1) if mirrored else probabilities)
+            views += 1
+    return total / views

@@ -1,0 +1,147 @@
+"""Windows, scales and mirror images against a slow reference in loops; what a config may ask for."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from torch import nn
+
+from segloss.configs import ConfigError
+from segloss.engine.config import cell_config, protocol
+from segloss.engine.inference import Protocol, predict, windows
+from segloss.grid import Cell
+
+
+@pytest.fixture
+def model(in_workplace: Path) -> nn.Module:
+    """A real U-Net with random weights whose predictions differ from pixel to pixel."""
+    init_default_scope("mmseg")
+    torch.manual_seed(0)
+    unet = MODELS.build(cell_config(Cell.parse("phantom/unet-tiny/tiny/hard/ce/seed0"), "data/phantom").model)
+    nn.init.normal_(unet.decode_head.conv_seg.weight, std=2.0)
+    return unet.eval()
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(0))
+    return exponentials / exponentials.sum(0)
+
+
+def at_size(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.stack([cv2.resize(one, size[::-1], interpolation=cv2.INTER_LINEAR) for one in maps])
+
+
+def slow_logits(model: nn.Module, image: np.ndarray, divisor: int) -> np.ndarray:
+    _, height, width = image.shape
+    filled = np.zeros((3, -(-height // divisor) * divisor, -(-width // divisor) * divisor), np.float32)
+    filled[:, :height, :width] = image
+    logits = model.encode_decode(torch.from_numpy(filled)[None], [dict(img_shape=torch.Size(filled.shape[1:]))])
+    return logits[0, :, :height, :width].double().numpy()
+
+
+def slow_starts(length: int, crop: int, stride: int) -> list[int]:
+    starts = [0]
+    while starts[-1] + crop < length:
+        starts.append(min(starts[-1] + stride, length - crop))
+    return starts
+
+
+def slow_view(model: nn.Module, image: np.ndarray, size: tuple[int, int], how: Protocol) -> np.ndarray:
+    if how.mode == "whole":
+        return softmax(at_size(slow_logits(model, image, how.size_divisor), size))
+    sums, counts = np.zeros((5, *image.shape[1:])), np.zeros(image.shape[1:])
+    (crop_height, crop_width), (down, right) = how.crop_size, how.stride
+    for top in slow_starts(image.shape[1], crop_height, down):
+        for left in slow_starts(image.shape[2], crop_width, right):
+            part = softmax(
+                slow_logits(model, image[:, top : top + crop_height, left : left + crop_width], how.size_divisor)
+            )
+            for row in range(part.shape[1]):
+                for column in range(part.shape[2]):
+                    sums[:, top + row, left + column] += part[:, row, column]
+                    counts[top + row, left + column] += 1
+    return at_size(sums / counts, size)
+
+
+def slow_prediction(model: nn.Module, image: np.ndarray, size: tuple[int, int], how: Protocol) -> np.ndarray:
+    found = []
+    for scale in how.scales:
+        shape = tuple(round(scale * length) for length in image.shape[1:])
+        scaled = image if scale == 1 else at_size(image, shape)
+        found.append(slow_view(model, scaled, size, how))
+        if how.flip:
+            mirrored = np.ascontiguousarray(scaled[:, :, ::-1])
+            found.append(slow_view(model, mirrored, size, how)[:, :, ::-1])
+    return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Protocol(size_divisor=4),
+        Protocol(mode="slide", crop_size=(24, 32)),
+        Protocol(mode="slide", crop_size=(24, 32), stride=(24, 7), size_divisor=4),
+        Protocol(mode="slide", crop_size=(64, 64), size_divisor=4),
+        Protocol(scales=(0.5, 1.0, 1.75), flip=True, size_divisor=4),
+        Protocol(mode="slide", crop_size=(24, 32), scales=(1.0, 1.25), flip=True, size_divisor=4),
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_probabilities_are_the_means_of_a_slow_reference(model: nn.Module, how: Protocol) -> None:
+    image = torch.randn(3, 42, 55, generator=torch.Generator().manual_seed(1))
+    for size in ((42, 55), (60, 50)):
+        found = predict(model, image[None], size, how)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.sum(1), torch.ones(1, *size), atol=1e-5, rtol=0)
+        expected = slow_prediction(model, image.numpy(), size, how)
+        np.testing.assert_allclose(found[0].double().numpy(), expected, atol=2e-5)
+
+
+@torch.no_grad()
+def test_the_mean_of_probabilities_is_not_the_softmax_of_the_mean_of_logits(model: nn.Module) -> None:
+    image = torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(1))
+    found = predict(model, image, (48, 64), Protocol(mode="slide", crop_size=(24, 32), stride=(16, 16)))
+    model.test_cfg = Config(dict(mode="slide", crop_size=(24, 32), stride=(16, 16)))
+    of_mmseg = model.slide_inference(image, [dict(img_shape=(48, 64))]).softmax(1)
+    # Where one window sees a pixel both agree.
+    torch.testing.assert_close(found[..., :16, :16], of_mmseg[..., :16, :16])
+    assert (found - of_mmseg).abs().max() > 0.01
+
+
+def test_windows_cover_every_pixel_and_overlap_by_a_third() -> None:
+    assert Protocol(mode="slide", crop_size=(352, 100)).stride == (235, 67)
+    assert windows(10, 4, 3) == [slice(0, 4), slice(3, 7), slice(6, 10)]
+    assert windows(9, 4, 3) == [slice(0, 4), slice(3, 7), slice(5, 9)]
+    assert windows(4, 4, 3) == [slice(0, 4)]
+    assert windows(3, 4, 3) == [slice(0, 3)]
+
+
+@pytest.mark.parametrize(
+    ("test_cfg", "sentence"),
+    [
+        (dict(mode="wohle"), "mode must be 'whole' or 'slide', got 'wohle'"),
+        (dict(mode="slide"), "needs a crop_size; got 'slide' and None"),
+        (dict(mode="whole", crop_size=(4, 4)), "mode 'slide', and no other, needs a crop_size"),
+        (dict(mode="slide", crop_size=(4, 4), stride=(5, 4)), r"stride must be from 1 to the crop_size \(4, 4\)"),
+        (dict(scales=(0.5, 0)), "scales must be positive"),
+        (dict(scale=(0.5, 1)), "unknown key 'scale' \\(did you mean 'scales'\\?\\)"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_said(test_cfg: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        protocol(Config(dict(test_cfg=test_cfg)), "somewhere")
+
+
+def test_the_configs_say_what_the_papers_do(in_workplace: Path) -> None:
+    from segloss.engine.config import load
+
+    many = protocol(load("datasets", "camvid-ms"), "camvid-ms")
+    assert many["scales"] == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+    assert (many["mode"], many["flip"], many["size_divisor"]) == ("whole", True, 16)
+    assert protocol(load("datasets", "camvid"), "camvid")["scales"] == (1.0,)
