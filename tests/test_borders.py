@@ -19,6 +19,8 @@ ALLOWED = {
     "configs.py": {"yaml", "jsonschema", "segloss.datasets"},
     "grid.py": {"segloss.configs", "segloss.datasets"},
     "records.py": {"pandas", "segloss"},
+    "integrity.py": {"segloss.configs", "segloss.grid", "segloss.scores"},
+    "scores.py": {"numpy"},
     "files.py": set(),
     "attempts.py": {"segloss.files", "segloss.progress"},
     "leases.py": set(),

@@ -10,8 +10,8 @@ from segloss.attempts import attempt
 from segloss.configs import ConfigError
 from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.grid import Cell
+from segloss.integrity import RecordError
 from segloss.leases import LeaseError, lease
-from segloss.records import RecordError
 
 
 def data_root(arguments: argparse.Namespace) -> Path:

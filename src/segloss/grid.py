@@ -119,7 +119,12 @@ def teachers(cell: Cell) -> list[Cell]:
 
 def config_hash(cell: Cell) -> str:
     """SHA-256 of the cell's settings: the identity of its checkpoint, its record and its W&B run."""
-    return hashlib.sha256(json.dumps(settings(cell), sort_keys=True).encode()).hexdigest()
+    return hash_of(settings(cell))
+
+
+def hash_of(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def seed(cell: Cell) -> int:

@@ -1,12 +1,13 @@
 """Records: what each finished cell says of itself, and how they make one results table. Imports no torch."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,16 +19,12 @@ from segloss import __version__, configs, grid
 from segloss.attempts import killed
 from segloss.files import write_json
 from segloss.grid import Cell, Grid
+from segloss.integrity import RECORD_VERSION, check_comparable, check_counts, checksum, read
 
-RECORD_VERSION = 2
 HEAD = 4096  # bytes of a record that hold its identity
 PACKAGES = ("torch", "mmsegmentation", "mmengine", "mmcv-lite", "mmcv", "numpy", "opencv-python", "snakemake", "wandb")
 # What decides a result; a changed report or note does not make the code dirty.
 SOURCES = ("src", "configs", "workflows", "Snakefile", "requirements.txt")
-
-
-class RecordError(ValueError):
-    """Why records cannot be used together, in one sentence."""
 
 
 def git(*arguments: str) -> str | None:
@@ -68,24 +65,16 @@ def about(cell: Cell, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def write(folder: Path, record: dict[str, Any]) -> None:
-    """Check a record against its schema and write it as record.json."""
+    """Seal a record with its checksum, check it against its schema and write it as record.json."""
+    record = {**record, "sha256": checksum(record)}
     configs.validate(record, "record", f"record of {record['cell']}")
     write_json(folder / "record.json", record)
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A record, checked against its schema.
-
-    Raises:
-        RecordError: if the file is no whole record of this version.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        configs.validate(record, "record", str(path))
-    except (json.JSONDecodeError, configs.ConfigError) as error:
-        raise RecordError(f"{path}: not a whole record: {error}") from error
-    return record
 
 
 def is_done(cell: Cell, folder: Path) -> bool:
@@ -96,32 +85,6 @@ def is_done(cell: Cell, folder: Path) -> bool:
     except FileNotFoundError:
         return False
     return f'"config_hash": "{grid.config_hash(cell)}"'.encode() in head
-
-
-def check_comparable(records: Sequence[dict[str, Any]]) -> None:
-    """Refuse records of one data set whose data, evaluation or metrics differ.
-
-    Training data may differ where the label scenarios say so: some leave images without labels.
-
-    Raises:
-        RecordError: names the data set, what differs, and two records that differ.
-    """
-    first: dict[tuple[str | None, ...], tuple[Any, str]] = {}
-    for record in records:
-        labelled = json.dumps(record["settings"]["labels"].get("labelled"))
-        compared = {
-            "training data": (record["data"]["fingerprints"]["training"], labelled),
-            "evaluation data": (record["data"]["fingerprints"]["evaluation"], None),
-            "evaluation split": (record["data"]["split"], None),
-            "metrics version": (record["evaluation"]["metrics_version"], None),
-        }
-        for what, (value, among) in compared.items():
-            reference, other = first.setdefault((record["axes"]["dataset"], what, among), (value, record["cell"]))
-            if value != reference:
-                raise RecordError(
-                    f"the {what} of {record['cell']} ({value}) differs from that of {other} ({reference}): "
-                    "a table never mixes them; run the older one again"
-                )
 
 
 def why_failed(cell: Cell, results: Path) -> str | None:
@@ -145,6 +108,15 @@ def why_blocked(cell: Cell, results: Path) -> str | None:
     return None
 
 
+def measured(record: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Names and values of all metrics of a record; those after temperature scaling end in ``_scaled``."""
+    found = list(record["metrics"].items())
+    if scaling := record["temperature_scaling"]:
+        found += [(f"{name}_scaled", value) for name, value in scaling["metrics"].items()]
+        found.append(("temperature", scaling["temperature"]))
+    return found
+
+
 def collect(asked: Grid, results: Path) -> pd.DataFrame:
     """The results table of a grid: a row for each cell and metric, a row with the reason for each cell without.
 
@@ -163,10 +135,9 @@ def collect(asked: Grid, results: Path) -> pd.DataFrame:
                     {**axes, "status": "missing", "reason": "trained with other settings than now stand in configs/"}
                 )
                 continue
+            check_counts(record, folder)
             records.append(record)
-            rows += [
-                {**axes, "status": "done", "metric": name, "value": value} for name, value in record["metrics"].items()
-            ]
+            rows += [{**axes, "status": "done", "metric": name, "value": value} for name, value in measured(record)]
         elif reason := why_failed(cell, results):
             rows.append({**axes, "status": "failed", "reason": reason})
         elif blocked := why_blocked(cell, results):

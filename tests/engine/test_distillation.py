@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from segloss import configs, grid
+from segloss import configs, grid, records
 from segloss.configs import ConfigError
 from segloss.engine import distillation
 from segloss.engine.distillation import Teacher, TeacherError, choose
@@ -38,12 +38,13 @@ def pretend_trained(results: Path, **values: float) -> None:
     for name, value in values.items():
         cell = Cell.parse(f"{TEACHER}/{name}")
         folder = results / str(cell)
-        shutil.copytree(results / TEACHER / "seed0", folder, dirs_exist_ok=True)
+        if cell.seed:
+            shutil.copytree(results / TEACHER / "seed0", folder, dirs_exist_ok=True)
         record = json.loads((folder / "record.json").read_text())
-        record |= {"cell": str(cell), "config_hash": grid.config_hash(cell)}
+        record |= {"cell": str(cell), "config_hash": grid.config_hash(cell), "settings": grid.settings(cell)}
         record["axes"]["seed"] = cell.seed
         record["validation"]["metrics"]["mIoU"] = value
-        (folder / "record.json").write_text(json.dumps(record))
+        records.write(folder, record)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
@@ -167,7 +168,7 @@ def test_teachers_first_students_alone_and_blocked_students(taught: Path, edit) 
     assert [path.stat().st_mtime_ns for path in trained] == before
 
     # A changed setting of the teacher plans its students again.
-    assert "Nothing to be done" in run(*command, "-n", cwd=taught).stderr
+    assert "Nothing to be done" in run(*command, "-n", cwd=taught).stdout
     edit(taught / "configs/losses.yaml", "{title: CE, loss: cross_entropy}", "{title: CE, loss: focal}")
     planned = run(*command, "-n", "--quiet", "none", cwd=taught)
     for name in (*scores, STUDENT):

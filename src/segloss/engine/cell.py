@@ -1,7 +1,6 @@
 """One cell from its name to its record: train, evaluate, count, write down."""
 
 import errno
-import hashlib
 import os
 import resource
 import sys
@@ -246,7 +245,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "metrics_version": METRICS_VERSION,
                 "reference": config.reference,
                 "protocol": config.protocol,
-                "counts_sha256": hashlib.sha256((folder / "counts.npz").read_bytes()).hexdigest(),
+                "counts_sha256": records.digest_of(folder / "counts.npz"),
             },
             "temperature_scaling": {"temperature": temperature, "metrics": scaled} if validation else None,
             "seconds": finished - started,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from segloss.grid import Cell
-from segloss.records import RecordError
+from segloss.integrity import RecordError
 from segloss.reports.statistics import compare, holm, pseudo_values
 
 TABLE = ["dataset", "model", "schedule", "labels"]

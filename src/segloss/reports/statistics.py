@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from segloss.scores import mean_iou
+
 RESAMPLES = 2000
 
 
@@ -64,17 +66,6 @@ def bootstrap_interval(
     means = (_draw(random, seeds, resamples) * metric).sum(1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
-
-
-def mean_iou(counts: np.ndarray) -> np.ndarray:
-    """mIoU in percent of counts (..., 3, classes): true positives, labelled, predicted pixels, summed or averaged.
-
-    Classes neither labelled nor predicted are left out.
-    """
-    hits, labelled, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
-    union = labelled + predicted - hits
-    some = union > 0
-    return 100 * np.mean(np.divide(hits, union, out=np.zeros_like(union), where=some), axis=-1, where=some)
 
 
 def pseudo_values(counts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = mean_iou) -> np.ndarray:

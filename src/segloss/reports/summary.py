@@ -70,7 +70,9 @@ def entry(rows: pd.DataFrame, metric: str) -> Entry:
     if values.empty:
         if without.empty:
             return Entry(None, None, 0, "missing", (f"missing: its records have no {metric}",))
-        worst = next(status for status in ("failed", "missing", "skipped") if (without.status == status).any())
+        worst = next(
+            status for status in ("failed", "blocked", "missing", "skipped") if (without.status == status).any()
+        )
         return Entry(None, None, 0, worst, reasons)
     deviation = float(values.std(ddof=1)) if len(values) > 1 else None
     return Entry(float(values.mean()), deviation, len(values), "done", reasons)

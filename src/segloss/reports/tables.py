@@ -7,7 +7,7 @@ import pandas as pd
 
 from segloss.reports.summary import PAPER_METRICS, Entry, Shown
 
-SIGNS = {"skipped": "–", "failed": "failed", "missing": "…"}
+SIGNS = {"skipped": "–", "failed": "failed", "blocked": "blocked", "missing": "…"}
 SPREAD = "Mean ± sample standard deviation (ddof 1) over n seeds; best mean of each column in bold. Percent."
 
 

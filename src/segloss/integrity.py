@@ -1,0 +1,118 @@
+"""Whether a record may be believed: whole, unchanged, in its own place, and what its counts say. Imports no torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segloss import configs
+from segloss.grid import Cell, hash_of
+from segloss.scores import calibration_error, image_counts, mean_iou
+
+RECORD_VERSION = 3
+# Rounding differs with the order in which images are summed up.
+TOLERANCE = 1e-9
+
+
+class RecordError(ValueError):
+    """Why records cannot be used, in one sentence."""
+
+
+def checksum(record: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a record says, but for this."""
+    said = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record that is whole, unchanged and lies in its own cell's folder.
+
+    Raises:
+        RecordError: if it is not.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        version = record["record_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: not a whole record: {type(error).__name__}: {error}") from error
+    if version != RECORD_VERSION:
+        raise RecordError(
+            f"{path} is a record of version {version}, this is version {RECORD_VERSION}: "
+            "delete it and run its cell again, which trains nothing where work/weights.pt is there"
+        )
+    try:
+        configs.validate(record, "record", str(path))
+    except configs.ConfigError as error:
+        raise RecordError(f"{path}: not a whole record: {error}") from error
+    if record["sha256"] != checksum(record):
+        raise RecordError(f"{path} was changed after it was written, its checksum does not fit: run its cell again")
+    cell = record["cell"]
+    named = {str(Cell(**record["axes"])), record["settings"].get("cell")}
+    if named != {cell} or hash_of(record["settings"]) != record["config_hash"]:
+        raise RecordError(f"{path} contradicts itself: its axes or its settings are not those of {cell}")
+    if not f"/{path.parent.as_posix()}".endswith(f"/{cell}"):
+        raise RecordError(f"{path} is the record of another cell, {cell}: it was copied there")
+    return record
+
+
+def check_counts(record: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a record whose counts.npz is not the one it was made of, or does not give its mIoU and ECE.
+
+    Raises:
+        RecordError: names the file and what differs.
+    """
+    path = folder / "counts.npz"
+    again = "delete both and run the cell again"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path} of a finished cell cannot be read ({error}): {again}") from error
+    if hashlib.sha256(content).hexdigest() != record["evaluation"]["counts_sha256"]:
+        raise RecordError(f"{path} is not the file that the record beside it was made of: {again}")
+    try:
+        counts = image_counts(content)
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}") from error
+    found = {
+        "mIoU": mean_iou(counts.overlap.sum(0)),
+        "ECE": calibration_error(counts.calibration.sum(0)),
+    }
+    for name, value in found.items():
+        if not abs(value - record["metrics"][name]) <= TOLERANCE * 100:
+            raise RecordError(
+                f"the {name} of {path} is {value}, the record beside it says {record['metrics'][name]}: {again}"
+            )
+
+
+def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse records of one data set whose data, evaluation or metrics differ, and two records of one cell.
+
+    Training data may differ where the label scenarios say so: some leave images without labels.
+
+    Raises:
+        RecordError: names the data set, what differs, and two records that differ.
+    """
+    first: dict[tuple[str | None, ...], tuple[Any, str]] = {}
+    cells: set[str] = set()
+    for record in records:
+        if record["cell"] in cells:
+            raise RecordError(f"there are two records of {record['cell']}: a table takes one")
+        cells.add(record["cell"])
+        labelled = json.dumps(record["settings"]["labels"].get("labelled"))
+        evaluation = record["evaluation"]
+        compared = {
+            "training data": (record["data"]["fingerprints"]["training"], labelled),
+            "evaluation data": (record["data"]["fingerprints"]["evaluation"], None),
+            "evaluation split": (record["data"]["split"], None),
+            "hard truth": (evaluation["reference"], None),
+            "inference protocol": (json.dumps(evaluation["protocol"], sort_keys=True), None),
+            "metrics version": (evaluation["metrics_version"], None),
+        }
+        for what, (value, among) in compared.items():
+            reference, other = first.setdefault((record["axes"]["dataset"], what, among), (value, record["cell"]))
+            if value != reference:
+                raise RecordError(
+                    f"the {what} of {record['cell']} ({value}) differs from that of {other} ({reference}): "
+                    "a table never mixes them; run the older one again"
+                )
