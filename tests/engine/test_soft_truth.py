@@ -1,0 +1,102 @@
+"""Evaluation against raters and known probabilities, by the way every prediction takes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS as MMSEG_DATASETS
+
+from segloss.datasets import DATASETS, phantom
+from segloss.engine.config import cell_config
+from segloss.engine.evaluation import CountsMetric, truths
+from segloss.grid import Cell
+from segloss.metrics import per_rater, summarize
+from tests.conftest import DATA
+
+VOID = 255
+
+
+def evaluated(dataset: str, folder: Path, split: str = "test") -> tuple:
+    """The images of a split as a cell of that data set is evaluated on them, and what it counts them with."""
+    init_default_scope("mmseg")
+    config = cell_config(Cell.parse(f"{dataset}/unet-tiny/tiny/hard/ce/seed0"), str(folder))
+    images = MMSEG_DATASETS.build({**config.test_dataset, "split": split})
+    return images, CountsMetric(len(images.source.classes), config.reference)
+
+
+def count(metric: CountsMetric, sample: dict, probabilities: torch.Tensor) -> None:
+    """As the model would hand over its logits."""
+    logits = probabilities.clamp_min(1e-30).log()
+    metric.process(None, [{**sample, "seg_logits": {"data": logits}}])
+
+
+def test_the_known_posterior_of_phantom_has_no_divergence_and_no_calibration_error_but_of_sampling(
+    in_workplace: Path,
+) -> None:
+    """A label is one drawing: its pixels share the rater, so the images are what is independent.
+
+    With g the sum of (right - confidence) over an image's pixels in a bin, the standard error of the data set's gap in
+    that bin is sqrt(Σ g²) over the images; ECE is then below twice their sum, here .28 % over all 256 images.
+    """
+    _, metric = evaluated("phantom", Path("data/phantom"))
+    _, sharper = evaluated("phantom", Path("data/phantom"))
+    for split in ("train", "val", "test"):
+        images, _ = evaluated("phantom", Path("data/phantom"), split)
+        for number in range(len(images)):
+            sample = images[number]["data_samples"].to_dict()
+            posterior = torch.from_numpy(phantom.read_posterior(Path("data/phantom"), sample["img_path"]))
+            count(metric, sample, posterior)
+            count(sharper, sample, posterior.pow(2) / posterior.pow(2).sum(0))
+
+    def standard_error(of: CountsMetric) -> float:
+        rows = of.counts.rows
+        gaps = (rows["histogram"][:, 1] - rows["confidence"]).reshape(-1, 10, 10).sum(2)
+        return 100 * np.sqrt((gaps**2).sum(0)).sum() / rows["histogram"].sum()
+
+    found = summarize(metric.counts)
+    assert abs(found["KL"]) < 1e-7
+    assert found["Brier_soft"] < 1e-9
+    assert found["mDice_soft"] > 99.999
+    assert found["Dice_thresholds"] > 99.9  # float32 rounds a probability across a threshold here and there
+    assert found["ECE"] < 2 * standard_error(metric) < 0.3
+    worse = summarize(sharper.counts)
+    assert worse["KL"] > 0.001
+    assert worse["ECE"] > 2 * standard_error(sharper)
+
+
+def test_the_soft_truth_of_raters_is_their_mean_and_the_hard_one_the_majority() -> None:
+    """Three raters; the third did not see the image. Void where the label is void."""
+    raters = torch.tensor([[[0, 1, 1, VOID]], [[0, 1, 0, VOID]], [[VOID, VOID, VOID, VOID]]])
+    sample = {"gt_sem_seg": {"data": torch.tensor([[[1, 1, 1, VOID]]])}, "gt_raters": {"data": raters}}
+    labels, valid, soft = truths(sample, 2, "majority", torch.device("cpu"))
+    assert labels[valid].tolist() == [0, 1, 0]
+    assert soft["present"].tolist() == [[True, True, False]]
+    assert soft["truth"][0, 1, 0, :3].tolist() == [0, 1, 0.5]
+    labels, valid, _ = truths(sample, 2, "label", torch.device("cpu"))
+    assert labels[valid].tolist() == [1, 1, 1]
+    known = torch.tensor([[[0.9, 0.2, 0.3, 0.5]], [[0.1, 0.8, 0.7, 0.5]]])
+    _, _, soft = truths({**sample, "gt_truth": {"data": known}}, 2, "label", torch.device("cpu"))
+    assert torch.equal(soft["truth"][0], known)
+    del sample["gt_raters"]
+    assert truths(sample, 2, "label", torch.device("cpu"))[2] == {}
+
+
+def test_who_predicts_what_a_rater_drew_agrees_with_that_rater_alone(in_workplace: Path) -> None:
+    if not (DATA / "bubil").is_dir():
+        pytest.skip(f"bubil is not below {DATA}; set SEGLOSS_DATA")
+    images, metric = evaluated("bubil-cpu", DATA / "bubil")
+    assert metric.reference == "majority"
+    second = DATASETS["bubil"].read_list(DATA / "bubil", "test")[0][2:].index("masks/Person2_ImageJ/D1_B05.png")
+    for number in (0, 1, len(images) - 2, len(images) - 1):
+        sample = images[number]["data_samples"].to_dict()
+        drawn = sample["gt_raters"]["data"][second].long()
+        assert torch.equal(drawn, sample["gt_sem_seg"]["data"][0].long())  # the gold standard is that very drawing
+        count(metric, sample, torch.nn.functional.one_hot(drawn, 2).movedim(-1, 0).float())
+    scores = per_rater(metric.counts)
+    assert scores[second]["mDice"] == 100
+    assert all(60 < score["mDice"] < 99 for rater, score in enumerate(scores) if rater != second)
+    found = summarize(metric.counts)
+    assert 85 < found["mDice"] < 100
+    assert found["mDice_raters"] == np.mean([score["mDice"] for score in scores])
