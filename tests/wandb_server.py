@@ -1,10 +1,14 @@
-"""The few answers of a W&B server that an online run and ``wandb sync`` wait for; what it receives is kept."""
+"""The few answers of a W&B server that a live run and ``wandb sync`` wait for; what it receives is kept.
+
+It misbehaves on demand: ``fault`` is ``hang`` (it takes connections and never answers), ``fail`` (500), ``drop`` (it
+closes the connection amid its answer) or None; ``faults_after`` is the number of requests it answers well before.
+"""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 
@@ -13,11 +17,19 @@ class Server:
 
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
-        self.history: dict[str, list[dict[str, Any]]] = {}
+        self.lines: dict[str, dict[int, dict[str, Any]]] = {}
         self.summary: dict[str, dict[str, Any]] = {}
-        self.failing = False
+        self.complete: set[str] = set()
+        self.fault: str | None = None
+        self.faults_after = 0
         self.requests = 0
+        self.received = 0
         self.url = ""
+
+    @property
+    def history(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of each run; as with W&B's, a line that is sent again takes the place it had."""
+        return {run: [rows[place] for place in sorted(rows)] for run, rows in self.lines.items()}
 
     def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """The answer to a query."""
@@ -33,7 +45,7 @@ class Server:
                 "description": "",
                 "config": variables.get("config") or "{}",
                 "sweepName": None,
-                "historyLineCount": 0,
+                "historyLineCount": len(self.lines.get(name, {})),
                 "project": project,
             }
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
@@ -53,22 +65,30 @@ class Server:
     def stream(self, run: str, body: dict[str, Any]) -> None:
         """Rows of history and the summary as a run sends them."""
         files = body.get("files", {})
-        for line in files.get("wandb-history.jsonl", {}).get("content", []):
-            self.history.setdefault(run, []).append(json.loads(line))
+        history = files.get("wandb-history.jsonl", {})
+        for place, line in enumerate(history.get("content", []), history.get("offset", 0)):
+            self.lines.setdefault(run, {})[place] = json.loads(line)
+            self.received += 1
         for line in files.get("wandb-summary.json", {}).get("content", []):
             self.summary.setdefault(run, {}).update(json.loads(line))
+        if body.get("complete"):
+            self.complete.add(run)
 
 
 @contextmanager
 def serving() -> Iterator[Server]:
     """A server on this machine."""
-    server = Server()
+    server, closing = Server(), Event()
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             server.requests += 1
+            fault = server.fault if server.requests > server.faults_after else None
+            if fault == "hang":
+                closing.wait()
+                return
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if server.failing:
+            if fault == "fail":
                 self.send_response(500)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -82,20 +102,28 @@ def serving() -> Iterator[Server]:
             data = json.dumps(content).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(len(data) + (fault == "drop")))
             self.end_headers()
             self.wfile.write(data)
+            self.close_connection = fault == "drop"
 
         do_GET = do_POST = do_PUT = answer
 
         def log_message(self, *_: object) -> None:
             """Stay silent."""
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Quiet(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A client that went away is no matter."""
+
+    http = Quiet(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{http.server_port}"
     Thread(target=http.serve_forever, daemon=True).start()
     try:
         yield server
     finally:
+        closing.set()
         http.shutdown()
         http.server_close()

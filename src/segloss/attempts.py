@@ -68,13 +68,13 @@ def killed(folder: Path) -> str | None:
     return f"began {began} and was killed: from outside, by a full memory, or with the machine"
 
 
-def running(folder: Path) -> bool:
-    """Whether a process trains the cell in that folder now."""
+def locked(path: Path) -> bool:
+    """Whether a process holds a lock on that file now."""
     try:
-        with attempt_file(folder).open() as file:
+        with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except OSError:  # there is no such file
         return False
     return False

@@ -1,14 +1,30 @@
-"""Weights & Biases, in the only file that knows it. Whatever goes wrong here, the training goes on and is the same."""
+"""Weights & Biases, in the only file that knows it. Whatever goes wrong here, the training goes on and is the same.
 
+A training writes its run to disk only, so it never waits for a server. Where W&B has a key, a process beside it reads
+the growing file and sends it, a few seconds behind; what that could not send, ``segloss sync`` sends later. Every
+attempt at a cell writes the run whole, from the first iteration on, and takes the place of the file before it: sent
+twice, it is the same rows in the same places.
+"""
+
+import fcntl
 import logging
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from select import select
 from typing import Any
 
+from segloss import attempts
+
 logger = logging.getLogger(__name__)
+
+# Seconds that the process beside a training goes on trying when the training has ended.
+GRACE = 120
 
 
 def has_key() -> bool:
@@ -32,7 +48,6 @@ def start(
         job_type="train",
         config=dict(config),
         dir=str(folder),
-        resume="allow",
         mode=mode,
         settings=wandb.Settings(
             console="off",
@@ -41,7 +56,7 @@ def start(
             disable_git=True,
             x_disable_stats=True,
             x_disable_machine_info=True,
-            init_timeout=20,
+            x_transaction_log_flush_interval=5,
         ),
     )
     run.define_metric("*", step_metric="iteration")
@@ -49,10 +64,10 @@ def start(
 
 
 class Run:
-    """One cell as one W&B run: online where there is a key, offline without one or where the server is
-    out of reach; ``WANDB_MODE`` overrides both.
+    """One cell as one W&B run: written to disk, and sent from there where there is a key and a server.
 
-    A run that is started again goes on under the same id. The first failure of W&B is logged, and tracking ends there.
+    ``WANDB_MODE`` decides instead of the key: ``online`` sends, ``offline`` does not, ``disabled`` writes nothing. The
+    first failure of W&B is logged, and tracking ends there.
 
     Args:
         folder: Where W&B keeps its files.
@@ -66,20 +81,16 @@ class Run:
     def __init__(
         self, folder: Path, identity: str, name: str, group: str, config: Mapping[str, Any], project: str = "segloss"
     ) -> None:
-        self._run = None
+        self._run = self._sender = None
         try:
             mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
             folder.mkdir(parents=True, exist_ok=True)
-            try:
-                self._run = start(folder, identity, name, group, config, project, mode)
-            except Exception as error:
-                if mode != "online":
-                    raise
-                logger.warning("Weights & Biases is out of reach, this cell is tracked offline: %s", error)
-                import wandb
-
-                wandb.teardown()  # W&B's service still holds the id of the run that could not start
-                self._run = start(folder, identity, name, group, config, project, "offline")
+            earlier = list(folder.glob("wandb/offline-run-*"))
+            self._run = start(folder, identity, name, group, config, project, "offline" if mode == "online" else mode)
+            for attempt in earlier:
+                shutil.rmtree(attempt, ignore_errors=True)
+            if mode == "online":
+                self._sender = send_beside(Path(self._run.dir).parent)
         except Exception as error:
             self._give_up(error)
 
@@ -95,7 +106,7 @@ class Run:
             run.finish()
 
         self._attempt(close)
-        self._run = None
+        self._end()
 
     def fail(self, reason: str) -> None:
         """Close the run as failed."""
@@ -105,7 +116,7 @@ class Run:
             run.finish(exit_code=1)
 
         self._attempt(close)
-        self._run = None
+        self._end()
 
     def _attempt(self, action: Any) -> None:
         if self._run is not None:
@@ -114,29 +125,88 @@ class Run:
             except Exception as error:
                 self._give_up(error)
 
+    def _end(self) -> None:
+        self._run = None
+        if self._sender is not None:
+            self._sender.stdin.close()  # it ends by itself; nobody waits for it
+            self._sender.returncode = 0
+            self._sender = None
+
     def _give_up(self, error: Exception) -> None:
         logger.warning("Weights & Biases stopped tracking this cell, its training goes on: %s", error)
-        self._run = None
+        self._end()
 
 
-def offline_runs(results: Path) -> list[Path]:
-    """The offline runs below a results folder that have not been sent, in the order they were started."""
-    folders = (
-        file.parent for file in results.glob("**/wandb/offline-run-*/*.wandb") if not Path(f"{file}.synced").exists()
+def send_beside(run_folder: Path) -> subprocess.Popen:
+    """Start the process that sends a run while it is written; the end of its input tells it that the writer is gone."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "segloss.tracking", str(run_folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C and the end of the job are for the training
     )
-    return sorted(folders, key=lambda folder: (folder.name.rsplit("-", 1)[1], folder.name))
 
 
-def sync(results: Path) -> int:
-    """Send the offline runs below a results folder, the fragments of each in the order they were written.
+def send(run_folder: Path) -> None:
+    """Send a run that is being written; when its writer is gone, however it went, try on for GRACE seconds."""
+    os.nice(19)
+    with sender_log(run_folder).open("wb") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        environment = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_MODE")}
+        sending = subprocess.Popen(
+            [sys.executable, "-m", "wandb", "beta", "sync", "--live", str(run_folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment | {"WANDB_DIR": str(run_folder.parent.parent)},
+        )
+        while sending.poll() is None and not select([sys.stdin], [], [], 1)[0]:
+            pass
+        deadline = time.monotonic() + GRACE
+        # Another attempt at the cell takes the folder away, and sends all of it itself.
+        while sending.poll() is None and time.monotonic() < deadline and run_folder.exists():
+            time.sleep(0.5)
+        if sending.poll() is None:
+            os.killpg(0, signal.SIGKILL)  # W&B's own service too
+
+
+def sender_log(run_folder: Path) -> Path:
+    """What the process that sends a run says; it holds a lock on it."""
+    return run_folder / "sender.log"
+
+
+def marker(run_folder: Path) -> Path | None:
+    """The file that W&B writes when a run has been sent to its end; None where there is no run."""
+    return next((Path(f"{file}.synced") for file in run_folder.glob("*.wandb")), None)
+
+
+def unsent_runs(results: Path) -> list[Path]:
+    """The runs below a results folder that have not been sent and that nobody writes or sends now, oldest first."""
+    folders = [
+        folder
+        for folder in results.glob("**/work/wandb/offline-run-*")
+        if (sent := marker(folder)) and not sent.exists()
+        if not attempts.locked(attempts.attempt_file(folder.parents[2])) and not attempts.locked(sender_log(folder))
+    ]
+    return sorted(folders, key=lambda folder: folder.name)
+
+
+def sync(results: Path, at_once: int = 50) -> int:
+    """Send the runs below a results folder that have not been sent yet.
 
     Returns:
         The number of runs that could not be sent.
     """
-    folders = offline_runs(results)
-    failed = 0
-    for number, folder in enumerate(folders, 1):
-        print(f"[{number}/{len(folders)}] {folder}", flush=True)
-        failed += subprocess.run([sys.executable, "-m", "wandb", "sync", str(folder)], check=False).returncode != 0
-    print(f"{len(folders) - failed} of {len(folders)} offline runs sent")
-    return failed
+    folders = unsent_runs(results)
+    for first in range(0, len(folders), at_once):
+        print(f"sending runs {first + 1} to {min(first + at_once, len(folders))} of {len(folders)}", flush=True)
+        some = map(str, folders[first : first + at_once])
+        subprocess.run([sys.executable, "-m", "wandb", "sync", *some], check=False)
+    sent = sum(marker(folder).exists() for folder in folders)
+    print(f"{sent} of {len(folders)} offline runs sent")
+    return len(folders) - sent
+
+
+if __name__ == "__main__":
+    send(Path(sys.argv[1]))

@@ -30,8 +30,10 @@ def check_files_of_lists(dataset: Dataset, folder: Path, counts: dict[str, int])
                 # By name alone: whoever owns the folder may keep the images elsewhere behind a link.
                 if Path(relative).is_absolute() or ".." in Path(relative).parts:
                     raise DatasetError(f"{dataset.name}: {split} lists {relative}, which lies outside of {folder}")
-                if not (folder / relative).is_file():
-                    raise DatasetError(f"{dataset.name}: {folder / relative} is missing, though {split} lists it")
+                path = folder / relative
+                if not path.is_file() or not path.stat().st_size:
+                    state = "empty" if path.is_file() else "missing"
+                    raise DatasetError(f"{dataset.name}: {path} is {state}, though {split} lists it")
 
 
 def labels_sha256(dataset: Dataset, folder: Path) -> str:

@@ -159,7 +159,7 @@ def prepare(data_root: Path) -> Path:
         DatasetError: Something that was not made here has its name.
     """
     folder = Path(data_root) / "phantom"
-    if _is_this_version(folder):
+    if _is_this_version(folder) and _is_whole(folder):
         return folder
     if folder.exists():
         if not (folder / RECORD).is_file():
@@ -237,6 +237,15 @@ def _is_this_version(folder: Path) -> bool:
         isinstance(record, dict)
         and {name: value for name, value in record.items() if name != "fingerprint"} == PARAMETERS
     )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether no file is missing or empty, as after a crash of the machine."""
+    try:
+        check_files_of_lists(PHANTOM, folder, COUNTS)
+    except DatasetError:
+        return False
+    return True
 
 
 PHANTOM = Dataset(

@@ -194,8 +194,10 @@ class MeasureHook(Hook):
         return {"rows": self.rows, "values": self.values}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from there."""
+        """Go on from there; the tracker gets every row again, for its file begins anew."""
         self.rows = state["rows"]
+        for row in self.rows:
+            self.tracker.log({name: value for name, value in row.items() if name != "iteration"}, row["iteration"])
         self.values = {name: [value.to(device) for value in values] for name, values in state["values"].items()}
 
     def before_train(self, runner: Any) -> None:

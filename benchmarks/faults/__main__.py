@@ -1,0 +1,93 @@
+"""``python -m benchmarks.faults``: kills and faults over a small grid, compared with an undisturbed one."""
+
+import argparse
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.faults import kills, place
+from benchmarks.faults.damage import FAULTS
+
+KINDS = {
+    "a trainer, with all its processes": kills.kill_trainers,
+    "the making of results.csv and reports": kills.kill_reports,
+    "Snakemake, with all it started": kills.kill_snakemake,
+}
+
+
+def undisturbed(folder: Path) -> dict:
+    """What the grid leaves when nothing goes wrong."""
+    place.finish(place.make(folder))
+    return place.outcome(folder)
+
+
+def campaign(folder: Path, counts: dict[str, int], faults: list[str], seed: int) -> list[str]:
+    """Kill and damage, finish and compare; returns the lines of the summary. Whatever differs raises."""
+    started = time.monotonic()
+    expected = undisturbed(folder / "undisturbed")
+    lines = [f"Undisturbed grid: {len(place.CELLS)} cells of 40 iterations, {time.monotonic() - started:.0f} s.", ""]
+    # Only now, for the forks: Snakemake must not inherit it.
+    import wandb  # noqa: F401
+
+    import segloss.engine.cell
+    import segloss.reports  # noqa: F401
+
+    chance = random.Random(seed)
+    grid = place.make(folder / "disturbed")
+    lines += ["| Killed | When it | Kills |", "|:--|:--|--:|"]
+    total, compared = Counter(), []
+    for what, count in counts.items():
+        if "reports" in what:
+            shutil.copytree(folder / "undisturbed" / "results", grid / "results", dirs_exist_ok=True)
+        began = time.monotonic()
+        phases, same = KINDS[what](grid, expected, count, chance)
+        lines += [f"| {what} | was {phase} | {hits} |" for phase, hits in sorted(phases.items())]
+        compared.append(f"{same} times after kills of {what}")
+        total[what] = phases.total()
+        print(f"{what}: {dict(phases)}, {same} compared, {time.monotonic() - began:.0f} s", flush=True)
+    place.finish(grid)
+    differing = place.differences(place.outcome(grid), expected)
+    assert not differing, differing
+    lines += ["", f"**{total.total()} kills.** The work was finished and compared {', '.join(compared)},"]
+    lines += ["and once more at the end: every number the same.", "", "| Fault | Seen |", "|:--|:--|"]
+    for name in faults:
+        began = time.monotonic()
+        seen = FAULTS[name](grid)
+        differing = place.differences(place.outcome(grid), expected)
+        assert not differing, f"{name}: {differing}"
+        lines.append(f"| {name} | {seen} |")
+        print(f"{name}: {seen}, {time.monotonic() - began:.0f} s", flush=True)
+    lines += [
+        "",
+        f"All {len(faults)} faults ended with the undisturbed table. {(time.monotonic() - started) / 60:.0f} minutes.",
+    ]
+    return lines
+
+
+def main() -> None:
+    """Run the campaign and write its summary."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trainers", type=int, default=150, help="kills of single trainers (default: 150)")
+    parser.add_argument("--reports", type=int, default=20, help="kills of collect and report (default: 20)")
+    parser.add_argument("--snakemakes", type=int, default=40, help="kills of whole Snakemake runs (default: 40)")
+    parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS), help="default: all")
+    parser.add_argument("--seed", type=int, default=0, help="of the instants (default: 0)")
+    parser.add_argument("--out", type=Path, help="where the summary goes (default: printed only)")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    counts = dict(zip(KINDS, (arguments.trainers, arguments.reports, arguments.snakemakes), strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        lines = campaign(Path(folder), counts, arguments.faults, arguments.seed)
+    text = "\n".join(["# Faults", "", *lines]) + "\n"
+    print(text)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""SIGKILL at random instants: of trainers, of whole Snakemake runs, of the making of reports."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.faults.place import CELLS, REPORT, environment, numbers, outcome, snakemake
+
+WRITTEN = ("checkpoint", "weights", "counts", "predictions", "record", "results", "table", "comparisons")
+
+
+def fork(folder: Path, log: Path, arguments: Sequence[str], **variables: str) -> int:
+    """Start ``segloss <arguments>`` in a fork of this process, which has imported torch and MMSegmentation already.
+
+    So a kill costs the second that the command itself lives before it, not the many that the imports take.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    process = os.fork()
+    if process:
+        return process
+    status = 70
+    try:
+        os.setsid()
+        os.chdir(folder)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.environ.update(environment(**variables))
+        sys.argv = ["segloss", *arguments]
+        from segloss.__main__ import main
+
+        main()
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException as error:
+        os.write(2, repr(error).encode())
+    finally:
+        os._exit(status)
+
+
+def ended(process: int) -> bool:
+    """Whether a child has ended by itself; it is reaped then.
+
+    Raises:
+        AssertionError: it ended with an error.
+    """
+    found, status = os.waitpid(process, os.WNOHANG)
+    assert not found or status == 0, f"ended with status {os.waitstatus_to_exitcode(status)} though nobody killed it"
+    return bool(found)
+
+
+def killed_after(process: int, seconds: float) -> bool:
+    """Kill a child's whole session after that time; False if it ended before."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if ended(process):
+            return False
+        time.sleep(min(left, 0.02))
+    os.killpg(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return True
+
+
+def half_written(folder: Path) -> str | None:
+    """What a kill interrupted the writing of."""
+    for file in folder.glob("**/.*.partial"):
+        return next((f"writing {name}" for name in WRITTEN if file.name.startswith(f".{name}")), None)
+    return "writing checkpoint" if list(folder.glob("**/checkpoint.new.pt")) else None
+
+
+def trainer_phase(folder: Path, log: Path) -> str:
+    """What a trainer did when it was killed, from its log and its files."""
+    if phase := half_written(folder):
+        return phase
+    text = log.read_text(errors="replace")
+    if "iteration 40/40" in text:
+        return "evaluating"
+    return "training" if "INFO - iteration " in text else "setting up or restoring"
+
+
+def train_command(cell: str) -> list[str]:
+    """A cell that saves its state after every iteration."""
+    return ["train", cell, "--checkpoint-seconds", "0"]
+
+
+def kill_trainers(folder: Path, expected: dict, kills: int, chance: random.Random) -> tuple[Counter, int]:
+    """Kill the training of the grid's cells so many times, in turn, each started again until it ends by itself.
+
+    A cell that has ended is compared with the undisturbed one and begun anew.
+
+    Returns:
+        The phases that were hit and the number of cells that ended and were the same.
+    """
+    phases, same, life = Counter(), 0, 8.0
+    while phases.total() < kills:
+        cell = CELLS[same % len(CELLS)]
+        log, cell_folder = folder / "logs" / f"{same}.log", folder / "results" / cell
+        started = time.monotonic()
+        process = fork(folder, log, train_command(cell))
+        if killed_after(process, chance.uniform(0, life)):
+            phases[trainer_phase(cell_folder, log)] += 1
+            continue
+        life = time.monotonic() - started + 1
+        assert_same_cell(folder, cell, expected)
+        same += 1
+        shutil.rmtree(cell_folder)
+    return phases, same
+
+
+def assert_same_cell(folder: Path, cell: str, expected: dict) -> None:
+    """A finished cell is the undisturbed one, with every iteration's loss once and nothing half-written."""
+    for name, value in numbers(folder, cell).items():
+        assert value == expected[f"{cell} {name}"], f"{cell}: {name} differs"
+    assert half_written(folder / "results" / cell) is None
+
+
+def kill_reports(folder: Path, expected: dict, kills: int, chance: random.Random) -> tuple[Counter, int]:
+    """Kill the making of results.csv and of the tables of a finished grid so many times."""
+    phases, same, life = Counter(), 0, dict.fromkeys(("collect", "report"), 4.0)
+    results = f"{REPORT}/results.csv"
+    commands = {"collect": ["collect", "faults", "--output", results], "report": ["report", "faults", results]}
+    while phases.total() < kills:
+        for verb, command in commands.items():
+            started = time.monotonic()
+            process = fork(folder, folder / "logs" / f"{verb}.log", command)
+            if killed_after(process, chance.uniform(0, life[verb])):
+                phases[half_written(folder / "reports") or f"making the {verb}"] += 1
+                for file in (folder / REPORT).glob(".*.partial"):
+                    file.unlink()
+                break
+            life[verb] = time.monotonic() - started + 0.2
+        else:
+            assert outcome(folder) == expected
+            same += 1
+    return phases, same
+
+
+def running_verb(session: int) -> str:
+    """Which segloss command runs in a session."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(entry.name)) != session:
+                continue
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except (OSError, ProcessLookupError):
+            continue
+        if len(words) > 2 and words[1].endswith("/segloss"):
+            return f"running segloss {words[2]}"
+    return "planning, between jobs or ending"
+
+
+def kill_snakemake(folder: Path, expected: dict, kills: int, chance: random.Random) -> tuple[Counter, int]:
+    """Kill whole Snakemake runs, with all they started, so many times; each is started again until the grid is done.
+
+    No lock is removed by hand. A grid that is done is compared and its reports and one cell are made anew.
+    """
+    phases, same, life = Counter(), 0, 20.0
+    while phases.total() < kills:
+        started = time.monotonic()
+        with (folder / "snakemake.log").open("w") as log:
+            process = subprocess.Popen(
+                snakemake(), cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            process.wait(chance.uniform(0, life))
+        except subprocess.TimeoutExpired:
+            verb = running_verb(process.pid)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            phases[half_written(folder) or verb] += 1
+            continue
+        assert process.returncode == 0, (folder / "snakemake.log").read_text()[-4000:]
+        life = time.monotonic() - started + 5
+        assert outcome(folder) == expected
+        shutil.rmtree(folder / "results" / CELLS[same % len(CELLS)])
+        shutil.rmtree(folder / REPORT)
+        same += 1
+    return phases, same
