@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Other implementations, to be compared with, and Triton's interpreter: beside the environment, not in it.
 PEERS := .venv-peers
 
-.PHONY: bench test check perf lock
+.PHONY: bench test check perf faults lock
 .DEFAULT_GOAL := bench
 
 $(READY): requirements.txt pyproject.toml
@@ -31,6 +31,10 @@ perf: $(READY) $(PEERS)/.ready  ## time and memory of losses and metrics beside 
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --out reports/perf/losses.md
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.metrics --threads 2 > reports/perf/metrics.txt
 	cat reports/perf/metrics.txt
+
+faults: $(READY)  ## kill and damage a small grid in every way we know, and compare with an undisturbed one
+	$(BIN)/python -m benchmarks.faults --out reports/faults/summary.md
+	$(BIN)/python -m benchmarks.faults.tracking --out reports/faults/tracking.md
 
 check: $(READY)  ## linters and format
 	$(BIN)/ruff check .

@@ -60,7 +60,25 @@ class Server:
             }
         if "serverInfo" in query:
             return {"serverInfo": {"cliVersionInfo": {}, "latestLocalVersionInfo": None, "features": []}}
-        return {"model": {"bucket": None}, "project": None}
+        run = variables.get("name") or variables.get("run")
+        if "historyTail" not in query or run not in self.runs:
+            return {"model": {"bucket": None}, "project": None}
+        rows = self.history.get(run, [])
+        bucket = {
+            "id": run,
+            "name": run,
+            "displayName": self.runs[run].get("displayName") or run,
+            "summaryMetrics": json.dumps(self.summary.get(run, {})),
+            "logLineCount": 0,
+            "historyLineCount": len(rows),
+            "eventsLineCount": 0,
+            "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
+            "eventsTail": "[]",
+            "config": self.runs[run].get("config") or "{}",
+            "tags": [],
+            "wandbConfig": "{}",
+        }
+        return {"model": {"id": "project", "name": "segloss", "entity": entity, "bucket": bucket}}
 
     def stream(self, run: str, body: dict[str, Any]) -> None:
         """Rows of history and the summary as a run sends them."""

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.faults.kills import fork, train_command
-from benchmarks.faults.place import BIN, CELLS, REPORT, environment, finish, record, run, snakemake
+from benchmarks.faults.place import BIN, REPORT, cells, environment, finish, record, run, snakemake
 
-CELL = CELLS[0]
 FAULTS: dict[str, Callable[[Path], str]] = {}
 
 
@@ -24,8 +23,9 @@ def fault(function: Callable[[Path], str]) -> Callable[[Path], str]:
     return function
 
 
-def half_trained(folder: Path, cell: str = CELL) -> Path:
+def half_trained(folder: Path, number: int = 0) -> Path:
     """Begin a cell anew and kill it amid its training; returns its newest state, which has one before it."""
+    cell = cells(folder)[number]
     shutil.rmtree(folder / "results" / cell, ignore_errors=True)
     log = folder / "logs" / "half.log"
     process = fork(folder, log, train_command(cell))
@@ -40,7 +40,7 @@ def half_trained(folder: Path, cell: str = CELL) -> Path:
 
 def restarted_at(folder: Path) -> int:
     """The iteration at which the last attempt at the cell began."""
-    return record(folder, CELL)["training"]["started_at_iteration"]
+    return record(folder, cells(folder)[0])["training"]["started_at_iteration"]
 
 
 def reported(folder: Path) -> str:
@@ -86,7 +86,7 @@ def both_checkpoints_damaged(folder: Path) -> str:
 
 @fault
 def checkpoint_of_another_cell(folder: Path) -> str:
-    other = half_trained(folder, CELLS[1]).read_bytes()
+    other = half_trained(folder, 1).read_bytes()
     checkpoint = half_trained(folder)
     for file in checkpoint.parent.glob("checkpoint*.pt"):
         file.write_bytes(other)
@@ -97,12 +97,12 @@ def checkpoint_of_another_cell(folder: Path) -> str:
 
 @fault
 def trainer_killed_amid_a_grid(folder: Path) -> str:
-    for cell in CELLS[:2]:
+    for cell in cells(folder)[:2]:
         shutil.rmtree(folder / "results" / cell)
     process = subprocess.Popen(
         snakemake(), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    logs = [folder / "results" / cell / "train.log" for cell in CELLS[:2]]
+    logs = [folder / "results" / cell / "train.log" for cell in cells(folder)[:2]]
     while not (trained := [log for log in logs if log.exists() and "iteration 2/40" in log.read_text()]):
         assert process.poll() is None
         time.sleep(0.05)
@@ -140,8 +140,8 @@ def small_disk(folder: Path, kibibytes: int) -> Iterator[Callable[[int], object]
 def disk_full(folder: Path) -> str:
     if os.geteuid() != 0:
         return "not tried: only root may mount a small file system"
-    place = folder / "results" / CELL
-    kept = folder / "results" / CELLS[1]
+    place = folder / "results" / cells(folder)[0]
+    kept = folder / "results" / cells(folder)[1]
     shutil.rmtree(place)
     seen = []
     with small_disk(place, 64) as resize:
@@ -163,18 +163,18 @@ def disk_full(folder: Path) -> str:
 
 @fault
 def out_of_memory(folder: Path) -> str:
-    shutil.rmtree(folder / "results" / CELL)
-    command = [str(BIN / "segloss"), *train_command(CELL)]
+    shutil.rmtree(folder / "results" / cells(folder)[0])
+    command = [str(BIN / "segloss"), *train_command(cells(folder)[0])]
     # Enough to import and to begin, too little to train.
     limited = 'ulimit -v $0; exec "$@"'
     reason = None
     for mebibytes in range(1200, 6000, 400):
         run(["bash", "-c", limited, str(mebibytes * 1024), *command], folder)
-        failure = folder / "results" / CELL / "failure.json"
+        failure = folder / "results" / cells(folder)[0] / "failure.json"
         if failure.exists():
             reason = json.loads(failure.read_text())["reason"]
             break
-        if (folder / "results" / CELL / "record.json").exists():
+        if (folder / "results" / cells(folder)[0] / "record.json").exists():
             break
     finish(folder)
     return f"reason: {reason}"
@@ -197,7 +197,7 @@ def loss_not_finite(folder: Path) -> str:
 
 @fault
 def caches_damaged(folder: Path) -> str:
-    shutil.rmtree(folder / "results" / CELL)
+    shutil.rmtree(folder / "results" / cells(folder)[0])
     for cache in (folder / "data/.class_counts").glob("*.json"):
         cache.write_bytes(b"\xff[1, 2")
     finish(folder)
@@ -206,11 +206,11 @@ def caches_damaged(folder: Path) -> str:
 
 @fault
 def data_set_half_there(folder: Path) -> str:
-    shutil.rmtree(folder / "results" / CELL)
+    shutil.rmtree(folder / "results" / cells(folder)[0])
     for file in sorted((folder / "data/phantom/labels").iterdir())[::2]:
         file.unlink()
     finish(folder)
-    shutil.rmtree(folder / "results" / CELL)
+    shutil.rmtree(folder / "results" / cells(folder)[0])
     os.truncate(folder / "data/phantom/phantom.json", 20)
     finish(folder)
     return "generated again"
@@ -242,7 +242,7 @@ def clock_set_back_and_forth(folder: Path) -> str:
 
 @fault
 def two_snakemakes_at_once(folder: Path) -> str:
-    for cell in CELLS[:2]:
+    for cell in cells(folder)[:2]:
         shutil.rmtree(folder / "results" / cell)
     # One in the same working directory, one in another that shares the results.
     second = folder / "second"

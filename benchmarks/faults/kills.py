@@ -2,16 +2,18 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
+from functools import partial
 from pathlib import Path
 
-from benchmarks.faults.place import CELLS, REPORT, environment, numbers, outcome, snakemake
+from benchmarks.faults.place import ITERATIONS, REPORT, cells, environment, numbers, outcome, snakemake
 
 WRITTEN = ("checkpoint", "weights", "counts", "predictions", "record", "results", "table", "comparisons")
 
@@ -22,14 +24,15 @@ def fork(folder: Path, log: Path, arguments: Sequence[str], **variables: str) ->
     So a kill costs the second that the command itself lives before it, not the many that the imports take.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     process = os.fork()
     if process:
+        os.close(output)
         return process
     status = 70
     try:
         os.setsid()
         os.chdir(folder)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.environ.update(environment(**variables))
@@ -57,31 +60,47 @@ def ended(process: int) -> bool:
     return bool(found)
 
 
-def killed_after(process: int, seconds: float) -> bool:
-    """Kill a child's whole session after that time; False if it ended before."""
+def killed_after(process: int, seconds: float, begins: Callable[[], bool] = lambda: True) -> bool:
+    """Kill a child's whole session so long after something began; False if it ended before."""
+    while not begins():
+        if ended(process):
+            return False
+        time.sleep(0.005)
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         if ended(process):
             return False
-        time.sleep(min(left, 0.02))
+        time.sleep(min(left, 0.01))
     os.killpg(process, signal.SIGKILL)
     os.waitpid(process, 0)
     return True
 
 
-def half_written(folder: Path) -> str | None:
-    """What a kill interrupted the writing of."""
-    for file in folder.glob("**/.*.partial"):
-        return next((f"writing {name}" for name in WRITTEN if file.name.startswith(f".{name}")), None)
-    return "writing checkpoint" if list(folder.glob("**/checkpoint.new.pt")) else None
+def reached(cell_folder: Path, log: Path, iteration: int) -> bool:
+    """Whether a training has come to that iteration; or to its evaluation, if it is the last."""
+    done = re.findall(rf"iteration (\d+)/{ITERATIONS}", log.read_text(errors="replace"))
+    last = ITERATIONS if (cell_folder / "work/weights.pt").exists() else int(done[-1]) if done else 0
+    return last >= iteration
 
 
-def trainer_phase(folder: Path, log: Path) -> str:
+def partial_files(folder: Path) -> set[Path]:
+    """What kills have left half written or not yet in place."""
+    return {*folder.glob("**/.*.partial"), *folder.glob("**/checkpoint.new.pt")}
+
+
+def half_written(folder: Path, before: Set[Path] = frozenset()) -> str | None:
+    """What a kill interrupted the writing of, leaving aside what earlier kills had left."""
+    for file in partial_files(folder) - before:
+        return next((f"writing {name}" for name in WRITTEN if file.name.lstrip(".").startswith(name)), None)
+    return None
+
+
+def trainer_phase(folder: Path, log: Path, before: Set[Path]) -> str:
     """What a trainer did when it was killed, from its log and its files."""
-    if phase := half_written(folder):
+    if phase := half_written(folder, before):
         return phase
     text = log.read_text(errors="replace")
-    if "iteration 40/40" in text:
+    if (folder / "work/weights.pt").exists():
         return "evaluating"
     return "training" if "INFO - iteration " in text else "setting up or restoring"
 
@@ -94,19 +113,27 @@ def train_command(cell: str) -> list[str]:
 def kill_trainers(folder: Path, expected: dict, kills: int, chance: random.Random) -> tuple[Counter, int]:
     """Kill the training of the grid's cells so many times, in turn, each started again until it ends by itself.
 
-    A cell that has ended is compared with the undisturbed one and begun anew.
+    A quarter of the instants is uniform over the life of the process, most of which is set-up; the others come shortly
+    after a random iteration, or within the seconds of evaluation and writing after the last one. A cell that has ended
+    is compared with the undisturbed one and begun anew.
 
     Returns:
         The phases that were hit and the number of cells that ended and were the same.
     """
     phases, same, life = Counter(), 0, 8.0
     while phases.total() < kills:
-        cell = CELLS[same % len(CELLS)]
+        cell = cells(folder)[same % len(cells(folder))]
         log, cell_folder = folder / "logs" / f"{same}.log", folder / "results" / cell
-        started = time.monotonic()
+        started, before = time.monotonic(), partial_files(cell_folder)
         process = fork(folder, log, train_command(cell))
-        if killed_after(process, chance.uniform(0, life)):
-            phases[trainer_phase(cell_folder, log)] += 1
+        aim = chance.randint(1, ITERATIONS * 5 // 4)
+        if chance.random() < 0.25:
+            killed = killed_after(process, chance.uniform(0, life))
+        else:
+            delay = chance.uniform(0, 0.1 if aim <= ITERATIONS else 3)
+            killed = killed_after(process, delay, partial(reached, cell_folder, log, min(aim, ITERATIONS)))
+        if killed:
+            phases[trainer_phase(cell_folder, log, before)] += 1
             continue
         life = time.monotonic() - started + 1
         assert_same_cell(folder, cell, expected)
@@ -164,7 +191,7 @@ def kill_snakemake(folder: Path, expected: dict, kills: int, chance: random.Rand
     """
     phases, same, life = Counter(), 0, 20.0
     while phases.total() < kills:
-        started = time.monotonic()
+        started, before = time.monotonic(), partial_files(folder)
         with (folder / "snakemake.log").open("w") as log:
             process = subprocess.Popen(
                 snakemake(), cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True
@@ -175,12 +202,12 @@ def kill_snakemake(folder: Path, expected: dict, kills: int, chance: random.Rand
             verb = running_verb(process.pid)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            phases[half_written(folder) or verb] += 1
+            phases[half_written(folder, before) or verb] += 1
             continue
         assert process.returncode == 0, (folder / "snakemake.log").read_text()[-4000:]
         life = time.monotonic() - started + 5
         assert outcome(folder) == expected
-        shutil.rmtree(folder / "results" / CELLS[same % len(CELLS)])
+        shutil.rmtree(folder / "results" / cells(folder)[same % len(cells(folder))])
         shutil.rmtree(folder / REPORT)
         same += 1
     return phases, same

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
-SCHEDULE = """
-iterations = 40
+ITERATIONS = 40
+SCHEDULE = f"""
+iterations = {ITERATIONS}
 batch_size = 4
 optimizer = dict(type="AdamW", lr=1e-2, weight_decay=0.01)
 param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=0.0, begin=0, end=iterations, by_epoch=False)]
@@ -27,24 +29,33 @@ datasets: [phantom]
 models: [unet-tiny]
 schedule: faults
 labels: [hard]
-losses: [ce, jml]
-seeds: 2
+losses: [LOSSES]
+seeds: SEEDS
 """
 
-CELLS = tuple(f"phantom/unet-tiny/faults/hard/{loss}/seed{seed}" for loss in ("ce", "jml") for seed in (0, 1))
+LOSSES = ("ce", "jml")
+SEEDS = 2
 REPORT = "reports/faults"
 
 
-def make(folder: Path) -> Path:
-    """A workplace in an empty folder."""
+def make(folder: Path, losses: Sequence[str] = LOSSES, seeds: int = SEEDS) -> Path:
+    """A workplace in an empty folder, with a grid of those losses and so many seeds."""
     folder.mkdir(parents=True)
     for name in ("workflows", "profiles", "configs"):
         shutil.copytree(ROOT / name, folder / name)
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "configs/mmseg/schedules/faults.py").write_text(SCHEDULE)
-    (folder / "configs/grids/faults.yaml").write_text(GRID)
+    grid = GRID.replace("LOSSES", ", ".join(losses)).replace("SEEDS", str(seeds))
+    (folder / "configs/grids/faults.yaml").write_text(grid)
+    names = [f"phantom/unet-tiny/faults/hard/{loss}/seed{seed}" for loss in losses for seed in range(seeds)]
+    (folder / "cells.txt").write_text("\n".join(names))
     return folder
+
+
+def cells(folder: Path) -> list[str]:
+    """The cells of a workplace's grid."""
+    return (folder / "cells.txt").read_text().split()
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -100,7 +111,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     left: dict[str, Any] = {"table.md": table(folder)}
     for name in ("results.csv", "table.csv", "table.tex", "comparisons.csv"):
         left[name] = (folder / REPORT / name).read_bytes()
-    return left | {f"{cell} {name}": value for cell in CELLS for name, value in numbers(folder, cell).items()}
+    return left | {f"{cell} {name}": value for cell in cells(folder) for name, value in numbers(folder, cell).items()}
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

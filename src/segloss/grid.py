@@ -56,7 +56,7 @@ class Cell:
         Raises:
             ConfigError: if the name has not the form of a cell's name.
         """
-        *axes, seed = name.strip("/").split("/")
+        *axes, seed = name.rstrip("/").split("/")
         if len(axes) != 5 or not all(map(NAME.fullmatch, axes)) or not re.fullmatch(r"seed(0|[1-9]\d*)", seed):
             raise ConfigError(f"{name!r} is no cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>")
         return cls(*axes, int(seed.removeprefix("seed")))

@@ -2,29 +2,42 @@
 
 A training writes its run to disk only, so it never waits for a server. Where W&B has a key, a process beside it reads
 the growing file and sends it, a few seconds behind; what that could not send, ``segloss sync`` sends later. Every
-attempt at a cell writes the run whole, from the first iteration on, and takes the place of the file before it: sent
-twice, it is the same rows in the same places.
+attempt at a cell writes the run whole, from the first iteration on, and takes the place of the file before it.
 """
 
 import fcntl
+import json
 import logging
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from select import select
+from threading import Event, Thread
 from typing import Any
 
 from segloss import attempts
 
 logger = logging.getLogger(__name__)
 
+# A run holds what it is given and nothing of the machine.
+SETTINGS = dict(
+    console="off",
+    silent=True,
+    save_code=False,
+    disable_git=True,
+    x_disable_stats=True,
+    x_disable_machine_info=True,
+)
+# Seconds after which a row is on the disk, and after which the process beside the training looks again.
+FLUSH = 5
 # Seconds that the process beside a training goes on trying when the training has ended.
-GRACE = 120
+GRACE = 30
 
 
 def has_key() -> bool:
@@ -49,15 +62,7 @@ def start(
         config=dict(config),
         dir=str(folder),
         mode=mode,
-        settings=wandb.Settings(
-            console="off",
-            silent=True,
-            save_code=False,
-            disable_git=True,
-            x_disable_stats=True,
-            x_disable_machine_info=True,
-            x_transaction_log_flush_interval=5,
-        ),
+        settings=wandb.Settings(**SETTINGS, x_transaction_log_flush_interval=FLUSH),
     )
     run.define_metric("*", step_metric="iteration")
     return run
@@ -145,30 +150,106 @@ def send_beside(run_folder: Path) -> subprocess.Popen:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C and the end of the job are for the training
+        # Not by the service of the training's process, which holds the run's id.
+        env={name: value for name, value in os.environ.items() if not name.startswith("WANDB_SERVICE")},
     )
+
+
+def written(file: Path) -> list[Any]:
+    """The records of a run as W&B has written them so far.
+
+    The file is a LevelDB log: after 7 bytes of W&B's own, blocks of 32 KiB with chunks of 7 bytes of header (checksum,
+    length, whether it is a record's whole, first, middle or last part) and their data.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, position, parts, found = file.read_bytes(), 7, [], []
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        chunk = data[position + 7 : position + 7 + length]
+        if len(chunk) < length:  # it is being written
+            break
+        parts.append(chunk)
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last of several
+            found.append(Record.FromString(b"".join(parts)))
+            parts = []
+    return found
+
+
+def plain(items: Iterable[Any]) -> dict[str, Any]:
+    """Keys and values of a record; what W&B adds itself (``_step``, ``_timestamp``, ...) left out."""
+    named = {".".join(item.nested_key) or item.key: item.value_json for item in items}
+    return {name: json.loads(value) for name, value in named.items() if not name.startswith("_")}
+
+
+def replay(run_folder: Path, still_writing: Callable[[], bool]) -> None:
+    """Send a run to W&B's server, from the first row that the server does not have to the last that is written.
+
+    The server says how far it has the run: so a row is sent once, whoever sent those before it.
+    """
+    import wandb
+
+    file = next(run_folder.glob("*.wandb"))
+    while not (header := [record.run for record in written(file) if record.HasField("run")]):
+        time.sleep(1)
+    with tempfile.TemporaryDirectory() as folder:
+        run = wandb.init(
+            project=header[0].project,
+            id=header[0].run_id,
+            name=header[0].display_name,
+            group=header[0].run_group,
+            job_type=header[0].job_type,
+            config=plain(header[0].config.update),
+            dir=folder,
+            mode="online",
+            resume="allow",
+            settings=wandb.Settings(**SETTINGS, x_skip_transaction_log=True, init_timeout=3600),
+        )
+        run.define_metric("*", step_metric="iteration")
+        sent, at_end = 0, False
+        while not at_end:
+            at_end = not still_writing()
+            records = written(file)
+            for record in records[sent:]:
+                if record.HasField("history"):
+                    row = plain(record.history.item)
+                    if row["iteration"] >= run.step:
+                        run.log(row, step=row["iteration"])
+                elif record.HasField("summary"):
+                    run.summary.update(plain(record.summary.update))
+            sent = len(records)
+            if not at_end:
+                time.sleep(FLUSH)
+        exits = [record.exit.exit_code for record in records if record.HasField("exit")]
+        run.finish(exit_code=exits[0] if exits else 1)
+    marker(file).touch()
 
 
 def send(run_folder: Path) -> None:
     """Send a run that is being written; when its writer is gone, however it went, try on for GRACE seconds."""
     os.nice(19)
-    with sender_log(run_folder).open("wb") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        environment = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_MODE")}
-        sending = subprocess.Popen(
-            [sys.executable, "-m", "wandb", "beta", "sync", "--live", str(run_folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment | {"WANDB_DIR": str(run_folder.parent.parent)},
-        )
-        while sending.poll() is None and not select([sys.stdin], [], [], 1)[0]:
-            pass
+    gone = Event()
+
+    def watch() -> None:
+        sys.stdin.read()  # ends with the writer
+        gone.set()
         deadline = time.monotonic() + GRACE
         # Another attempt at the cell takes the folder away, and sends all of it itself.
-        while sending.poll() is None and time.monotonic() < deadline and run_folder.exists():
+        while time.monotonic() < deadline and run_folder.exists():
             time.sleep(0.5)
-        if sending.poll() is None:
-            os.killpg(0, signal.SIGKILL)  # W&B's own service too
+        os.killpg(0, signal.SIGKILL)  # W&B's own service too
+
+    with sender_log(run_folder).open("wb") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        Thread(target=watch, daemon=True).start()
+        replay(run_folder, lambda: not gone.is_set())
 
 
 def sender_log(run_folder: Path) -> Path:
@@ -176,34 +257,37 @@ def sender_log(run_folder: Path) -> Path:
     return run_folder / "sender.log"
 
 
-def marker(run_folder: Path) -> Path | None:
-    """The file that W&B writes when a run has been sent to its end; None where there is no run."""
-    return next((Path(f"{file}.synced") for file in run_folder.glob("*.wandb")), None)
+def marker(file: Path) -> Path:
+    """The file beside a run's that says that it has been sent, as ``wandb sync`` writes it too."""
+    return Path(f"{file}.synced")
 
 
 def unsent_runs(results: Path) -> list[Path]:
     """The runs below a results folder that have not been sent and that nobody writes or sends now, oldest first."""
-    folders = [
-        folder
-        for folder in results.glob("**/work/wandb/offline-run-*")
-        if (sent := marker(folder)) and not sent.exists()
-        if not attempts.locked(attempts.attempt_file(folder.parents[2])) and not attempts.locked(sender_log(folder))
+    files = [
+        file
+        for file in results.glob("**/work/wandb/offline-run-*/*.wandb")
+        if not marker(file).exists()
+        if not attempts.locked(attempts.attempt_file(file.parents[3])) and not attempts.locked(sender_log(file.parent))
     ]
-    return sorted(folders, key=lambda folder: folder.name)
+    return sorted((file.parent for file in files), key=lambda folder: folder.name)
 
 
-def sync(results: Path, at_once: int = 50) -> int:
+def sync(results: Path) -> int:
     """Send the runs below a results folder that have not been sent yet.
 
     Returns:
         The number of runs that could not be sent.
     """
     folders = unsent_runs(results)
-    for first in range(0, len(folders), at_once):
-        print(f"sending runs {first + 1} to {min(first + at_once, len(folders))} of {len(folders)}", flush=True)
-        some = map(str, folders[first : first + at_once])
-        subprocess.run([sys.executable, "-m", "wandb", "sync", *some], check=False)
-    sent = sum(marker(folder).exists() for folder in folders)
+    sent = 0
+    for number, folder in enumerate(folders, 1):
+        print(f"[{number}/{len(folders)}] {folder}", flush=True)
+        try:
+            replay(folder, lambda: False)
+            sent += 1
+        except Exception as error:
+            print(f"not sent: {error}", flush=True)
     print(f"{sent} of {len(folders)} offline runs sent")
     return len(folders) - sent
 

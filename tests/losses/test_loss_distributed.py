@@ -54,7 +54,7 @@ def test_processes_together_are_one(processes, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     torch.multiprocessing.spawn(work, (processes, port, str(tmp_path)), nprocs=processes)
-    shares = [torch.load(tmp_path / f"{rank}.pt") for rank in range(processes)]
+    shares = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(processes)]
     cases = [(*case, False) for case in HARD] + [(*case, True) for case in SOFT]
     for index, (name, options, soft) in enumerate(cases):
         value, gradient = one_process(name, options, soft)

@@ -184,7 +184,9 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
             segmentor = runner.model.module if is_model_wrapper(runner.model) else runner.model
             segmentor.teacher = teacher
         training_started = time.monotonic()
-        if not weights:
+        if weights:
+            measure.replay(weights["rows"])
+        else:
             runner.train()
             weights = load_state(file, identity)
         runner.model.load_state_dict(weights["model"])

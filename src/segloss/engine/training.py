@@ -194,11 +194,15 @@ class MeasureHook(Hook):
         return {"rows": self.rows, "values": self.values}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from there; the tracker gets every row again, for its file begins anew."""
-        self.rows = state["rows"]
-        for row in self.rows:
-            self.tracker.log({name: value for name, value in row.items() if name != "iteration"}, row["iteration"])
+        """Go on from there."""
+        self.replay(state["rows"])
         self.values = {name: [value.to(device) for value in values] for name, values in state["values"].items()}
+
+    def replay(self, rows: list[dict[str, float]]) -> None:
+        """Take over the rows of earlier attempts; the tracker gets them again, since it begins a new file."""
+        self.rows = rows
+        for row in rows:
+            self.tracker.log({name: value for name, value in row.items() if name != "iteration"}, row["iteration"])
 
     def before_train(self, runner: Any) -> None:
         """Start the clock."""
