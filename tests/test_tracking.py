@@ -17,6 +17,16 @@ from tests.wandb_server import Server, serving
 
 CELL = "phantom/unet-tiny/tiny/hard/ce/seed0"
 KEY = "0123456789abcdef0123456789abcdef01234567"
+# The command, which says how long its main thread neither ran nor waited for a processor: the same on a busy machine.
+SEGLOSS = """
+import sys, time
+from pathlib import Path
+started = time.monotonic()
+from segloss.__main__ import main
+main()
+ran, queued, _ = map(int, Path("/proc/self/schedstat").read_text().split())
+print("blocked for", time.monotonic() - started - (ran + queued) / 1e9)
+"""
 pytestmark = pytest.mark.slow
 
 
@@ -123,16 +133,15 @@ def test_a_server_at_fault_costs_no_time_and_all_is_sent_later_once(workplace: P
     cells = {kind: CELL.replace("seed0", f"seed{seed}") for seed, kind in enumerate(("well", "hang", "fail", "drop"))}
     results = workplace / "results"
     with serving() as server:
-        seconds = {}
+        blocked = {}
         for kind, cell in cells.items():
             server.fault = None if kind == "well" else kind
             server.faults_after = server.requests + (4 if kind == "fail" else 0)  # it fails amid a run
-            started = time.monotonic()
-            done = run("segloss", "train", cell, cwd=workplace, **online(server))
-            seconds[kind] = time.monotonic() - started
+            done = run("python", "-c", SEGLOSS, "train", cell, cwd=workplace, **online(server))
+            blocked[kind] = float(done.stdout.split("blocked for ")[1])
             assert "Weights & Biases" not in done.stdout + done.stderr
-        # Loose, for a shared machine; `python -m benchmarks.faults.tracking` measures it. A wait for a server is 20 s.
-        assert max(seconds.values()) < 1.05 * seconds["well"] + 8, seconds
+        # `python -m benchmarks.faults.tracking` measures how much time it costs; a wait for a server is 20 s.
+        assert max(blocked.values()) < blocked["well"] + 3, blocked
         server.fault = None
         # Some of the processes beside the trainings still try; what they give up is left to sync.
         wait_for(lambda: not any(attempts.locked(file) for file in results.rglob("sender.log")))

@@ -18,8 +18,15 @@ from benchmarks.faults.place import ITERATIONS, REPORT, cells, environment, numb
 WRITTEN = ("checkpoint", "weights", "counts", "predictions", "record", "results", "table", "comparisons")
 
 
+def queued_seconds() -> float:
+    """For how long this process has waited for a processor that others had."""
+    return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+
+
 def fork(folder: Path, log: Path, arguments: Sequence[str], **variables: str) -> int:
     """Start ``segloss <arguments>`` in a fork of this process, which has imported torch and MMSegmentation already.
+
+    Its last line says for how many seconds it lived, waiting for a processor left out.
 
     So a kill costs the second that the command itself lives before it, not the many that the imports take.
     """
@@ -39,7 +46,9 @@ def fork(folder: Path, log: Path, arguments: Sequence[str], **variables: str) ->
         sys.argv = ["segloss", *arguments]
         from segloss.__main__ import main
 
+        started, queued = time.monotonic(), queued_seconds()
         main()
+        print("lived for", time.monotonic() - started - (queued_seconds() - queued), flush=True)
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
@@ -90,9 +99,8 @@ def partial_files(folder: Path) -> set[Path]:
 
 def half_written(folder: Path, before: Set[Path] = frozenset()) -> str | None:
     """What a kill interrupted the writing of, leaving aside what earlier kills had left."""
-    for file in partial_files(folder) - before:
-        return next((f"writing {name}" for name in WRITTEN if file.name.lstrip(".").startswith(name)), None)
-    return None
+    names = [file.name.lstrip(".") for file in partial_files(folder) - before]
+    return next((f"writing {name}" for name in WRITTEN if any(half.startswith(name) for half in names)), None)
 
 
 def trainer_phase(folder: Path, log: Path, before: Set[Path]) -> str:

@@ -68,6 +68,11 @@ def killed(folder: Path) -> str | None:
     return f"began {began} and was killed: from outside, by a full memory, or with the machine"
 
 
+def running(folder: Path) -> bool:
+    """Whether a process trains the cell in that folder now."""
+    return locked(attempt_file(folder))
+
+
 def locked(path: Path) -> bool:
     """Whether a process holds a lock on that file now."""
     try:

@@ -36,6 +36,8 @@ SETTINGS = dict(
 )
 # Seconds after which a row is on the disk, and after which the process beside the training looks again.
 FLUSH = 5
+# Bytes of W&B's own before the first record.
+HEADER = 7
 # Seconds that the process beside a training goes on trying when the training has ended.
 GRACE = 30
 
@@ -163,7 +165,7 @@ def written(file: Path) -> list[Any]:
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
-    data, position, parts, found = file.read_bytes(), 7, [], []
+    data, position, parts, found = file.read_bytes(), HEADER, [], []
     while position + 7 <= len(data):
         left = 32768 - position % 32768
         if left < 7:
@@ -187,14 +189,21 @@ def plain(items: Iterable[Any]) -> dict[str, Any]:
     return {name: json.loads(value) for name, value in named.items() if not name.startswith("_")}
 
 
-def replay(run_folder: Path, still_writing: Callable[[], bool]) -> None:
+def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> None:
     """Send a run to W&B's server, from the first row that the server does not have to the last that is written.
 
     The server says how far it has the run: so a row is sent once, whoever sent those before it.
+
+    Args:
+        file: The run as W&B has written it.
+        still_writing: Whether more may come.
+        patience: Seconds to wait for the server's first answer.
+
+    Raises:
+        wandb.errors.CommError: there was none.
     """
     import wandb
 
-    file = next(run_folder.glob("*.wandb"))
     while not (header := [record.run for record in written(file) if record.HasField("run")]):
         time.sleep(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -208,7 +217,7 @@ def replay(run_folder: Path, still_writing: Callable[[], bool]) -> None:
             dir=folder,
             mode="online",
             resume="allow",
-            settings=wandb.Settings(**SETTINGS, x_skip_transaction_log=True, init_timeout=3600),
+            settings=wandb.Settings(**SETTINGS, x_skip_transaction_log=True, init_timeout=patience),
         )
         run.define_metric("*", step_metric="iteration")
         sent, at_end = 0, False
@@ -249,7 +258,7 @@ def send(run_folder: Path) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         Thread(target=watch, daemon=True).start()
-        replay(run_folder, lambda: not gone.is_set())
+        replay(next(run_folder.glob("*.wandb")), lambda: not gone.is_set(), patience=86400)
 
 
 def sender_log(run_folder: Path) -> Path:
@@ -267,10 +276,10 @@ def unsent_runs(results: Path) -> list[Path]:
     files = [
         file
         for file in results.glob("**/work/wandb/offline-run-*/*.wandb")
-        if not marker(file).exists()
-        if not attempts.locked(attempts.attempt_file(file.parents[3])) and not attempts.locked(sender_log(file.parent))
+        if not marker(file).exists() and file.stat().st_size > HEADER
+        if not attempts.running(file.parents[3]) and not attempts.locked(sender_log(file.parent))
     ]
-    return sorted((file.parent for file in files), key=lambda folder: folder.name)
+    return sorted(files, key=lambda file: file.parent.name)
 
 
 def sync(results: Path) -> int:
@@ -279,17 +288,22 @@ def sync(results: Path) -> int:
     Returns:
         The number of runs that could not be sent.
     """
-    folders = unsent_runs(results)
+    import wandb
+
+    files = unsent_runs(results)
     sent = 0
-    for number, folder in enumerate(folders, 1):
-        print(f"[{number}/{len(folders)}] {folder}", flush=True)
+    for number, file in enumerate(files, 1):
+        print(f"[{number}/{len(files)}] {file}", flush=True)
         try:
-            replay(folder, lambda: False)
+            replay(file, lambda: False, patience=60)
             sent += 1
+        except wandb.errors.CommError as error:
+            print(f"Weights & Biases is out of reach: {error}")
+            break
         except Exception as error:
             print(f"not sent: {error}", flush=True)
-    print(f"{sent} of {len(folders)} offline runs sent")
-    return len(folders) - sent
+    print(f"{sent} of {len(files)} offline runs sent")
+    return len(files) - sent
 
 
 if __name__ == "__main__":
