@@ -106,15 +106,8 @@ def trainer_killed_amid_a_grid(folder: Path) -> str:
     while not (trained := [log for log in logs if log.exists() and "iteration 2/40" in log.read_text()]):
         assert process.poll() is None
         time.sleep(0.05)
-    trainer = next(
-        int(entry.name)
-        for entry in Path("/proc").glob("[0-9]*")
-        if (entry / "cwd").exists()
-        and (entry / "cwd").resolve() == folder.resolve()
-        and f"\0train\0{trained[0].parent.relative_to(folder / 'results')}\0" in (entry / "cmdline").read_text()
-        and "segloss\0train" in (entry / "cmdline").read_text()
-    )
-    os.kill(trainer, signal.SIGKILL)
+    said = json.loads((trained[0].parent / "work/progress.json").read_text())
+    os.kill(said["pid"], signal.SIGKILL)
     process.communicate()
     assert process.returncode == 1
     (other,) = set(logs) - set(trained)
