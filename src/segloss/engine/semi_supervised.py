@@ -147,7 +147,8 @@ class MeanTeacher(nn.Module):
     Args:
         student: The segmentor; this module becomes a part of it, so that its state is saved with it.
         momentum: α of average = α average + (1 - α) student after every iteration, less at the start:
-            min(1 - 1 / (n + 1), α) after n. Default .99. Buffers are the student's.
+            min(1 - 1 / (n + 1), α) after n. Default .99. The running statistics of normalisation are averaged alike:
+            the student's own belong to other weights.
         threshold: Pixels where the teacher's largest probability is below it do not count. Default .95.
         soft: Whether the teacher's probabilities are the target, instead of its most probable class.
         temperature: Of a soft target. Default 1.
@@ -183,12 +184,12 @@ class MeanTeacher(nn.Module):
     @torch.no_grad()
     def follow(self, student: nn.Module) -> None:
         """Take the student's latest iteration into the average; before the first it is the student."""
-        own, other = dict(self.average.named_parameters()), dict(student.named_parameters())
+        own, other = (dict([*of.named_parameters(), *of.named_buffers()]) for of in (self.average, student))
+        averaged = [name for name, value in own.items() if value.is_floating_point()]
         momentum = min(1 - 1 / (self.steps + 1), self.momentum)
-        get_ema_multi_avg_fn(momentum)(list(own.values()), [other[name] for name in own], None)
-        buffers = dict(student.named_buffers())
-        for name, buffer in self.average.named_buffers():
-            buffer.copy_(buffers[name])
+        get_ema_multi_avg_fn(momentum)([own[name] for name in averaged], [other[name] for name in averaged], None)
+        for name in own.keys() - set(averaged):
+            own[name].copy_(other[name])
         self.steps += 1
 
     def current_weight(self) -> float:
