@@ -5,12 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from segloss import configs, grid, progress, records
+from segloss import configs, grid, progress, records, warm
 from segloss.attempts import attempt
 from segloss.configs import ConfigError
 from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.grid import Cell
 from segloss.integrity import RecordError
+from segloss.launch import is_one_of_several, launch
 from segloss.leases import LeaseError, lease
 
 
@@ -38,6 +39,9 @@ def train(arguments: argparse.Namespace) -> None:
     if not DATASETS[source].generated:
         locate(source, data_root(arguments))
     folder = arguments.results / str(cell)
+    if is_one_of_several():  # the process that started them holds the locks
+        train_here(cell, arguments)
+        return
     with attempt(folder) as waited:
         if waited and records.is_done(cell, folder):
             print(f"{cell}  another process has finished it")
@@ -45,18 +49,36 @@ def train(arguments: argparse.Namespace) -> None:
         progress.tell(folder, "waiting")
         if arguments.device == "cpu":
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine takes a GPU wherever it sees one
-        with lease(share=arguments.cells_per_gpu):
+        with lease(arguments.processes, arguments.cells_per_gpu):
             progress.tell(folder, "starting")
-            import torch
+            if arguments.processes == 1:
+                train_here(cell, arguments)
+            elif status := launch(sys.argv[1:], arguments.processes):
+                sys.exit(status)
 
-            from segloss.engine.cell import Machine, run_cell
 
-            device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-            workers = arguments.workers if arguments.workers is not None else (0 if device == "cpu" else 4)
-            machine = Machine(device, arguments.threads, workers, arguments.checkpoint_seconds)
-            record = run_cell(cell, arguments.results, data_root(arguments), machine)
-    shown = "  ".join(f"{name} {record['metrics'][name]:.2f}" for name in ("mIoU", "ECE"))
-    print(f"{cell}  {shown}  {record['seconds']:.0f} s")
+def train_here(cell: Cell, arguments: argparse.Namespace) -> None:
+    """Train a cell in this process, which may be one of several."""
+    import torch
+
+    from segloss.engine.cell import Machine, run_cell
+
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    workers = arguments.workers if arguments.workers is not None else (0 if device == "cpu" else 4)
+    machine = Machine(
+        device,
+        arguments.threads,
+        workers,
+        arguments.checkpoint_seconds,
+        precision=arguments.precision,
+        channels_last=arguments.channels_last,
+        compiled=arguments.compile,
+        fused=arguments.fused,
+    )
+    record = run_cell(cell, arguments.results, data_root(arguments), machine)
+    if os.environ.get("RANK", "0") == "0":
+        shown = "  ".join(f"{name} {record['metrics'][name]:.2f}" for name in ("mIoU", "ECE"))
+        print(f"{cell}  {shown}  {record['seconds']:.0f} s")
 
 
 def status(arguments: argparse.Namespace) -> None:
@@ -133,7 +155,18 @@ def parser() -> argparse.ArgumentParser:
                 default=os.environ.get("SEGLOSS_CELLS_PER_GPU", "1"),
                 help="cells that may share a GPU (default: $SEGLOSS_CELLS_PER_GPU, else 1)",
             )
-            verb.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+            share = "processes that share each batch, one GPU each where there are GPUs (default: 1)"
+            verb.add_argument("--processes", type=int, default=1, help=share)
+            verb.add_argument("--threads", type=int, default=1, help="CPU threads of a process (default: 1)")
+            verb.add_argument(
+                "--precision",
+                choices=("fp32", "bf16", "fp16"),
+                default="fp32",
+                help="of the training's forward and backward pass; evaluation is in fp32 (default: fp32)",
+            )
+            verb.add_argument("--channels-last", action="store_true", help="keep weights and images channels last")
+            verb.add_argument("--compile", action="store_true", help="compile the backbone with torch.compile")
+            verb.add_argument("--fused", action="store_true", help="take the optimiser's fused implementation")
             loading = "processes that load data, without effect on the result (default: 0 on a CPU, 4 beside a GPU)"
             verb.add_argument("--workers", type=int, help=loading)
             verb.add_argument(
@@ -155,6 +188,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run a verb; what the user can mend ends in one sentence."""
     arguments = parser().parse_args()
+    if arguments.run is train:
+        warm.delegate(sys.argv[1:])
     try:
         arguments.run(arguments)
     except (ConfigError, DatasetError, LeaseError, RecordError) as error:

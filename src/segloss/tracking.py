@@ -42,6 +42,11 @@ HEADER = 7
 GRACE = 30
 
 
+def preload() -> None:
+    """Import all that a run imports when it starts, and start nothing."""
+    import wandb.sdk.launch.inputs.internal  # noqa: F401
+
+
 def has_key() -> bool:
     """Whether W&B finds an API key: in WANDB_API_KEY or where ``wandb login`` keeps it."""
     import wandb

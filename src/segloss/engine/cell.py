@@ -1,7 +1,6 @@
 """One cell from its name to its record: train, evaluate, count, write down."""
 
 import errno
-import os
 import resource
 import sys
 import time
@@ -12,11 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.model import is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
@@ -24,11 +21,12 @@ from torch.utils.data import DataLoader
 
 from segloss import configs, grid, progress, records
 from segloss.datasets import DATASETS, DatasetError, locate, root_of
-from segloss.engine import distillation
+from segloss.engine import distillation, processes
 from segloss.engine.config import cell_config, fingerprints, labelled_part
 from segloss.engine.data import Visits, missing_raters
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
+from segloss.engine.machine import Machine, MachineRunner, device_name, limit_threads, optimizer
 from segloss.engine.semi_supervised import TwoLoaders
 from segloss.engine.states import load_state
 from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure
@@ -38,23 +36,6 @@ from segloss.grid import Cell
 from segloss.losses import set_switches
 from segloss.metrics import METRICS_VERSION
 from segloss.tracking import Run
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How a cell runs here, which is recorded but does not make it another cell.
-
-    Attributes:
-        device: ``cpu`` or ``cuda``.
-        threads: CPU threads of one process. Results on a CPU are the same to the bit for the same number only.
-        workers: Processes that load data beside the training; 0 loads in the training process.
-        checkpoint_seconds: Time between two saves of the training's state.
-    """
-
-    device: str
-    threads: int
-    workers: int
-    checkpoint_seconds: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +49,8 @@ class Watched:
 
     def log(self, row: dict[str, float], step: int) -> None:
         """Take one row measured at that iteration."""
+        if processes.rank():
+            return
         self.run.log(row, step)
         speed = row["train/images_per_second"]
         progress.tell(
@@ -78,13 +61,6 @@ class Watched:
             images_per_second=speed,
             seconds_left=(self.iterations - step) * self.batch_size / speed,
         )
-
-
-def limit_threads(threads: int) -> None:
-    """Let torch, OpenCV and OpenMP together use that many threads, so that cells side by side do not fight."""
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(0 if threads == 1 else threads)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def loading(machine: Machine) -> dict[str, Any]:
@@ -99,32 +75,35 @@ def loading(machine: Machine) -> dict[str, Any]:
 
 def evaluation_loader(dataset: dict[str, Any], machine: Machine) -> DataLoader:
     """Image by image. It draws no number from the training's generator: validating changes no training."""
-    return DataLoader(MMSEG_DATASETS.build(dataset), batch_size=1, generator=torch.Generator(), **loading(machine))
+    images = MMSEG_DATASETS.build(dataset)
+    order, generator = processes.own_images(len(images)), torch.Generator()
+    return DataLoader(images, batch_size=1, sampler=order, generator=generator, **loading(machine))
 
 
 def build_runner(config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any]) -> Runner:
     """MMEngine's Runner for a cell whose training starts at that iteration."""
     size = config.batch_size
     visits = Visits(MMSEG_DATASETS.build(config.train_dataset), config.seed, config.iterations * size)
-    train_loader = DataLoader(visits, batch_size=size, sampler=range(start * size, len(visits)), **loading(machine))
+    part = processes.Part(size, start, config.iterations)
+    train_loader = DataLoader(visits, batch_size=part.part, sampler=part, **loading(machine))
     if config.unlabelled_dataset:
         # A sequence of its own and a generator of its own: all else is drawn as it would be without it.
         more = Visits(MMSEG_DATASETS.build(config.unlabelled_dataset), config.seed + 2**31, config.iterations * size)
-        order, generator = range(start * size, len(more)), torch.Generator()
-        train_loader = TwoLoaders(
-            train_loader, DataLoader(more, batch_size=size, sampler=order, generator=generator, **loading(machine))
-        )
-    return Runner(
+        more = DataLoader(more, batch_size=part.part, sampler=part, generator=torch.Generator(), **loading(machine))
+        train_loader = TwoLoaders(train_loader, more)
+    return MachineRunner(
+        machine,
         model=config.model,
         work_dir=str(folder),
         train_dataloader=train_loader,
         train_cfg=dict(type="RestartableLoop", max_iters=config.iterations),
-        optim_wrapper=config.optim_wrapper,
+        optim_wrapper=optimizer(config.optim_wrapper, machine),
         param_scheduler=config.param_scheduler,
         default_hooks=dict(logger=None, checkpoint=None, timer=None, sampler_seed=None),
         custom_hooks=list(hooks),
         randomness=dict(seed=config.seed),
         default_scope="mmseg",
+        launcher="pytorch" if processes.count() > 1 else "none",
     )
 
 
@@ -140,6 +119,7 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
     """
     started = time.monotonic()
     limit_threads(machine.threads)
+    processes.join(machine.device)
     set_switches(checks=False)  # the labels are checked where they are counted; a check per step would wait for the GPU
     dataset = DATASETS[configs.dataset_source(cell.dataset)]
     if dataset.generated:
@@ -181,20 +161,23 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         restart = RestartHook(checkpoint, identity, state, measure, choice, machine.checkpoint_seconds)
         runner = build_runner(config, work, machine, start, [ProgressHook(), measure, choice, restart])
         if teacher:
-            segmentor = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            segmentor.teacher = teacher
+            processes.bare(runner.model).teacher = teacher
         training_started = time.monotonic()
         if weights:
             measure.replay(weights["rows"])
         else:
             runner.train()
+            processes.wait_for_all()  # until the first has written them
             weights = load_state(file, identity)
-        runner.model.load_state_dict(weights["model"])
+        model = processes.bare(runner.model)
+        model.load_state_dict(weights["model"])
         evaluation_started = time.monotonic()
-        progress.tell(folder, "evaluating")
-        validated, temperature = validate(runner.model, validation, how) if validation else (None, None)
+        if processes.rank() == 0:
+            progress.tell(folder, "evaluating")
+        validated, temperature = validate(model, validation, how) if validation else (None, None)
         test_loader = evaluation_loader(config.test_dataset, machine)
-        metrics, scaled = evaluate(runner.model, test_loader, how, temperature, folder)
+        metrics, scaled = evaluate(model, test_loader, how, temperature, folder)
+        processes.wait_for_all()  # until the first has written the counts
         finished = time.monotonic()
         images = (config.iterations - start) * config.batch_size
         record = {
@@ -203,9 +186,9 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
             "config": config.to_dict(),
             "machine": {
                 **records.machine(),
+                **asdict(machine),
                 "device": device_name(machine),
-                "threads": machine.threads,
-                "workers": machine.workers,
+                "processes": processes.count(),
             },
             "data": {
                 "source": dataset.name,
@@ -254,7 +237,9 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
             "peak_memory_bytes": peak_memory(),
             "metrics": metrics,
         }
-        records.write(folder, record)
+        if processes.rank() == 0:
+            records.write(folder, record)
+        processes.wait_for_all()
         run.finish({**metrics, "seconds": record["seconds"], "peak_memory_bytes": record["peak_memory_bytes"]})
         return record
     except Interrupted:
@@ -280,21 +265,21 @@ def reason_of(error: Exception) -> str:
 
 def run_cell(cell: Cell, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
     """``train_and_evaluate``; what fails leaves its reason in failure.json, where the table finds it."""
-    failure = results / str(cell) / "failure.json"
+    failure, began = results / str(cell) / "failure.json", time.time()
     try:
         record = train_and_evaluate(cell, results, data_root, machine)
     except Exception as error:
+        if processes.lost_another(error):
+            time.sleep(2)
+            if failure.exists() and failure.stat().st_mtime >= began:
+                raise
         described = {"cell": str(cell), "reason": reason_of(error), "traceback": traceback.format_exc()}
         with suppress(OSError):  # on a full disk the log is all that is left
             write_json(failure, described)
         raise
-    failure.unlink(missing_ok=True)
+    if processes.rank() == 0:
+        failure.unlink(missing_ok=True)
     return record
-
-
-def device_name(machine: Machine) -> str:
-    """``cpu`` or the name of the GPU."""
-    return torch.cuda.get_device_name() if machine.device == "cuda" else "cpu"
 
 
 def peak_memory() -> int:

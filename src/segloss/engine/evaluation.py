@@ -3,15 +3,16 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from segloss.engine import processes
 from segloss.engine.inference import Protocol, predict
 from segloss.engine.losses import VOID
 from segloss.files import write_atomic
@@ -78,7 +79,7 @@ def predictions(
 
     The model is left in the mode it was in.
     """
-    segmentor = model.module if is_model_wrapper(model) else model
+    segmentor = processes.bare(model)
     training = model.training
     model.eval()
     for batch in loader:
@@ -94,7 +95,7 @@ def validation_miou(model: nn.Module, loader: DataLoader, how: Evaluation) -> fl
     counts = Counts(how.num_classes, classwise=False)
     for name, probabilities, labels, valid, _ in predictions(model, loader, how):
         counts.update(probabilities, labels, valid, [name])
-    return summarize(counts)["mIoU"]
+    return summarize(processes.merged(counts))["mIoU"]
 
 
 def validate(model: nn.Module, loader: DataLoader, how: Evaluation) -> tuple[dict[str, float], float]:
@@ -104,6 +105,7 @@ def validate(model: nn.Module, loader: DataLoader, how: Evaluation) -> tuple[dic
         counts.update(probabilities, labels, valid, [name], **soft)
         some = (..., *[slice(None, None, math.isqrt(max(1, labels.numel() // FIT_PIXELS)))] * 2)
         fit.update(probabilities[some], labels[some], valid[some])
+    counts, fit = processes.merged(counts), processes.merged(fit)
     # A model that says the same of all classes fits every temperature alike.
     return summarize(counts), fit.temperature() if fit.derivatives.any() else 1.0
 
@@ -135,8 +137,13 @@ def evaluate(
             scaled.update(rescale(probabilities, temperature), labels, valid, [name])
         if len(kept) < samples:
             kept[name] = probabilities[0].argmax(0).to("cpu").numpy().astype(np.uint8)
-    counts.save(folder / "counts.npz")
-    write_atomic(folder / "predictions.npz", lambda file: np.savez_compressed(file, **kept))
+    counts, scaled = processes.merged(counts), processes.merged(scaled)
+    # Process r has looked at the images r, r + W, r + 2 W, ...
+    in_turn = chain.from_iterable(zip_longest(*(of.items() for of in processes.from_all(kept))))
+    kept = dict(islice(filter(None, in_turn), samples))
+    if processes.rank() == 0:
+        counts.save(folder / "counts.npz")
+        write_atomic(folder / "predictions.npz", lambda file: np.savez_compressed(file, **kept))
     if temperature is None:
         return summarize(counts), None
     measured = summarize(scaled)

@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 
+from segloss.engine import processes
 from segloss.engine.states import remove_states, save_state
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class RestartHook(Hook):
             signal.signal(number, lambda received, _: setattr(self, "signal", received))
         if self.state is None:
             return
-        runner.model.load_state_dict(self.state["model"])
+        processes.bare(runner.model).load_state_dict(self.state["model"])
         runner.optim_wrapper.load_state_dict(self.state["optimizer"])
         for scheduler, state in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
             scheduler.load_state_dict(state)
@@ -119,6 +120,10 @@ class RestartHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         """Save when it is time; after a signal, save and leave."""
+        if processes.count() > 1:
+            if (batch_idx + 1) % processes.AGREE_EVERY:
+                return
+            self.signal = max(processes.from_all(self.signal or 0))
         if self.signal or time.monotonic() - self.saved_at >= self.seconds:
             self.attempt_save(runner, batch_idx + 1)
         if self.signal:
@@ -127,8 +132,9 @@ class RestartHook(Hook):
     def after_train(self, runner: Any) -> None:
         """Keep what the finished training leaves instead of the state."""
         self.measure.check(runner, runner.train_loop.iter)
-        self.choice.write(runner)
-        remove_states(self.path)
+        if processes.rank() == 0:
+            self.choice.write(runner)
+            remove_states(self.path)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
 
@@ -147,10 +153,12 @@ class RestartHook(Hook):
             TrainingFailure: if it holds a loss or a weight that is not finite: no such state ever replaces a good one.
         """
         self.measure.check(runner, iteration)
+        if processes.rank():
+            return
         state = {
             "config_hash": self.config_hash,
             "iteration": iteration,
-            "model": runner.model.state_dict(),
+            "model": processes.bare(runner.model).state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
             "measured": self.measure.state_dict(),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
+from segloss.engine import processes
 from segloss.engine.states import write_state
 from segloss.engine.training import MeasureHook
 
@@ -55,10 +56,13 @@ class WeightsHook(Hook):
             return
         self.measure.check(runner, iteration)
         started = time.monotonic()
-        value = self.validate(runner.model)
+        value = self.validate(processes.bare(runner.model))
         self.measure.started_at += time.monotonic() - started
         if self.best is None or value > max(row["mIoU"] for row in self.validations):
-            model = {name: tensor.detach().cpu().clone() for name, tensor in runner.model.state_dict().items()}
+            model = {
+                name: tensor.detach().cpu().clone()
+                for name, tensor in processes.bare(runner.model).state_dict().items()
+            }
             self.best = {"iteration": iteration, "model": model}
         self.validations.append({"iteration": iteration, "mIoU": value})
         self.measure.tracker.log({"val/mIoU": value}, step=iteration)
@@ -66,7 +70,7 @@ class WeightsHook(Hook):
 
     def write(self, runner: Any) -> None:
         """Write the weights that are evaluated, their iteration, and what the record tells of the training."""
-        last = {"iteration": runner.train_loop.iter, "model": runner.model.state_dict()}
+        last = {"iteration": runner.train_loop.iter, "model": processes.bare(runner.model).state_dict()}
         told = {"validations": self.validations, "rows": self.measure.rows}
         weights = {"config_hash": self.config_hash, **(last if self.best is None else self.best), **told}
         write_state(self.path, weights)

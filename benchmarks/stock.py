@@ -1,0 +1,228 @@
+"""Our workflow beside MMSegmentation's own train.py and test.py on the same cells, in one run.
+
+    python -m benchmarks.stock [--seeds 2] [--camvid FOLDER] [--out reports/perf/stock.md]
+
+The cells: phantom, unet-tiny, hard labels, cross-entropy and Dice, each with its seeds; MMSegmentation with its own
+losses, IoUMetric, and the config its users write: the same model, schedule, batch, transforms, evaluation at the end.
+Its cells run one after another with all threads, ours as `snakemake --cores` runs them. The order is ours, stock, ours,
+stock; each side's faster round counts, since what else the machine does only slows. Then, in turns, short trainings of
+a CamVid cell: images/s at the same number of threads, the median over the rows of the log that follow the first.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mmengine.config import Config
+
+from segloss import records
+from segloss.datasets import DATASETS, Dataset
+from segloss.engine.config import IMAGENET
+from segloss.grid import Cell
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+TOOLS = Path(find_spec("mmseg").origin).parent / ".mim" / "tools"
+LOSSES = {"ce": "CrossEntropyLoss", "dice": "DiceLoss"}
+# MMSegmentation asks for compiled operators when it is imported.
+LAUNCH = "import runpy, sys, segloss.engine.compiled_ops as ops; ops.import_mmseg(); sys.argv = sys.argv[1:]; "
+LAUNCH += "runpy.run_path(sys.argv[0], run_name='__main__')"
+
+HOOKS = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=10, log_metric_by_epoch=False),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2000),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+)
+
+
+def loader(source: Dataset, folder: Path, place: Path, split: str, pipeline: list, batch_size: int) -> dict:
+    """A data loader of a split as configs of MMSegmentation have it."""
+    entries = source.read_list(folder, split)
+    names = place / f"{source.name}-{split}.txt"
+    names.write_text("".join(f"{Path(image).stem}\n" for image, *_ in entries))
+    images, labels = (str(Path(name).parent) for name in entries[0][:2])
+    train = split == "train"
+    return dict(
+        batch_size=batch_size,
+        num_workers=0,
+        sampler=dict(type="InfiniteSampler" if train else "DefaultSampler", shuffle=train),
+        dataset=dict(
+            type="BaseSegDataset",
+            metainfo=dict(classes=source.classes, palette=source.palette),
+            data_root=str(folder),
+            data_prefix=dict(img_path=images, seg_map_path=labels),
+            ann_file=str(names),
+            img_suffix=Path(entries[0][0]).suffix,
+            reduce_zero_label=False,
+            ignore_index=255 if source.void is None else source.void,
+            pipeline=pipeline,
+        ),
+    )
+
+
+def stock_config(place: Path, cell: Cell, folder: Path, validate: bool = True) -> Path:
+    """Write the config of a cell as a user of MMSegmentation has it."""
+    parts = [("datasets", cell.dataset), ("models", cell.model), ("schedules", cell.schedule)]
+    data, model, schedule = (Config.fromfile(place / "configs/mmseg" / kind / f"{name}.py") for kind, name in parts)
+    source = DATASETS[data.source]
+    void = 255 if source.void is None else source.void
+    preprocessor = dict(type="SegDataPreProcessor", size=data.crop_size, pad_val=0, seg_pad_val=255, **IMAGENET)
+    model.model.update(data_preprocessor=preprocessor, test_cfg=dict(mode="whole"))
+    model.model.decode_head.update(
+        num_classes=len(source.classes), ignore_index=void, loss_decode=dict(type=LOSSES[cell.loss])
+    )
+    settings = dict(
+        default_scope="mmseg",
+        model=model.model,
+        train_dataloader=loader(source, folder, place, "train", data.train_pipeline, schedule.batch_size),
+        test_dataloader=loader(source, folder, place, "test", data.test_pipeline, 1),
+        optim_wrapper=dict(type="OptimWrapper", optimizer=schedule.optimizer),
+        param_scheduler=schedule.param_scheduler,
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=schedule.iterations, val_interval=schedule.iterations),
+        test_cfg=dict(type="TestLoop"),
+        test_evaluator=dict(type="IoUMetric", iou_metrics=["mIoU"], ignore_index=void),
+        default_hooks=HOOKS,
+        env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="gloo")),
+        visualizer=dict(type="SegLocalVisualizer", vis_backends=[dict(type="LocalVisBackend")], name="visualizer"),
+        log_processor=dict(by_epoch=False),
+        randomness=dict(seed=cell.seed),
+    )
+    if validate:
+        settings |= dict(
+            val_dataloader=loader(source, folder, place, "val", data.test_pipeline, 1),
+            val_cfg=dict(type="ValLoop"),
+            val_evaluator=settings["test_evaluator"],
+        )
+    path = place / f"stock-{cell.loss}-{cell.seed}.py"
+    Config(settings).dump(path)
+    return path
+
+
+def run(place: Path, threads: int, *command: str) -> float:
+    """Seconds of a command in that folder; its output is shown where it fails."""
+    single = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment = {**os.environ, **single, "WANDB_MODE": "offline"}
+    environment["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # without it test.py cannot load what train.py wrote
+    environment["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{command}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return time.monotonic() - started
+
+
+def stock(place: Path, threads: int, config: Path, work: Path, test: bool = True) -> float:
+    """Seconds of train.py, and of test.py on its last checkpoint."""
+    shutil.rmtree(work, ignore_errors=True)
+    launch = (sys.executable, "-W", "ignore", "-c", LAUNCH)
+    seconds = run(place, threads, *launch, str(TOOLS / "train.py"), str(config), "--work-dir", str(work))
+    if test:
+        checkpoint = (work / "last_checkpoint").read_text()
+        arguments = (str(TOOLS / "test.py"), str(config), checkpoint, "--work-dir", str(work))
+        seconds += run(place, threads, *launch, *arguments)
+    return seconds
+
+
+def grid_rounds(place: Path, seeds: int, cores: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of the whole grid: ours and stock's, round by round."""
+    (place / "configs/grids/side.yaml").write_text(
+        "{title: Side by side, datasets: [phantom], models: [unet-tiny], schedule: demo,"
+        f" labels: [hard], losses: [{', '.join(LOSSES)}], seeds: {seeds}}}\n"
+    )
+    folder = DATASETS["phantom"].prepare(place / "data")
+    ours, theirs = [], []
+    for number in range(rounds):
+        for name in ("results", "reports", ".snakemake"):
+            shutil.rmtree(place / name, ignore_errors=True)
+        ours.append(run(place, 1, "snakemake", "--cores", str(cores), "--config", "grid=side"))
+        seconds = 0.0
+        for loss in LOSSES:
+            for seed in range(seeds):
+                config = stock_config(place, Cell("phantom", "unet-tiny", "demo", "hard", loss, seed), folder)
+                seconds += stock(place, cores, config, place / "stock")
+        theirs.append(seconds)
+        print(f"round {number + 1}: ours {ours[-1]:.0f} s, stock {theirs[-1]:.0f} s", flush=True)
+    return ours, theirs
+
+
+def camvid_rounds(place: Path, folder: Path, threads: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Images/s of a CamVid cell's training: ours and stock's, round by round."""
+    schedule = (place / "configs/mmseg/schedules/camvid-cpu.py").read_text()
+    (place / "configs/mmseg/schedules/short.py").write_text(schedule.replace("iterations = 400", "iterations = 60"))
+    cell, ours, theirs = Cell("camvid-cpu", "unet-small", "short", "hard", "ce", 0), [], []
+    config = stock_config(place, cell, folder / "camvid", validate=False)
+    for number in range(rounds):
+        shutil.rmtree(place / "results", ignore_errors=True)
+        options = ("--threads", str(threads), "--device", "cpu", "--data-root", str(folder))
+        run(place, threads, "segloss", "train", str(cell), *options)
+        rows = json.loads((place / "results" / str(cell) / "record.json").read_text())["training"]["rows"]
+        ours.append(statistics.median(row["train/images_per_second"] for row in rows[len(rows) // 4 :]))
+        stock(place, threads, config, place / "stock", test=False)
+        (log,) = (place / "stock").glob("*/vis_data/scalars.json")
+        steps = [json.loads(line) for line in log.read_text().splitlines()]
+        theirs.append(8 / statistics.median(step["time"] for step in steps[1:]))
+        print(f"round {number + 1}: ours {ours[-1]:.1f} images/s, stock {theirs[-1]:.1f} images/s", flush=True)
+    return ours, theirs
+
+
+def table(title: str, rows: dict[str, list[float]], digits: int, summary: Callable[[list[float]], float]) -> list[str]:
+    """A Markdown table of rounds, their summary last."""
+    count = len(next(iter(rows.values())))
+    lines = [f"| {title} | {' | '.join(f'round {n + 1}' for n in range(count))} | {summary.__name__} |"]
+    lines.append("|:--|" + "--:|" * (count + 1))
+    for name, values in rows.items():
+        lines.append(f"| {name} | {' | '.join(f'{value:.{digits}f}' for value in [*values, summary(values)])} |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    """Measure, and print or write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--camvid", type=Path, help="folder that holds camvid/ (default: $SEGLOSS_DATA, else data/)")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    data = arguments.camvid or Path(os.environ.get("SEGLOSS_DATA", "data"))
+    machine, versions = records.machine(), records.versions()
+    lines = ["# Beside MMSegmentation's own tools", "", *__doc__.split("\n\n")[2].strip().splitlines(), ""]
+    lines += [
+        f"{machine['platform']}, {arguments.cores} of {machine['cores']} cores, no GPU,"
+        f" torch {versions['torch']}, mmsegmentation {versions['mmsegmentation']}.",
+        "",
+    ]
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        for name in ("workflows", "profiles", "configs"):
+            shutil.copytree(ROOT / name, place / name)
+        for name in ("Snakefile", "environment.yml"):
+            shutil.copy(ROOT / name, place / name)
+        ours, theirs = grid_rounds(place, arguments.seeds, arguments.cores, arguments.rounds)
+        rows = {"segloss: train, evaluate, report": ours, "train.py and test.py": theirs}
+        lines += table(f"seconds for {len(LOSSES) * arguments.seeds} cells", rows, 0, min)
+        lines += [f"**{min(theirs) / min(ours):.2f} x** as fast.", ""]
+        if (data / "camvid").is_dir():
+            ours, theirs = camvid_rounds(place, data, 1, arguments.rounds + 1)
+            rows = {"segloss": ours, "train.py": theirs}
+            lines += table("images/s, CamVid at 96x128, unet-small, CE, one thread", rows, 1, statistics.median)
+            lines += [f"**{statistics.median(ours) / statistics.median(theirs):.2f} x** as fast."]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

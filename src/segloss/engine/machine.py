@@ -1,0 +1,113 @@
+"""How a cell runs on this machine: threads, precision, memory layout, compilation, several processes; all recorded."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import torch
+from mmengine.config import ConfigDict
+from mmengine.hooks import Hook
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.runner import Runner
+from torch import nn
+
+from segloss.engine import processes
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a cell runs here, which is recorded but does not make it another cell.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads of one process. Results on a CPU are the same to the bit for the same number only.
+        workers: Processes that load data beside the training; 0 loads in the training process.
+        checkpoint_seconds: Time between two saves of the training's state.
+        precision: Of the training's forward and backward pass: ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
+        channels_last: Whether the model's memory is laid out with the channels last.
+        compiled: Whether torch compiles the backbone.
+        fused: Whether the optimiser's fused implementation is taken.
+    """
+
+    device: str
+    threads: int
+    workers: int
+    checkpoint_seconds: float
+    precision: str = "fp32"
+    channels_last: bool = False
+    compiled: bool = False
+    fused: bool = False
+
+
+def limit_threads(threads: int) -> None:
+    """Let torch, OpenCV and OpenMP together use that many threads, so that cells side by side do not fight."""
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(0 if threads == 1 else threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def device_name(machine: Machine) -> str:
+    """``cpu`` or the name of the GPU."""
+    return torch.cuda.get_device_name() if machine.device == "cuda" else "cpu"
+
+
+@OPTIM_WRAPPERS.register_module()
+class BfloatOptimWrapper(OptimWrapper):
+    """OptimWrapper that trains in bfloat16 where torch holds that to be safe; its range needs no scaled loss."""
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """The forward pass and the loss; the losses of segloss compute in float32 whatever they get."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield
+
+
+def optimizer(config: ConfigDict, machine: Machine) -> dict[str, Any]:
+    """The config of the optimiser on this machine.
+
+    Raises:
+        ValueError: if the machine's device has no such precision.
+    """
+    wrapper = {"fp32": "OptimWrapper", "bf16": "BfloatOptimWrapper", "fp16": "AmpOptimWrapper"}[machine.precision]
+    if machine.precision == "fp16" and machine.device == "cpu":
+        raise ValueError("fp16 needs a GPU; a CPU trains in fp32 or bf16")
+    config = {**config, "type": wrapper, "optimizer": dict(config["optimizer"])}
+    if machine.fused:
+        config["optimizer"]["fused"] = True
+    return config
+
+
+class ChannelsLastHook(Hook):
+    """Lays the model out with the channels last; its images follow. After it was initialised: the same numbers."""
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Runner) -> None:
+        """Lay it out."""
+        processes.bare(runner.model).to(memory_format=torch.channels_last)
+
+
+class MachineRunner(Runner):
+    """MMEngine's Runner with the model compiled, laid out and distributed as the machine asks."""
+
+    def __init__(self, machine: Machine, **runner: Any) -> None:
+        self.machine = machine
+        super().__init__(**runner)
+        if machine.channels_last:
+            self.register_hook(ChannelsLastHook())
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """The model as it is trained."""
+        if self.machine.compiled:
+            model.backbone.compile()  # in place: the names of its weights stay
+        if processes.count() > 1:
+            model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
+            if self.machine.device == "cpu":
+                model = revert_sync_batchnorm(model)
+        return super().wrap_model(model_wrapper_cfg, model)

@@ -1,0 +1,112 @@
+"""How a cell runs is recorded and changes no more than rounding: several processes, precision, layout, fused steps."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import BIN, ROOT, TINY_SCHEDULE, run
+
+CELL = "phantom/unet-gn/tiny/raters/ce-jml/seed0"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def place(workplace: Path) -> Path:
+    """A workplace whose model normalises groups: torch exchanges no batch statistics between processes on a CPU."""
+    model = (ROOT / "configs/mmseg/models/unet-tiny.py").read_text()
+    group = 'norm_cfg=dict(_delete_=True, type="GN", num_groups=4),'
+    for part in ("backbone=dict(", "decode_head=dict("):
+        model = model.replace(part, part + group)
+    (workplace / "configs/mmseg/models/unet-gn.py").write_text(model)
+    return workplace
+
+
+def trained(place: Path, results: str, *options: str) -> dict[str, Any]:
+    """The record of a cell trained with these options."""
+    run("segloss", "train", CELL, "--results", results, *options, cwd=place, WANDB_MODE="disabled")
+    return json.loads((place / results / CELL / "record.json").read_text())
+
+
+def losses(record: dict[str, Any]) -> np.ndarray:
+    return np.array([row["train/loss"] for row in record["training"]["rows"]])
+
+
+def test_two_processes_follow_the_training_of_one(place: Path) -> None:
+    one, two = trained(place, "one"), trained(place, "two", "--processes", "2")
+    assert (one["machine"]["processes"], two["machine"]["processes"]) == (1, 2)
+    assert len(losses(two)) == 16
+    np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
+    assert two["metrics"]["mIoU"] == pytest.approx(one["metrics"]["mIoU"], abs=0.05)
+    assert two["metrics"]["ECE"] == pytest.approx(one["metrics"]["ECE"], abs=0.05)
+
+    # Evaluated by two processes, the same weights leave the same counts to the last bit.
+    folder = place / "one" / CELL
+    counts, predictions = ((folder / name).read_bytes() for name in ("counts.npz", "predictions.npz"))
+    (folder / "counts.npz").unlink()
+    (folder / "predictions.npz").unlink()
+    again = trained(place, "one", "--processes", "2")
+    assert again["training"]["started_at_iteration"] == 16
+    assert again["metrics"] == one["metrics"]
+    assert (folder / "counts.npz").read_bytes() == counts
+    assert (folder / "predictions.npz").read_bytes() == predictions
+
+
+def test_several_processes_stop_together_go_on_and_tell_their_reason(place: Path) -> None:
+    (place / "configs/mmseg/schedules/tiny.py").write_text(
+        TINY_SCHEDULE.replace("iterations = 16", "iterations = 60").replace("batch_size = 4", "batch_size = 6")
+    )
+    process = subprocess.Popen(
+        [str(BIN / "segloss"), "train", CELL, "--processes", "2"],
+        cwd=place,
+        env={**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in process.stdout:
+        if "iteration 12/" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate(timeout=100)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not (place / "results" / CELL / "failure.json").exists()
+
+    done = run("segloss", "train", CELL, "--processes", "4", cwd=place, check=False, WANDB_MODE="disabled")
+    assert done.returncode != 0
+    failure = json.loads((place / "results" / CELL / "failure.json").read_text())
+    assert "4 processes cannot share a batch of 6 images evenly" in failure["reason"]
+
+    started = trained(place, "results")["training"]["started_at_iteration"]
+    assert started >= 20
+    assert started % 10 == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [(("--precision", "bf16"), 0.05), (("--channels-last",), 1e-3), (("--fused",), 1e-3)],
+    ids=["bf16", "channels last", "fused"],
+)
+def test_a_setting_of_the_machine_changes_rounding_only(
+    place: Path, options: tuple[str, ...], tolerance: float
+) -> None:
+    plain, other = trained(place, "plain"), trained(place, "other", *options)
+    np.testing.assert_allclose(losses(other), losses(plain), rtol=tolerance)
+    assert not np.array_equal(losses(other), losses(plain))
+    assert other["config_hash"] == plain["config_hash"]
+    settings = {"precision": "fp32", "channels_last": False, "compiled": False, "fused": False}
+    assert settings.items() <= plain["machine"].items()
+    changed = {name for name in settings if other["machine"][name] != settings[name]}
+    assert changed == {options[0].strip("-").replace("-", "_")}
+
+
+def test_a_precision_that_the_device_lacks_is_named(place: Path) -> None:
+    done = run("segloss", "train", CELL, "--device", "cpu", "--precision", "fp16", cwd=place, check=False)
+    assert done.returncode == 1
+    failure = json.loads((place / "results" / CELL / "failure.json").read_text())
+    assert "fp16 needs a GPU; a CPU trains in fp32 or bf16" in failure["reason"]

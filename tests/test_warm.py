@@ -1,0 +1,143 @@
+"""Cells forked from the process that holds the imports: the same results, reached by signals, never left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BIN, TINY_SCHEDULE, run
+
+pytestmark = pytest.mark.slow
+CELL = "phantom/unet-tiny/tiny/raters/ce-jml/seed0"
+HOLDER = "import os, sys; from segloss import warm; warm.start(); print(os.environ[warm.PLACE], flush=True); input()"
+
+
+def children(pid: int) -> list[int]:
+    with suppress(FileNotFoundError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def holder() -> Iterator[tuple[subprocess.Popen, int, str]]:
+    """A process that started a server as Snakemake does, the server's pid, and where it listens."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    place = process.stdout.readline().strip()
+    (server,) = children(process.pid)
+    yield process, server, place
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not Path(f"/proc/{server}").exists())
+
+
+def begin(workplace: Path, place: str, results: str) -> subprocess.Popen:
+    """A cell that saves after every iteration, in the background, once it trains."""
+    process = subprocess.Popen(
+        [str(BIN / "segloss"), "train", CELL, "--results", results, "--checkpoint-seconds", "0"],
+        cwd=workplace,
+        env={**os.environ, "WANDB_MODE": "disabled", "SEGLOSS_WARM": place},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in process.stdout:
+        if "  loss " in line:
+            return process
+    raise AssertionError("the cell ended before it trained")
+
+
+def test_a_forked_cell_is_the_cell_and_every_signal_reaches_it(workplace: Path, holder) -> None:
+    process, server, place = holder
+    schedule = workplace / "configs/mmseg/schedules/tiny.py"
+
+    def counts(results: str) -> bytes:
+        return (workplace / results / CELL / "counts.npz").read_bytes()
+
+    for results, where in (("alone", ""), ("forked", place)):
+        options = ("--results", results, "--threads", "2")
+        done = run("segloss", "train", CELL, *options, cwd=workplace, SEGLOSS_WARM=where, WANDB_MODE="disabled")
+        assert done.stdout.splitlines()[-1].startswith(f"{CELL}  mIoU ")
+    assert counts("alone") == counts("forked")
+    # It trained nothing itself and started no thread: a fork takes none along.
+    assert "Threads:\t1\n" in Path(f"/proc/{server}/status").read_text()
+    assert "libtorch" in Path(f"/proc/{server}/maps").read_text()
+    assert children(server) == []
+    record = json.loads((workplace / "forked" / CELL / "record.json").read_text())
+    assert record["command"] == f"segloss train {CELL} --results forked --threads 2"
+
+    # A failure's reason and status come through.
+    failed = run("segloss", "train", "phantom/x/tiny/hard/ce/seed0", cwd=workplace, check=False, SEGLOSS_WARM=place)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("segloss: unknown model 'x'")
+
+    schedule.write_text(TINY_SCHEDULE.replace("iterations = 16", "iterations = 400"))
+    client = begin(workplace, place, "told")
+    assert len(children(server)) == 1
+    client.send_signal(signal.SIGTERM)
+    client.communicate(timeout=120)
+    assert client.returncode == 128 + signal.SIGTERM
+    assert not (workplace / "told" / CELL / "failure.json").exists()
+
+    client = begin(workplace, place, "killed")
+    (cell,) = children(server)
+    client.kill()
+    client.communicate()
+    wait_until(lambda: not Path(f"/proc/{cell}").exists())
+
+    client = begin(workplace, place, "struck")
+    os.kill(children(server)[0], signal.SIGKILL)
+    client.communicate(timeout=120)
+    assert client.returncode == -signal.SIGKILL
+
+    # Without its parent the server takes nobody, but who trains goes on.
+    client = begin(workplace, place, "orphaned")
+    process.kill()
+    time.sleep(0.5)
+    assert len(children(server)) == 1
+    client.terminate()
+    client.communicate(timeout=120)
+    assert client.returncode == 128 + signal.SIGTERM
+    wait_until(lambda: not Path(place).parent.exists())
+
+
+def test_without_the_server_a_cell_is_a_process_of_its_own(workplace: Path, holder) -> None:
+    process, server, place = holder
+    schedule = workplace / "configs/mmseg/schedules/tiny.py"
+    schedule.write_text(TINY_SCHEDULE.replace("iterations = 16", "iterations = 60"))
+    client = begin(workplace, place, "results")
+    (cell,) = children(server)
+    os.kill(server, signal.SIGKILL)
+    output, _ = client.communicate(timeout=100)
+    assert client.returncode == 0, output
+    assert not Path(f"/proc/{cell}").exists()
+    record = json.loads((workplace / "results" / CELL / "record.json").read_text())
+    assert record["training"]["started_at_iteration"] > 0
+    run("segloss", "train", CELL, "--results", "later", cwd=workplace, SEGLOSS_WARM=place)
+    process.communicate("\n")
+
+
+def test_code_that_changed_after_it_was_imported_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segloss import warm
+
+    (tmp_path / "segloss").mkdir()
+    module = tmp_path / "segloss" / "module.py"
+    module.write_text("a = 1\n")
+    monkeypatch.setattr(warm, "__file__", str(tmp_path / "segloss" / "warm.py"))
+    before = warm.sources()
+    assert before == warm.sources() != {}
+    module.write_text("a = 22\n")
+    assert before != warm.sources()
