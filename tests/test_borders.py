@@ -41,6 +41,8 @@ WITHOUT_TORCH = (
     "workflow",
     "__main__",
     "tracking",
+    "launch",
+    "warm",
 )
 HEAVY = {
     "torch",

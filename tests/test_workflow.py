@@ -153,8 +153,9 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
             ("gird=demo",),
             "demo",
             r"--config: unknown key 'gird' \(did you mean 'grid'\?\); "
-            "known: cells_per_gpu, data_root, grid, reports, results",
+            "known: cells_per_gpu, data_root, grid, reports, results, train",
         ),
+        (("train=--precision fp8",), "demo", r"invalid choice: 'fp8'[^$]*does not take '--precision fp8'"),
         (("data_root=/nowhere",), "camvid-cpu", r"data set camvid is not at /nowhere/camvid; .*segloss prepare camvid"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -185,9 +186,17 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
+def typed() -> list[str]:
+    """The command line; behind ``train`` the machine's options of SEGLOSS_TRAIN come first, so that typed ones win."""
+    words = sys.argv[1:]
+    if words[:1] == ["train"]:
+        words[1:1] = shlex.split(os.environ.get("SEGLOSS_TRAIN", ""))
+    return words
+
+
 def main() -> None:
     """Run a verb; what the user can mend ends in one sentence."""
-    arguments = parser().parse_args()
+    arguments = parser().parse_args(typed())
     if arguments.run is train:
         warm.delegate(sys.argv[1:])
     try:

@@ -140,6 +140,8 @@ def serve(listener: socket.socket) -> tuple[list[Any], list[int]] | None:
                     if sources() == imported():
                         pid = os.fork()
                         if not pid:
+                            client.close()
+                            leave(selector)
                             return request, files
                         cells[pid] = client
                         selector.register(client, selectors.EVENT_READ, ("client", pid))
@@ -151,6 +153,16 @@ def serve(listener: socket.socket) -> tuple[list[Any], list[int]] | None:
             elif key.data[1] in cells:
                 attend(selector, key, cells)
     return None
+
+
+def leave(selector: selectors.BaseSelector) -> None:
+    """Close in a forked process what only the server may hold, or who waits for its end waits for the cell's too."""
+    for key in list(selector.get_map().values()):
+        if isinstance(key.fileobj, socket.socket):
+            key.fileobj.close()
+        elif key.fileobj != sys.stdin.fileno():
+            os.close(key.fileobj)
+    selector.close()
 
 
 def attend(selector: selectors.BaseSelector, key: selectors.SelectorKey, cells: dict[int, socket.socket]) -> None:

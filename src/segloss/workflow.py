@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from snakemake.exceptions import WorkflowError
 
 from segloss import configs, grid
+from segloss.__main__ import parser
 from segloss.configs import NAME, ConfigError
 from segloss.datasets import DATASETS, DatasetError, locate
 from segloss.grid import Cell, Grid
@@ -48,6 +49,18 @@ def check_writable(key: str, folder: str) -> None:
         raise ConfigError(f"cannot write to {nearest}; choose another place with --config {key}=<folder>")
 
 
+def check_train_options(options: str) -> None:
+    """Refuse what ``segloss train`` would not take, before it is asked once for each cell.
+
+    Raises:
+        ConfigError: if it does not take these options; it has said why.
+    """
+    try:
+        parser().parse_args(["train", *shlex.split(options), "cell"])
+    except SystemExit:
+        raise ConfigError(f"segloss train does not take {options!r}; see segloss train --help") from None
+
+
 @dataclass(frozen=True)
 class Plan:
     """A checked grid as Snakemake sees it.
@@ -81,6 +94,9 @@ class Plan:
                 os.environ["SEGLOSS_DATA"] = str(config["data_root"])
             if "cells_per_gpu" in config:
                 os.environ["SEGLOSS_CELLS_PER_GPU"] = str(config["cells_per_gpu"])
+            if "train" in config:
+                os.environ["SEGLOSS_TRAIN"] = str(config["train"])
+            check_train_options(os.environ.get("SEGLOSS_TRAIN", ""))
             name = config.get("grid", "demo")
             asked = grid.load_grid(name)
             for source in {configs.dataset_source(cell.dataset) for cell in asked.cells}:
