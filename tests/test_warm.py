@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,9 +15,31 @@ import pytest
 
 from tests.conftest import BIN, TINY_SCHEDULE, run
 
-pytestmark = pytest.mark.slow
 CELL = "phantom/unet-tiny/tiny/raters/ce-jml/seed0"
 HOLDER = "import os, sys; from segloss import warm; warm.start(); print(os.environ[warm.PLACE], flush=True); input()"
+
+
+# A server whose cells do what they are told instead of a training, so that nothing is imported.
+SERVER = """
+import signal, sys, time, types
+from segloss import warm
+
+def cell():
+    print("began", flush=True)
+    what = sys.argv[1]
+    if what == "wait":
+        told = []
+        signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+        while not told:
+            time.sleep(0.02)
+        sys.exit(128 + told[0])
+    sys.exit(int(what) if what.isdigit() else what)
+
+warm.imported = warm.sources
+sys.modules["segloss.__main__"] = types.SimpleNamespace(main=cell)
+warm.main()
+"""
+CLIENT = "import sys; from segloss import warm; warm.delegate(sys.argv[1:]); print('alone'); sys.exit(77)"
 
 
 def children(pid: int) -> list[int]:
@@ -60,6 +83,7 @@ def begin(workplace: Path, place: str, results: str) -> subprocess.Popen:
     raise AssertionError("the cell ended before it trained")
 
 
+@pytest.mark.slow
 def test_a_forked_cell_is_the_cell_and_every_signal_reaches_it(workplace: Path, holder) -> None:
     process, server, place = holder
     schedule = workplace / "configs/mmseg/schedules/tiny.py"
@@ -114,6 +138,7 @@ def test_a_forked_cell_is_the_cell_and_every_signal_reaches_it(workplace: Path, 
     wait_until(lambda: not Path(place).parent.exists())
 
 
+@pytest.mark.slow
 def test_without_the_server_a_cell_is_a_process_of_its_own(workplace: Path, holder) -> None:
     process, server, place = holder
     schedule = workplace / "configs/mmseg/schedules/tiny.py"
@@ -141,3 +166,58 @@ def test_code_that_changed_after_it_was_imported_is_not_used(tmp_path: Path, mon
     assert before == warm.sources() != {}
     module.write_text("a = 22\n")
     assert before != warm.sources()
+
+
+def test_exit_statuses_and_signals_pass_both_ways_and_nobody_waits_for_a_server_that_ends(tmp_path: Path) -> None:
+    place = tmp_path / "folder" / "socket"
+    place.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(listener.fileno()), str(place)],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+        )
+
+    def client(*arguments: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-c", CLIENT, *arguments],
+            env={**os.environ, "SEGLOSS_WARM": str(place)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def end(process: subprocess.Popen) -> tuple[str, int]:
+        return process.communicate(timeout=60)[0], process.returncode
+
+    def waiting() -> subprocess.Popen:
+        process = client("wait")
+        assert process.stdout.readline() == "began\n"
+        return process
+
+    assert end(client("segloss: a reason")) == ("began\nsegloss: a reason\n", 1)
+    assert [end(process)[1] for process in [client(str(status)) for status in range(9)]] == list(range(9))
+
+    told = waiting()
+    told.terminate()
+    assert end(told) == ("", 128 + signal.SIGTERM)
+
+    killed = waiting()
+    killed.kill()
+    end(killed)
+    wait_until(lambda: not children(server.pid))
+
+    struck = waiting()
+    os.kill(children(server.pid)[0], signal.SIGKILL)
+    assert end(struck) == ("", -signal.SIGKILL)
+
+    last = waiting()
+    server.stdin.close()
+    time.sleep(0.3)
+    assert end(client("0")) == ("alone\n", 77)
+    last.terminate()
+    assert end(last)[1] == 128 + signal.SIGTERM
+    assert server.wait(60) == 0
+    assert not place.parent.exists()
