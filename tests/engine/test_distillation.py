@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,35 @@ def test_teachers_first_students_alone_and_blocked_students(taught: Path, edit) 
     table = (taught / "reports/own/table.md").read_text()
     assert "blocked" in table
     assert f"its teacher {TEACHER}/seed0 failed: the loss is" in table
+
+
+@pytest.mark.slow
+def test_a_student_killed_and_resumed_is_the_same(taught: Path) -> None:
+    from tests.engine.test_cell import assert_same, counts, start, wait_for_iteration
+
+    results = taught / "results"
+    for number in (0, 1):
+        run("segloss", "train", f"{TEACHER}/seed{number}", cwd=taught)
+    run("segloss", "train", STUDENT, cwd=taught)
+    undisturbed = counts(results, STUDENT)
+    shutil.rmtree(results / STUDENT)
+    process = start(taught, "results", STUDENT)
+    wait_for_iteration(process, 9)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run("segloss", "train", STUDENT, cwd=taught)
+    assert_same(counts(results, STUDENT), undisturbed)
+    record = json.loads((results / STUDENT / "record.json").read_text())
+    assert record["training"]["started_at_iteration"] >= 8
+
+    # Another teacher's student is another training, though no setting has changed.
+    weights = results / record["teacher"]["cell"] / "work/weights.pt"
+    state = torch.load(weights, weights_only=True)
+    for value in state["model"].values():
+        if value.is_floating_point():
+            value.add_(0.05)
+    torch.save(state, weights)
+    run("segloss", "train", STUDENT, cwd=taught)
+    record = json.loads((results / STUDENT / "record.json").read_text())
+    assert record["training"]["started_at_iteration"] == 0
+    assert any(value.tobytes() != undisturbed[name].tobytes() for name, value in counts(results, STUDENT).items())
