@@ -1,29 +1,20 @@
-"""Weights & Biases, in the only file that knows it. Whatever goes wrong here, the training goes on and is the same.
-
-A training writes its run to disk only, so it never waits for a server. Where W&B has a key, a process beside it reads
-the growing file and sends it, a few seconds behind; what that could not send, ``segloss sync`` sends later. Every
-attempt at a cell writes the run whole, from the first iteration on, and takes the place of the file before it.
-"""
+"""From the file that a training writes to W&B's server: beside the training, or later."""
 
 import fcntl
 import json
-import logging
 import os
-import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from segloss import attempts
-
-logger = logging.getLogger(__name__)
 
 # A run holds what it is given and nothing of the machine.
 SETTINGS = dict(
@@ -40,113 +31,6 @@ FLUSH = 5
 HEADER = 7
 # Seconds that the process beside a training goes on trying when the training has ended.
 GRACE = 30
-
-
-def preload() -> None:
-    """Import all that a run imports when it starts, and start nothing."""
-    import wandb.sdk.launch.inputs.internal  # noqa: F401
-
-
-def has_key() -> bool:
-    """Whether W&B finds an API key: in WANDB_API_KEY or where ``wandb login`` keeps it."""
-    import wandb
-
-    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
-
-
-def start(
-    folder: Path, identity: str, name: str, group: str, config: Mapping[str, Any], project: str, mode: str
-) -> Any:
-    """A W&B run that holds what it is given and nothing of the machine; every row of it counts by its iteration."""
-    import wandb
-
-    run = wandb.init(
-        project=os.environ.get("WANDB_PROJECT", project),
-        id=identity,
-        name=name,
-        group=group,
-        job_type="train",
-        config=dict(config),
-        dir=str(folder),
-        mode=mode,
-        settings=wandb.Settings(**SETTINGS, x_transaction_log_flush_interval=FLUSH),
-    )
-    run.define_metric("*", step_metric="iteration")
-    return run
-
-
-class Run:
-    """One cell as one W&B run: written to disk, and sent from there where there is a key and a server.
-
-    ``WANDB_MODE`` decides instead of the key: ``online`` sends, ``offline`` does not, ``disabled`` writes nothing. The
-    first failure of W&B is logged, and tracking ends there.
-
-    Args:
-        folder: Where W&B keeps its files.
-        identity: The run's id.
-        name: Its name, for people.
-        group: What is compared with each other.
-        config: The axes and the settings, to filter and group by.
-        project: W&B's project; ``WANDB_PROJECT`` overrides it.
-    """
-
-    def __init__(
-        self, folder: Path, identity: str, name: str, group: str, config: Mapping[str, Any], project: str = "segloss"
-    ) -> None:
-        self._run = self._sender = None
-        try:
-            mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-            folder.mkdir(parents=True, exist_ok=True)
-            earlier = list(folder.glob("wandb/offline-run-*"))
-            self._run = start(folder, identity, name, group, config, project, "offline" if mode == "online" else mode)
-            for attempt in earlier:
-                shutil.rmtree(attempt, ignore_errors=True)
-            if mode == "online":
-                self._sender = send_beside(Path(self._run.dir).parent)
-        except Exception as error:
-            self._give_up(error)
-
-    def log(self, row: Mapping[str, float], step: int) -> None:
-        """One row measured at that iteration."""
-        self._attempt(lambda run: run.log({"iteration": step, **row}, step=step))
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write the final numbers and close the run."""
-
-        def close(run: Any) -> None:
-            run.summary.update(dict(summary))
-            run.finish()
-
-        self._attempt(close)
-        self._end()
-
-    def fail(self, reason: str) -> None:
-        """Close the run as failed."""
-
-        def close(run: Any) -> None:
-            run.summary["failure"] = reason
-            run.finish(exit_code=1)
-
-        self._attempt(close)
-        self._end()
-
-    def _attempt(self, action: Any) -> None:
-        if self._run is not None:
-            try:
-                action(self._run)
-            except Exception as error:
-                self._give_up(error)
-
-    def _end(self) -> None:
-        self._run = None
-        if self._sender is not None:
-            self._sender.stdin.close()  # it ends by itself; nobody waits for it
-            self._sender.returncode = 0
-            self._sender = None
-
-    def _give_up(self, error: Exception) -> None:
-        logger.warning("Weights & Biases stopped tracking this cell, its training goes on: %s", error)
-        self._end()
 
 
 def send_beside(run_folder: Path) -> subprocess.Popen:
@@ -246,7 +130,7 @@ def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> No
 
 def send(run_folder: Path) -> None:
     """Send a run that is being written; when its writer is gone, however it went, try on for GRACE seconds."""
-    os.nice(19)
+    os.nice(10)
     gone = Event()
 
     def watch() -> None:
@@ -309,7 +193,3 @@ def sync(results: Path) -> int:
             print(f"not sent: {error}", flush=True)
     print(f"{sent} of {len(files)} offline runs sent")
     return len(files) - sent
-
-
-if __name__ == "__main__":
-    send(Path(sys.argv[1]))

@@ -1,0 +1,8 @@
+"""``python -m segloss.tracking <run folder>``: send a run while it is written. Trainings start it; nobody types it."""
+
+import sys
+from pathlib import Path
+
+from segloss.tracking.sending import send
+
+send(Path(sys.argv[1]))
