@@ -27,10 +27,11 @@ bench: $(READY)  ## train and tabulate the demo grid on the embedded data set
 test: $(READY) $(PEERS)/.ready  ## all tests
 	PYTHONPATH=$(PEERS) $(BIN)/python -m pytest
 
-perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, metrics and whole grids beside their peers
+perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics and whole grids beside their peers
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --out reports/perf/losses.md
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.metrics --threads 2 > reports/perf/metrics.txt
-	cat reports/perf/metrics.txt
+	$(BIN)/python -W ignore -m benchmarks.labels > reports/perf/labels.txt
+	cat reports/perf/metrics.txt reports/perf/labels.txt
 	$(BIN)/python -W ignore -m benchmarks.stock --out reports/perf/stock.md
 
 faults: $(READY)  ## kill and damage a small grid in every way we know, and compare with an undisturbed one

@@ -27,7 +27,7 @@ def predictions(
     predicted: Mapping[str, Mapping[str, np.ndarray]],
     images: int = 3,
 ) -> None:
-    """Draw images, their labels and what was predicted for them: side by side, or down the page where they are many.
+    """Draw images, their labels, the mean of their raters and what was predicted: side by side, or down the page where they are many.
 
     Args:
         path: The PNG.
@@ -46,22 +46,25 @@ def predictions(
     shared = set.intersection(*(set(maps) for maps in predicted.values()))
     entries = dataset.read_list(folder, split)
     rows = [
-        (name, image, label)
-        for name, (image, label, *_) in zip(image_names(entries), entries, strict=True)
+        (name, image, label, [rater for rater in raters if rater])
+        for name, (image, label, *raters) in zip(image_names(entries), entries, strict=True)
         if name in shared
     ][:images]
     height, width = predicted[next(iter(predicted))][rows[0][0]].shape
-    pictures = 2 + len(predicted)
+    pictures = 2 + (dataset.raters > 0) + len(predicted)
     down = pictures > ACROSS
     shape = (pictures, len(rows)) if down else (len(rows), pictures)
     size = (1.7 * shape[1] + 1.2 * down, 1.7 * height / width * shape[0] + 0.9)
     figure, axes = pyplot.subplots(*shape, squeeze=False, figsize=size, layout="constrained")
     axes = axes.T if down else axes
-    for number, (name, image, label) in enumerate(rows):
+    for number, (name, image, label, raters) in enumerate(rows):
         shown = {
             "image": dataset.read_image(folder / image),
             "label": colour(dataset.read_label(folder / label), dataset),
         }
+        if dataset.raters:
+            drawn = [colour(dataset.read_label(folder / rater), dataset) for rater in raters]
+            shown["raters"] = np.mean(drawn, 0).astype(np.uint8)  # colours mixed as the raters disagree
         shown |= {title: colour(maps[name], dataset) for title, maps in predicted.items()}
         for axis, (title, picture) in zip(axes[number], shown.items(), strict=True):
             axis.imshow(picture, interpolation="nearest")
