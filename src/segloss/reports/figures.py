@@ -27,7 +27,7 @@ def predictions(
     predicted: Mapping[str, Mapping[str, np.ndarray]],
     images: int = 3,
 ) -> None:
-    """Draw images, their labels, the mean of their raters and what was predicted: side by side, or down the page where they are many.
+    """Draw images, labels, the mean of the raters and predictions: side by side, or down the page where they are many.
 
     Args:
         path: The PNG.
