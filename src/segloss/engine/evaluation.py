@@ -124,18 +124,19 @@ def evaluate(
         how: How.
         temperature: The temperature of a second measurement; None for none.
         folder: Where the files go.
-        samples: The predicted maps of the first so many images are kept.
+        samples: The predicted maps of so many images are kept, evenly spaced over the list.
 
     Returns:
         All metrics, and with a temperature ``SCALED_METRICS`` of the probabilities it scales, softmax(log p / T) of
         the averaged p: they are measured after windows and views are averaged, as the temperature was fitted.
     """
     counts, scaled, kept = Counts(how.num_classes), Counts(how.num_classes, classwise=False), {}
-    for name, probabilities, labels, valid, soft in predictions(model, loader, how):
+    chosen = {place * len(loader) // samples for place in range(samples)}
+    for number, (name, probabilities, labels, valid, soft) in enumerate(predictions(model, loader, how)):
         counts.update(probabilities, labels, valid, [name], **soft)
         if temperature is not None:
             scaled.update(rescale(probabilities, temperature), labels, valid, [name])
-        if len(kept) < samples:
+        if number in chosen:
             kept[name] = probabilities[0].argmax(0).to("cpu").numpy().astype(np.uint8)
     counts, scaled = processes.merged(counts), processes.merged(scaled)
     # Process r has looked at the images r, r + W, r + 2 W, ...
