@@ -150,6 +150,32 @@ def collect(asked: Grid, results: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def weights_sentence(record: Mapping[str, Any]) -> str:
+    """Which weights of a training were evaluated."""
+    iterations = record["training"]["iterations"]
+    if record["training"]["checkpoint"]["rule"] == "last":
+        return f"last (of {iterations} iterations)"
+    return f"best validation mIoU (every {record['config']['validation_interval']} of {iterations} iterations)"
+
+
+def protocol_sentence(record: Mapping[str, Any]) -> str:
+    """How the predictions of a record were made and what they were compared with."""
+    protocol = record["evaluation"]["protocol"]
+    parts = ["whole images"]
+    if protocol["mode"] == "slide":
+        size, stride = ("x".join(map(str, protocol[key])) for key in ("crop_size", "stride"))
+        parts = [f"windows of {size} every {stride} pixels"]
+    if protocol["scales"] != [1.0]:
+        parts.append(f"scales {', '.join(map(str, protocol['scales']))}")
+    if protocol["flip"]:
+        parts.append("mirrored too")
+    if len(parts) > 1 or protocol["mode"] == "slide":
+        parts.append("probabilities averaged")
+    if record["evaluation"]["reference"] == "majority":
+        parts.append("against the majority of raters")
+    return f"{record['data']['split']} split, {', '.join(parts)}"
+
+
 def provenance(asked: Grid, results: Path) -> dict[str, Any]:
     """What the finished cells of a grid share or differ in: commits, versions, machines, and their summed seconds."""
     found = [read(path) for cell in asked.cells if (path := results / str(cell) / "record.json").exists()]
@@ -165,6 +191,8 @@ def provenance(asked: Grid, results: Path) -> dict[str, Any]:
         "devices": sorted(
             {f"{record['machine']['device']}, {record['machine']['threads']} threads" for record in found}
         ),
+        "weights": sorted({weights_sentence(record) for record in found}),
+        "protocols": {record["axes"]["dataset"]: protocol_sentence(record) for record in found},
         "hours": sum(record["seconds"] for record in found) / 3600,
         "peak_memory_bytes": max((record["peak_memory_bytes"] for record in found), default=0),
     }

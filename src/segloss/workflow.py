@@ -118,10 +118,13 @@ class Plan:
     @property
     def report_files(self) -> list[str]:
         """The tables and pictures of the grid."""
-        pictures = dict.fromkeys(f"predictions-{cell.dataset}-{cell.model}.png" for cell in self.grid.cells)
-        return [
-            f"{self.report}/{name}" for name in ("table.md", "table.tex", "table.csv", "comparisons.csv", *pictures)
-        ]
+        pictures = dict.fromkeys(
+            f"{kind}-{cell.dataset}-{cell.model}.png"
+            for kind in ("predictions", "reliability")
+            for cell in self.grid.cells
+        )
+        texts = ("table.md", "table.tex", "table.csv", "intervals.csv", "comparisons.csv")
+        return [f"{self.report}/{name}" for name in (*texts, *pictures)]
 
     @property
     def skipped(self) -> dict[str, str]:

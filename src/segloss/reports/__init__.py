@@ -10,9 +10,13 @@ from segloss.configs import titles
 from segloss.datasets import DATASETS, locate
 from segloss.files import write_text
 from segloss.grid import Grid
-from segloss.reports import comparisons, figures, tables
-from segloss.reports.summary import PAPER_METRICS, SOFT_METRICS, summarise, tidy
+from segloss.reports import comparisons, diagrams, figures, intervals, ranks, tables
+from segloss.reports.summary import CALIBRATION_METRICS, PAPER_METRICS, SOFT_METRICS, summarise, tidy
 
+SCALING = (
+    "ECE before and after temperature scaling: one temperature for each trained model, fitted on the validation "
+    "images, divides the logarithm of the probabilities that are evaluated. mIoU stays as it is.\n"
+)
 SOFT_TRUTH = (
     "mDice is taken against the hard truth, the others against the probability of each class: the mean of all raters "
     "who labelled the image, or where it is known the truth itself.\n"
@@ -31,6 +35,40 @@ def origin(asked: Grid, results: Path) -> str:
         f"on {'; '.join(made['devices']) or 'no device'}; {versions}; "
         f"commit {', '.join(made['commits']) or 'none'}.\n"
     )
+
+
+def header(asked: Grid, results: Path, seeds: int) -> str:
+    """What was evaluated and how, in one line under the title."""
+    made = records.provenance(asked, results)
+    if not made["cells"]:
+        return "Nothing is trained yet.\n"
+    protocols: dict[str, list[str]] = {}
+    for dataset, protocol in made["protocols"].items():
+        protocols.setdefault(protocol, []).append(dataset)
+    how = "; ".join(f"{', '.join(datasets)}: {protocol}" for protocol, datasets in protocols.items())
+    return f"Seeds: {seeds}. Weights evaluated: {' and '.join(made['weights'])}. Evaluation: {how}.\n"
+
+
+def draw_reliability(table: pd.DataFrame, results: Path, folder: Path) -> None:
+    """reliability-<dataset>-<model>.png for every data set and model."""
+    panels: dict[tuple[str, str], dict[str, dict[str, np.ndarray]]] = {}
+    for (dataset, model, _, labels, loss), cells in intervals.done_cells(table).items():
+        lines = panels.setdefault((dataset, model), {}).setdefault(titles()["labels"][labels], {})
+        lines[titles()["losses"][loss]] = intervals.stacked(cells, results).calibration.sum((0, 1))
+    for (dataset, model), found in panels.items():
+        diagrams.reliability(folder / f"reliability-{dataset}-{model}.png", found)
+
+
+def report_ranks(table: pd.DataFrame, folder: Path) -> list[str]:
+    """The section on ranks; ranks-<metric>.png where there are enough blocks for a difference to show."""
+    found, left_out = ranks.rankings(table)
+    for metric in PAPER_METRICS:
+        path = folder / f"ranks-{metric.name}.png"
+        if metric.name in found and ranks.tells(found[metric.name]):
+            diagrams.critical_difference(path, found[metric.name], metric.name, titles()["losses"])
+        else:
+            path.unlink(missing_ok=True)
+    return ["## Ranks\n", ranks.markdown(found, left_out, titles())] if found else []
 
 
 def draw_predictions(asked: Grid, results: Path, data_root: Path, folder: Path) -> None:
@@ -56,26 +94,37 @@ def draw_predictions(asked: Grid, results: Path, data_root: Path, folder: Path) 
 
 
 def write_report(asked: Grid, table: pd.DataFrame, results: Path, data_root: Path, folder: Path) -> str:
-    """Write table.md, table.tex, table.csv, comparisons.csv and the pictures of a grid into a folder.
+    """Write table.md, table.tex, table.csv, intervals.csv, comparisons.csv and the pictures of a grid into a folder.
 
     Returns:
         The text of table.md.
     """
-    soft = SOFT_METRICS if (table.metric == "KL").any() else ()
-    entries = summarise(table, [*PAPER_METRICS, *soft])
     seeds = max(cell.seed for cell in asked.cells) + 1
-    compared = comparisons.compare_losses(table, results)
-    parts = [f"# {asked.title}\n", tables.markdown(entries, titles(), seeds)]
-    if soft:
-        parts += ["## Against the soft truth\n", SOFT_TRUTH, tables.markdown(entries, titles(), seeds, soft)]
+    # For each further section its metrics, its explanation, and the prefix of its label in LaTeX.
+    more = {
+        "Calibration": (CALIBRATION_METRICS, SCALING, "tab-calibration"),
+        "Against the soft truth": (SOFT_METRICS, SOFT_TRUTH, "tab-soft"),
+    }
+    more = {title: of for title, of in more.items() if (table.metric == of[0][-1].name).any()}
+    shown = dict.fromkeys([*PAPER_METRICS, *(metric for metrics, *_ in more.values() for metric in metrics)])
+    entries = summarise(table, list(shown))
+    compared, bounds = comparisons.compare_losses(table, results), intervals.intervals(table, results)
+    parts = [f"# {asked.title}\n", header(asked, results, seeds), tables.markdown(entries, titles(), seeds)]
+    latex = [tables.latex(entries, titles(), seeds)]
+    for title, (metrics, explanation, label) in more.items():
+        parts += [f"## {title}\n", explanation, tables.markdown(entries, titles(), seeds, metrics)]
+        latex.append(tables.latex(entries, titles(), seeds, metrics, label))
+    if len(bounds):
+        parts += ["## Intervals\n", intervals.markdown(bounds, titles())]
     if len(compared):
         parts += ["## Differences\n", comparisons.markdown(compared, titles())]
+    parts += report_ranks(table, folder)
     text = "\n".join([*parts, origin(asked, results)])
     write_text(folder / "table.md", text)
-    latex = [tables.latex(entries, titles(), seeds)]
-    latex += [tables.latex(entries, titles(), seeds, soft, "tab-soft")] if soft else []
     write_text(folder / "table.tex", "\n".join(latex))
     write_text(folder / "table.csv", tidy(entries).to_csv(index=False))
+    write_text(folder / "intervals.csv", bounds.to_csv(index=False))
     write_text(folder / "comparisons.csv", compared.to_csv(index=False))
+    draw_reliability(table, results, folder)
     draw_predictions(asked, results, data_root, folder)
     return text

@@ -1,6 +1,6 @@
 """Which differences between losses are more than chance: each loss against the grid's first, on the same images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,25 +9,10 @@ import pandas as pd
 
 from segloss.grid import Cell
 from segloss.integrity import RecordError
+from segloss.reports.intervals import done_cells, stacked
 from segloss.reports.statistics import compare, holm, pseudo_values
 
 TABLE = ["dataset", "model", "schedule", "labels"]
-
-
-def image_counts(cells: Sequence[Cell], results: Path) -> tuple[list[str], np.ndarray]:
-    """Names of the images and their true positives, labelled and predicted pixels, (images, seeds, 3, classes).
-
-    Raises:
-        RecordError: if the seeds were evaluated on different images.
-    """
-    names, counts = [], []
-    for cell in cells:
-        with np.load(results / str(cell) / "counts.npz") as file:
-            names.append(file["names"].tolist())
-            counts.append(np.stack([file[f"row_{row}"] for row in ("true_positives", "labelled", "predicted")], axis=1))
-        if names[-1] != names[0]:
-            raise RecordError(f"{cell} and {cells[0]} were evaluated on different images: they cannot be compared")
-    return names[0], np.stack(counts, axis=1)
 
 
 def compare_losses(table: pd.DataFrame, results: Path) -> pd.DataFrame:
@@ -44,29 +29,26 @@ def compare_losses(table: pd.DataFrame, results: Path) -> pd.DataFrame:
     Raises:
         RecordError: if losses were evaluated on different images.
     """
-    axes = list(Cell.__dataclass_fields__)
-    done = table.loc[table.status == "done", axes].drop_duplicates()
+    columns: dict[tuple[str, ...], dict[str, list[Cell]]] = {}
+    for (*point, loss), cells in done_cells(table).items():
+        columns.setdefault(tuple(point), {})[loss] = cells
     rows = []
-    for point, column in done.groupby(TABLE, sort=False):
-        losses = {
-            loss: [Cell(*cell) for cell in seeds[axes].itertuples(index=False)]
-            for loss, seeds in column.groupby("loss", sort=False)
-        }
+    for point, losses in columns.items():
         first, *others = losses
-        names, counts = image_counts(losses[first], results)
-        baseline = pseudo_values(counts)
+        reference = stacked(losses[first], results)
+        baseline = pseudo_values(reference.overlap)
         for loss in others:
-            of_loss, counts = image_counts(losses[loss], results)
-            if of_loss != names:
+            counts = stacked(losses[loss], results)
+            if counts.names != reference.names:
                 where = "/".join(point)
                 raise RecordError(
                     f"{loss} and {first} of {where} were evaluated on different images: they cannot be compared"
                 )
-            found = asdict(compare(pseudo_values(counts), baseline))
+            found = asdict(compare(pseudo_values(counts.overlap), baseline))
             kept = {name: found[name] for name in ("difference", "low", "high", "p", "images", "seeds")}
             rows.append(dict(zip(TABLE, point, strict=True)) | {"loss": loss, "baseline": first} | kept)
-    columns = [*TABLE, "loss", "baseline", "difference", "low", "high", "p", "images", "seeds"]
-    compared = pd.DataFrame(rows, columns=columns)
+    names = [*TABLE, "loss", "baseline", "difference", "low", "high", "p", "images", "seeds"]
+    compared = pd.DataFrame(rows, columns=names)
     known = compared.p.notna()
     compared["p_holm"] = np.nan
     if known.any():

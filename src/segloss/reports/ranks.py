@@ -4,11 +4,16 @@ Seeds, models and schedules of one data set are no blocks of their own: they are
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from segloss.reports.summary import PAPER_METRICS
+
+RESAMPLES = 10_000
 
 
 def block_means(results: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -48,7 +53,7 @@ class Ranking:
     smallest_p: float
 
 
-def rank(means: pd.DataFrame, higher_is_better: bool, resamples: int = 10_000, seed: int = 0) -> Ranking:
+def rank(means: pd.DataFrame, higher_is_better: bool, resamples: int = RESAMPLES, seed: int = 0) -> Ranking:
     """Rank losses within each block and compare the average ranks. Ties share their mean rank.
 
     Args:
@@ -80,3 +85,63 @@ def rank(means: pd.DataFrame, higher_is_better: bool, resamples: int = 10_000, s
         left_out=means.index.difference(complete.index).tolist(),
         smallest_p=float(math.factorial(losses)) ** (1 - blocks),
     )
+
+
+def rankings(table: pd.DataFrame) -> tuple[dict[str, Ranking], list[str]]:
+    """The ranks of the tables' metrics, of the losses that every block has, and the losses that are left out.
+
+    Empty where there are no two blocks or no two such losses.
+
+    Args:
+        table: The results table; only cells that are done count.
+    """
+    found, left_out = {}, []
+    done = table[table.status == "done"]
+    for metric in PAPER_METRICS:
+        if not (done.metric == metric.name).any():
+            continue
+        means = block_means(done, metric.name)
+        complete = means.dropna(axis="columns")
+        left_out = [loss for loss in means if loss not in complete]
+        if min(complete.shape) >= 2:
+            found[metric.name] = rank(complete, metric.higher_is_better)
+    return found, left_out
+
+
+def tells(ranking: Ranking) -> bool:
+    """Whether so few blocks can show any difference: the best and the worst loss are at most so far apart."""
+    return ranking.critical_difference < len(ranking.ranks) - 1
+
+
+def markdown(found: Mapping[str, Ranking], left_out: Sequence[str], titles: Mapping[str, Mapping[str, str]]) -> str:
+    """The ranks in Markdown, with what may be claimed from them."""
+    first = next(iter(found.values()))
+    sources = {dataset for dataset, _ in first.blocks}
+    lines = [
+        f"Mean rank over {len(first.blocks)} blocks (data set, labels), 1 is the best. Seeds, models and schedules of "
+        "a block are averaged before it is ranked: they are no independent data sets."
+    ]
+    if len(sources) < len(first.blocks):
+        lines[0] += (
+            f" The blocks are of {len(sources)} data set{'s' * (len(sources) > 1)}, and labels of one data set are "
+            "not independent either: read p as if there were that many blocks."
+        )
+    if left_out:
+        lines[0] += f" Not in every block, and left out: {', '.join(titles['losses'][loss] for loss in left_out)}."
+    lines += ["", f"| Loss | {' | '.join(found)} |", "|:--|" + "--:|" * len(found)]
+    for loss in sorted(first.ranks, key=first.ranks.get):
+        values = " | ".join(f"{ranking.ranks[loss]:.2f}" for ranking in found.values())
+        lines.append(f"| {titles['losses'][loss]} | {values} |")
+    of = ", ".join(f"{metric} p = {ranking.p:.4f}" for metric, ranking in found.items())
+    smallest = max(first.smallest_p, 1 / (1 + RESAMPLES))
+    distance = (
+        f"Nemenyi's critical difference of two mean ranks is {first.critical_difference:.2f} at the 5 % level"
+        if tells(first)
+        else f"Nemenyi's critical difference ({first.critical_difference:.2f}) exceeds the largest possible difference "
+        f"of two mean ranks ({len(first.ranks) - 1}): so few blocks cannot show which losses differ"
+    )
+    lines += [
+        "",
+        f"Friedman, by permutation: {of}; this design allows no p below {smallest:.2g}. {distance}.",
+    ]
+    return "\n".join(lines) + "\n"

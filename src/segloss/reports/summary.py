@@ -18,20 +18,25 @@ class Shown:
         higher_is_better: Its direction.
         decimals: Digits behind the point; the only place where a number is rounded.
         unit: What it is measured in, if not percent.
+        heading: What it is called, if not by its key.
     """
 
     name: str
     higher_is_better: bool
     decimals: int = 2
     unit: str | None = None
+    heading: str | None = None
 
     @property
     def title(self) -> str:
         """Name, unit and direction, as a column is headed."""
-        return f"{self.name}{f' ({self.unit})' if self.unit else ''} {'↑' if self.higher_is_better else '↓'}"
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.heading or self.name}{unit} {'↑' if self.higher_is_better else '↓'}"
 
 
 PAPER_METRICS = (Shown("mIoU", True), Shown("ECE", False))
+# Before and after the logits are divided by the temperature that fits the validation images best.
+CALIBRATION_METRICS = (Shown("ECE", False), Shown("ECE_scaled", False, heading="ECE, scaled"))
 # Against what all raters say, or the known truth; in a table of their own, where the records hold them.
 SOFT_METRICS = (
     Shown("mDice", True),

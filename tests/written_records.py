@@ -1,0 +1,65 @@
+"""Records and counts as a finished cell leaves them, of random predictions and without a training."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segloss import grid, records
+from segloss.grid import Cell
+from segloss.metrics import Counts, summarize
+
+PROTOCOL = dict(mode="whole", crop_size=None, stride=None, scales=[1.0], flip=False, size_divisor=1)
+
+
+def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
+    """Counts of random predictions and the record that goes with them, without a training."""
+    folder = results / str(cell)
+    folder.mkdir(parents=True)
+    random = torch.Generator().manual_seed(grid.seed(cell))
+    counts = Counts(5)
+    for image in range(4):
+        probabilities = torch.rand(1, 5, 6, 7, generator=random).softmax(1)
+        counts.update(probabilities, torch.randint(5, (1, 6, 7), generator=random), names=[f"image{image}"])
+    counts.save(folder / "counts.npz")
+    metrics = summarize(counts)
+    record = {
+        **records.about(cell, ["segloss", "train", str(cell)]),
+        "seed": grid.seed(cell),
+        "config": {},
+        "machine": {"device": "cpu", "threads": 1},
+        "data": {
+            "source": cell.dataset,
+            "fingerprints": {"training": "t", "evaluation": "e"},
+            "split": "test",
+            "images": 4,
+            "labelled_images": 3,
+        },
+        "training": {
+            "started_at_iteration": 0,
+            "iterations": 16,
+            "seconds": 1.0,
+            "images_per_second": 64.0,
+            "rows": [],
+            "checkpoint": {"rule": "last", "iteration": 16, "validations": []},
+        },
+        "validation": {"split": "val", "images": 4, "metrics": metrics},
+        "evaluation": {
+            "seconds": 1.0,
+            "metrics_version": 1,
+            "reference": "label",
+            "protocol": PROTOCOL,
+            "counts_sha256": records.digest_of(folder / "counts.npz"),
+        },
+        "temperature_scaling": {"temperature": 1.5, "metrics": {"ECE": metrics["ECE"] / 2}},
+        "seconds": 2.0,
+        "peak_memory_bytes": 2**28,
+        "metrics": metrics,
+    }
+    for place, value in changes.items():
+        *path, last = place.split("__")
+        part = record
+        for key in path:
+            part = part[key]
+        part[last] = value
+    records.write(folder, record)
