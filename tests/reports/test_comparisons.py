@@ -10,7 +10,7 @@ import torch
 from segloss.grid import Cell
 from segloss.integrity import RecordError
 from segloss.metrics import Counts, summarize
-from segloss.reports.comparisons import compare_losses, markdown
+from segloss.reports.comparisons import compare_along, markdown
 
 TITLES = {"losses": {"ce": "CE", "same": "Same", "better": "Better"}, "labels": {"hard": "Hard"}}
 RIGHT = {"ce": 0.6, "same": 0.6, "better": 0.75}
@@ -43,7 +43,9 @@ def table(seeds: int) -> pd.DataFrame:
 def test_a_true_difference_is_found_and_no_other(tmp_path: Path) -> None:
     names = [f"image{number}" for number in range(40)]
     counts = {loss: [trained(tmp_path, loss, seed, names) for seed in range(3)] for loss in RIGHT}
-    compared = compare_losses(table(3), tmp_path).set_index("loss")
+    every = compare_along("loss", table(3), tmp_path)
+    assert set(every.metric) == {"mIoU", "ECE"}
+    compared = every[every.metric == "mIoU"].set_index("loss")
     assert list(compared.index) == ["same", "better"]
     for loss in compared.index:
         means = [np.mean([summarize(one)["mIoU"] for one in counts[name]]) for name in (loss, "ce")]
@@ -53,17 +55,51 @@ def test_a_true_difference_is_found_and_no_other(tmp_path: Path) -> None:
     assert compared.p_holm["better"] < 0.01
     assert compared.low["better"] > 0
     assert compared.low["same"] < 0 < compared.high["same"]
-    text = markdown(compared.reset_index(), TITLES)
-    assert "mIoU minus that of CE" in text
-    assert "over the 2 comparisons of this report" in text
-    (line,) = [line for line in text.splitlines() if line.startswith("| Better |")]
-    assert line.endswith(" * |")
+    # A one-hot prediction is as sure as can be: its calibration error is its share of wrong pixels.
+    errors = every[every.metric == "ECE"].set_index("loss")
+    for loss in errors.index:
+        means = [np.mean([summarize(one)["ECE"] for one in counts[name]]) for name in (loss, "ce")]
+        assert errors.difference[loss] == pytest.approx(means[0] - means[1], abs=1e-9)
+    assert errors.high["better"] < 0
+    text = markdown(every, TITLES)
+    assert "mIoU minus that of CE (higher is better)" in text
+    assert "ECE minus that of CE (lower is better)" in text
+    assert "(2 of mIoU between losses, 2 of ECE between losses)" in text
+    lines = [line for line in text.splitlines() if line.startswith("| Better |")]
+    assert len(lines) == 2
+    assert all(line.endswith(" * |") for line in lines)
+    assert compare_along("labels", table(3), tmp_path).empty
+
+
+def test_kinds_of_label_are_compared_under_the_same_loss(tmp_path: Path) -> None:
+    """What stands under another kind of label is the same trainings: the losses' differences become the labels'."""
+    names = [f"image{number}" for number in range(20)]
+    for loss in RIGHT:
+        for seed in range(2):
+            trained(tmp_path, loss, seed, names)
+    by_loss = compare_along("loss", table(2), tmp_path)
+    rows = table(2)
+    rows = rows[rows.status == "done"]
+    swapped = rows.assign(labels=rows.loss, loss="only")
+    for cell in rows.drop_duplicates(["loss", "seed"]).itertuples():
+        old = tmp_path / str(Cell("d", "m", "s", "hard", cell.loss, cell.seed))
+        new = tmp_path / str(Cell("d", "m", "s", cell.loss, "only", cell.seed))
+        new.parent.mkdir(parents=True, exist_ok=True)
+        old.rename(new)
+    by_labels = compare_along("labels", swapped, tmp_path)
+    assert by_labels.labels.tolist() == by_loss.loss.tolist()
+    for column in ("difference", "low", "high", "p", "p_holm"):
+        assert by_labels[column].tolist() == by_loss[column].tolist()
+    titles = {"losses": {"only": "Only"}, "labels": TITLES["losses"]}
+    text = markdown(by_labels, titles)
+    assert "mIoU minus that of CE (higher is better)" in text
+    assert "| Labels | Only |" in text
 
 
 def test_one_seed_gives_a_difference_and_no_claim(tmp_path: Path) -> None:
     for loss in RIGHT:
         trained(tmp_path, loss, 0, ["a", "b", "c"])
-    compared = compare_losses(table(1), tmp_path)
+    compared = compare_along("loss", table(1), tmp_path)
     assert compared.p.isna().all()
     assert compared.p_holm.isna().all()
     assert "(one seed: no interval)" in markdown(compared, TITLES)
@@ -73,10 +109,10 @@ def test_losses_of_different_images_are_not_compared(tmp_path: Path) -> None:
     for loss in RIGHT:
         trained(tmp_path, loss, 0, ["a", "b", "other" if loss == "better" else "c"])
     with pytest.raises(RecordError, match="better and ce of d/m/s/hard were evaluated on different images"):
-        compare_losses(table(1), tmp_path)
+        compare_along("loss", table(1), tmp_path)
 
 
 def test_a_grid_of_one_loss_compares_nothing(tmp_path: Path) -> None:
     trained(tmp_path, "ce", 0, ["a", "b"])
     only = table(1)
-    assert compare_losses(only[only.loss == "ce"], tmp_path).empty
+    assert compare_along("loss", only[only.loss == "ce"], tmp_path).empty

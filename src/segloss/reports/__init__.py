@@ -108,7 +108,10 @@ def write_report(asked: Grid, table: pd.DataFrame, results: Path, data_root: Pat
     more = {title: of for title, of in more.items() if (table.metric == of[0][-1].name).any()}
     shown = dict.fromkeys([*PAPER_METRICS, *(metric for metrics, *_ in more.values() for metric in metrics)])
     entries = summarise(table, list(shown))
-    compared, bounds = comparisons.compare_losses(table, results), intervals.intervals(table, results)
+    compared = pd.concat(
+        [comparisons.compare_along(axis, table, results) for axis in ("loss", "labels")], ignore_index=True
+    )
+    bounds = intervals.intervals(table, results)
     parts = [f"# {asked.title}\n", header(asked, results, seeds), tables.markdown(entries, titles(), seeds)]
     latex = [tables.latex(entries, titles(), seeds)]
     for title, (metrics, explanation, label) in more.items():

@@ -1,78 +1,91 @@
-"""Which differences between losses are more than chance: each loss against the grid's first, on the same images."""
+"""Which differences are more than chance: each loss against the grid's first, each kind of label against the first."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from segloss.grid import Cell
 from segloss.integrity import RecordError
 from segloss.reports.intervals import done_cells, stacked
 from segloss.reports.statistics import compare, holm, pseudo_values
+from segloss.reports.summary import AXES
+from segloss.scores import calibration_error, mean_iou
 
-TABLE = ["dataset", "model", "schedule", "labels"]
+MEASURED = ["difference", "low", "high", "p", "images", "seeds"]
 
 
-def compare_losses(table: pd.DataFrame, results: Path) -> pd.DataFrame:
-    """The difference in mIoU of every loss from the first of its column, for other images and other seeds.
+def compare_along(axis: Literal["loss", "labels"], table: pd.DataFrame, results: Path) -> pd.DataFrame:
+    """The difference in mIoU and ECE of every point from the first along an axis, for other images and other seeds.
 
     Args:
+        axis: What differs: the loss, all else equal, or the kind of label.
         table: The results table.
         results: Folder of the cells, whose counts say how each image fared.
 
     Returns:
-        A row for each (dataset, model, schedule, labels, loss) but the first loss: difference in points of mIoU, its
-        95 % interval, p, and ``p_holm`` adjusted over all rows. Interval and p are empty where a loss has one seed.
+        A row for each point but the first of its kind, and each metric: the axes, ``against`` (the axis), ``baseline``
+        (the first), ``metric``, ``difference`` in points, its 95 % interval, p, and ``p_holm``, adjusted over the rows
+        of that metric. Interval and p are empty where a point has one seed.
 
     Raises:
-        RecordError: if losses were evaluated on different images.
+        RecordError: if two points were evaluated on different images.
     """
-    columns: dict[tuple[str, ...], dict[str, list[Cell]]] = {}
-    for (*point, loss), cells in done_cells(table).items():
-        columns.setdefault(tuple(point), {})[loss] = cells
+    place = AXES.index(axis)
+    columns: dict[tuple[str, ...], dict[str, list]] = {}
+    for point, cells in done_cells(table).items():
+        columns.setdefault((*point[:place], *point[place + 1 :]), {})[point[place]] = cells
     rows = []
-    for point, losses in columns.items():
-        first, *others = losses
-        reference = stacked(losses[first], results)
-        baseline = pseudo_values(reference.overlap)
-        for loss in others:
-            counts = stacked(losses[loss], results)
+    for rest, points in columns.items():
+        first, *others = points
+        reference = stacked(points[first], results) if others else None
+        for name in others:
+            counts = stacked(points[name], results)
             if counts.names != reference.names:
-                where = "/".join(point)
                 raise RecordError(
-                    f"{loss} and {first} of {where} were evaluated on different images: they cannot be compared"
+                    f"{name} and {first} of {'/'.join(rest)} were evaluated on different images: "
+                    "they cannot be compared"
                 )
-            found = asdict(compare(pseudo_values(counts.overlap), baseline))
-            kept = {name: found[name] for name in ("difference", "low", "high", "p", "images", "seeds")}
-            rows.append(dict(zip(TABLE, point, strict=True)) | {"loss": loss, "baseline": first} | kept)
-    names = [*TABLE, "loss", "baseline", "difference", "low", "high", "p", "images", "seeds"]
-    compared = pd.DataFrame(rows, columns=names)
-    known = compared.p.notna()
+            for metric, kind, of in (("mIoU", "overlap", mean_iou), ("ECE", "calibration", calibration_error)):
+                own, other = (pseudo_values(getattr(one, kind), of) for one in (counts, reference))
+                found = asdict(compare(own, other))
+                axes = dict(zip(AXES, (*rest[:place], name, *rest[place:]), strict=True))
+                known = dict(against=axis, baseline=first, metric=metric)
+                rows.append(axes | known | {key: found[key] for key in MEASURED})
+    compared = pd.DataFrame(rows, columns=[*AXES, "against", "baseline", "metric", *MEASURED])
     compared["p_holm"] = np.nan
-    if known.any():
-        compared.loc[known, "p_holm"] = holm(compared.loc[known, "p"].astype(float).to_numpy())
+    for _, of_metric in compared[compared.p.notna()].groupby("metric"):
+        compared.loc[of_metric.index, "p_holm"] = holm(of_metric.p.astype(float).to_numpy())
     return compared
 
 
 def markdown(compared: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> str:
     """The differences in Markdown, laid out as the tables are; a star where Holm's p is below .05."""
     parts = []
-    for (dataset, model, schedule, baseline), rows in compared.groupby([*TABLE[:3], "baseline"], sort=False):
-        labels = list(dict.fromkeys(rows.labels))
-        head = " | ".join(titles["labels"][name] for name in labels)
-        title = f"**{dataset}, {model}** (schedule {schedule}): mIoU minus that of {titles['losses'][baseline]}"
-        lines = [title, "", f"| Loss | {head} |", "|:--|" + "--:|" * len(labels)]
-        for loss in dict.fromkeys(rows.loss):
-            of_loss = rows[rows.loss == loss].set_index("labels")
-            cells = [entry(of_loss.loc[name]) if name in of_loss.index else "–" for name in labels]
-            lines.append(f"| {titles['losses'][loss]} | " + " | ".join(cells) + " |")
+    kinds = {"loss": ("losses", "labels"), "labels": ("labels", "losses")}
+    for (dataset, model, schedule, axis, baseline, metric), rows in compared.groupby(
+        [*AXES[:3], "against", "baseline", "metric"], sort=False
+    ):
+        down, across = kinds[axis]
+        other = "labels" if axis == "loss" else "loss"
+        names = list(dict.fromkeys(rows[other]))
+        head = " | ".join(titles[across][name] for name in names)
+        better = "higher" if metric == "mIoU" else "lower"
+        title = f"**{dataset}, {model}** (schedule {schedule}): {metric} minus that of {titles[down][baseline]}"
+        lines = [f"{title} ({better} is better)", "", f"| {axis.capitalize()} | {head} |"]
+        lines.append("|:--|" + "--:|" * len(names))
+        for name in dict.fromkeys(rows[axis]):
+            of_name = rows[rows[axis] == name].set_index(other)
+            cells = [entry(of_name.loc[place]) if place in of_name.index else "–" for place in names]
+            lines.append(f"| {titles[down][name]} | " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
+    counted = compared[compared.p.notna()].groupby(["against", "metric"], sort=False).size()
+    families = ", ".join(f"{number} of {metric} between {kinds[axis][0]}" for (axis, metric), number in counted.items())
     note = (
-        "95 % interval for other images of the same kind and other seeds; p adjusted by Holm over the "
-        f"{int(compared.p.notna().sum())} comparisons of this report, a star below .05. "
-        "One data set says nothing of others."
+        "95 % interval for other images of the same kind and other seeds; p adjusted by Holm over the comparisons of "
+        f"one metric ({families or 'none'}), a star below .05. One data set says nothing of others."
     )
     return "\n\n".join([*parts, note]) + "\n"
 
