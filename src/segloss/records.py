@@ -176,6 +176,12 @@ def protocol_sentence(record: Mapping[str, Any]) -> str:
     return f"{record['data']['split']} split, {', '.join(parts)}"
 
 
+def teacher_sentence(teacher: dict[str, Any]) -> str:
+    """Which trained cell taught, and why that one."""
+    scores = teacher["candidates"]
+    return f"{teacher['cell']}, with a validation mIoU of {scores[teacher['cell']]:.2f} the best of {len(scores)} seeds"
+
+
 def provenance(asked: Grid, results: Path) -> dict[str, Any]:
     """What the finished cells of a grid share or differ in: commits, versions, machines, and their summed seconds."""
     found = [read(path) for cell in asked.cells if (path := results / str(cell) / "record.json").exists()]
@@ -192,6 +198,7 @@ def provenance(asked: Grid, results: Path) -> dict[str, Any]:
             {f"{record['machine']['device']}, {record['machine']['threads']} threads" for record in found}
         ),
         "weights": sorted({weights_sentence(record) for record in found}),
+        "teachers": sorted({teacher_sentence(record["teacher"]) for record in found if "teacher" in record}),
         "protocols": {record["axes"]["dataset"]: protocol_sentence(record) for record in found},
         "hours": sum(record["seconds"] for record in found) / 3600,
         "peak_memory_bytes": max((record["peak_memory_bytes"] for record in found), default=0),

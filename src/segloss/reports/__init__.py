@@ -1,6 +1,7 @@
 """From the results table to what people read: tables in Markdown, LaTeX and CSV, and a picture. Imports no torch."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,8 @@ SOFT_TRUTH = (
 )
 
 
-def origin(asked: Grid, results: Path) -> str:
+def origin(asked: Grid, made: dict[str, Any]) -> str:
     """Where the numbers come from, as the last lines of a report."""
-    made = records.provenance(asked, results)
     versions = ", ".join(f"{package} {'/'.join(found)}" for package, found in made["versions"].items() if found)
     return (
         f"Made by `snakemake --cores all --config grid={asked.name}`: "
@@ -37,16 +37,16 @@ def origin(asked: Grid, results: Path) -> str:
     )
 
 
-def header(asked: Grid, results: Path, seeds: int) -> str:
-    """What was evaluated and how, in one line under the title."""
-    made = records.provenance(asked, results)
+def header(made: dict[str, Any], seeds: int) -> str:
+    """What was evaluated and how, and who taught, in one line under the title."""
     if not made["cells"]:
         return "Nothing is trained yet.\n"
     protocols: dict[str, list[str]] = {}
     for dataset, protocol in made["protocols"].items():
         protocols.setdefault(protocol, []).append(dataset)
     how = "; ".join(f"{', '.join(datasets)}: {protocol}" for protocol, datasets in protocols.items())
-    return f"Seeds: {seeds}. Weights evaluated: {' and '.join(made['weights'])}. Evaluation: {how}.\n"
+    taught = f" Taught by {'; '.join(made['teachers'])}." if made["teachers"] else ""
+    return f"Seeds: {seeds}. Weights evaluated: {' and '.join(made['weights'])}. Evaluation: {how}.{taught}\n"
 
 
 def draw_reliability(table: pd.DataFrame, results: Path, folder: Path) -> None:
@@ -99,6 +99,7 @@ def write_report(asked: Grid, table: pd.DataFrame, results: Path, data_root: Pat
     Returns:
         The text of table.md.
     """
+    made = records.provenance(asked, results)
     seeds = max(cell.seed for cell in asked.cells) + 1
     # For each further section its metrics, its explanation, and the prefix of its label in LaTeX.
     more = {
@@ -112,7 +113,7 @@ def write_report(asked: Grid, table: pd.DataFrame, results: Path, data_root: Pat
         [comparisons.compare_along(axis, table, results) for axis in ("loss", "labels")], ignore_index=True
     )
     bounds = intervals.intervals(table, results)
-    parts = [f"# {asked.title}\n", header(asked, results, seeds), tables.markdown(entries, titles(), seeds)]
+    parts = [f"# {asked.title}\n", header(made, seeds), tables.markdown(entries, titles(), seeds)]
     latex = [tables.latex(entries, titles(), seeds)]
     for title, (metrics, explanation, label) in more.items():
         parts += [f"## {title}\n", explanation, tables.markdown(entries, titles(), seeds, metrics)]
@@ -122,7 +123,7 @@ def write_report(asked: Grid, table: pd.DataFrame, results: Path, data_root: Pat
     if len(compared):
         parts += ["## Differences\n", comparisons.markdown(compared, titles())]
     parts += report_ranks(table, folder)
-    text = "\n".join([*parts, origin(asked, results)])
+    text = "\n".join([*parts, origin(asked, made)])
     write_text(folder / "table.md", text)
     write_text(folder / "table.tex", "\n".join(latex))
     write_text(folder / "table.csv", tidy(entries).to_csv(index=False))
