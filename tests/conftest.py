@@ -75,7 +75,7 @@ def workplace(tmp_path: Path, phantom: Path) -> Path:
 @pytest.fixture
 def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The workplace as the working directory, for what reads configs/; nothing is remembered from another one."""
-    from segloss import configs, grid
+    from segloss import configs, grid, needs
 
     monkeypatch.chdir(workplace)
     for cached in (
@@ -85,6 +85,7 @@ def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         configs.files,
         configs.dataset_source,
         grid.axes_settings,
+        needs.needs_of,
     ):
         cached.cache_clear()
     return workplace

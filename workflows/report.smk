@@ -1,4 +1,9 @@
 # From the records to what people read; nothing here trains, so any table can be made again from the records alone.
+localrules:
+    collect,
+    report,
+
+
 rule collect:
     input:
         PLAN.records,

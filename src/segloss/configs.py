@@ -168,10 +168,15 @@ def model_name(entry: str) -> str:
     return Path(entry.removeprefix(ZOO_PREFIX)).name.removesuffix(".py") if entry.startswith(ZOO_PREFIX) else entry
 
 
+def is_named(node: ast.Assign, variable: str) -> bool:
+    """Whether an assignment is to that variable."""
+    return getattr(node.targets[0], "id", None) == variable
+
+
 def assigned(file: Path, variable: str) -> Any:
     """The literal a config assigns to a variable at top level; None without one."""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == variable:
+        if isinstance(node, ast.Assign) and is_named(node, variable):
             return ast.literal_eval(node.value)
     return None
 
@@ -186,8 +191,12 @@ def files(file: Path) -> tuple[Path, ...]:
 
 @functools.cache
 def digest(file: Path) -> str:
-    """Hash of what an MMEngine config says, its bases included; comments and layout do not count."""
-    code = [ast.dump(ast.parse(part.read_text(encoding="utf-8"))) for part in files(file)]
+    """Hash of what an MMEngine config says, its bases included; comments, layout and ``needs`` do not count."""
+    code = []
+    for part in files(file):
+        tree = ast.parse(part.read_text(encoding="utf-8"))
+        tree.body = [node for node in tree.body if not (isinstance(node, ast.Assign) and is_named(node, "needs"))]
+        code.append(ast.dump(tree))
     return hashlib.sha256("\n".join(code).encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ from segloss.__main__ import parser
 from segloss.configs import NAME, ConfigError
 from segloss.datasets import DATASETS, DatasetError, locate
 from segloss.grid import Cell, Grid
+from segloss.needs import needs_of
 
 # Open and locked as long as this Snakemake lives.
 _ALIVE: list[TextIO] = []
@@ -99,6 +100,8 @@ class Plan:
             check_train_options(os.environ.get("SEGLOSS_TRAIN", ""))
             name = config.get("grid", "demo")
             asked = grid.load_grid(name)
+            for axes in {(cell.dataset, cell.model, cell.schedule) for cell in asked.cells}:
+                needs_of(*axes)
             for source in {configs.dataset_source(cell.dataset) for cell in asked.cells}:
                 if not DATASETS[source].generated:
                     locate(source, Path(os.environ.get("SEGLOSS_DATA", "data")))
@@ -148,6 +151,11 @@ class Plan:
     def teachers(self, cell: str) -> list[str]:
         """The records of the cells that must be there before this one can be taught."""
         return [f"{self.results}/{teacher}/record.json" for teacher in grid.teachers(Cell.parse(cell))]
+
+    def needs(self, cell: str) -> dict[str, int]:
+        """The GPUs, cores, memory and time that a cell needs."""
+        parsed = Cell.parse(cell)
+        return needs_of(parsed.dataset, parsed.model, parsed.schedule)
 
     def settings(self, cell: str) -> dict[str, Any]:
         """All that decides a cell's result; where it changes, the cell runs again."""
