@@ -52,7 +52,9 @@ class Watched:
         if processes.rank():
             return
         self.run.log(row, step)
-        speed = row["train/images_per_second"]
+        speed = row.get("train/images_per_second")
+        if speed is None:  # a row of a validation
+            return
         progress.tell(
             self.folder,
             "training",
