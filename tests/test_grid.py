@@ -200,3 +200,12 @@ def test_five_thousand_cells_are_planned_in_seconds(in_workplace: Path) -> None:
 
 def test_errors_are_sentences_for_people() -> None:
     assert re.fullmatch(r"unknown loss 'x'; known: none", str(configs.unknown("loss", "x", [])))
+
+
+def test_a_teacher_needs_validation_images(in_workplace: Path) -> None:
+    with open(in_workplace / "configs/labels.yaml", "a") as file:
+        file.write("\nkd: {title: KD, target: teacher, teacher: {labels: hard, loss: ce, seeds: 1}}\n")
+    configs.load_labels.cache_clear()
+    reason = grid.why_skipped(Cell("stare", "unet-tiny", "tiny", "kd", "ce", 0))
+    assert reason.startswith("teachers are chosen on validation images, and stare has none: its literature")
+    assert grid.why_skipped(Cell("phantom", "unet-tiny", "tiny", "kd", "ce", 0)) is None

@@ -21,6 +21,7 @@ from segloss.configs import (
     ConfigError,
     check_validation,
     dataset_source,
+    declared,
     digest,
     load_labels,
     load_losses,
@@ -139,6 +140,8 @@ def why_skipped(cell: Cell) -> str | None:
     for teacher in teachers(cell)[:1]:
         if reason := why_skipped(teacher):
             return f"its teacher makes no sense: {reason}"
+        if reason := declared(mmengine_file("datasets", cell.dataset), "no_validation"):
+            return f"teachers are chosen on validation images, and {cell.dataset} has none: {reason}"
     if scenario.get("source") == "raters" and not DATASETS[dataset_source(cell.dataset)].raters:
         return f"{dataset_source(cell.dataset)} has one annotator"
     if scenario.get("soft_targets", True) or line.get("mean_teacher", {}).get("soft"):
