@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -131,17 +131,17 @@ def evaluate(
         the averaged p: they are measured after windows and views are averaged, as the temperature was fitted.
     """
     counts, scaled, kept = Counts(how.num_classes), Counts(how.num_classes, classwise=False), {}
-    chosen = {place * len(loader) // samples for place in range(samples)}
+    images = len(loader.dataset)
+    chosen = {place * images // samples for place in range(samples)}
     for number, (name, probabilities, labels, valid, soft) in enumerate(predictions(model, loader, how)):
         counts.update(probabilities, labels, valid, [name], **soft)
         if temperature is not None:
             scaled.update(rescale(probabilities, temperature), labels, valid, [name])
-        if number in chosen:
-            kept[name] = probabilities[0].argmax(0).to("cpu").numpy().astype(np.uint8)
+        place = number * processes.count() + processes.rank()  # process r looks at the images r, r + W, r + 2 W, ...
+        if place in chosen:
+            kept[place] = name, probabilities[0].argmax(0).to("cpu").numpy().astype(np.uint8)
     counts, scaled = processes.merged(counts), processes.merged(scaled)
-    # Process r has looked at the images r, r + W, r + 2 W, ...
-    in_turn = chain.from_iterable(zip_longest(*(of.items() for of in processes.from_all(kept))))
-    kept = dict(islice(filter(None, in_turn), samples))
+    kept = dict(found for _, found in sorted(chain.from_iterable(of.items() for of in processes.from_all(kept))))
     if processes.rank() == 0:
         counts.save(folder / "counts.npz")
         write_atomic(folder / "predictions.npz", lambda file: np.savez_compressed(file, **kept))
