@@ -120,7 +120,8 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
         TINY_GRID.replace("losses: [ce, lovasz]", "losses: [ce]").replace("labels: [hard, raters]", "labels: [hard]")
     )
     (workplace / "configs/mmseg/schedules/tiny.py").write_text(
-        TINY_SCHEDULE.replace("iterations = 16", "iterations = 240")  # neither is done before the other has begun
+        # One core each and time enough: neither is done before the other has begun.
+        TINY_SCHEDULE.replace("iterations = 16", "iterations = 240") + 'needs = {"cpus": 1}\n'
     )
     command = [str(BIN / "snakemake"), "--cores", "2", "--config", "grid=tiny"]
     process = subprocess.Popen(
