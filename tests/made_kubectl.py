@@ -1,0 +1,108 @@
+"""A made kubectl, and the cluster behind it: Jobs lie in a folder, and each is really run, as a container would be.
+
+Beside the Jobs, tests say by files what happens: ``idle`` (no pod is started), ``down`` (Kubernetes does not answer),
+and ``evict`` in a Job's own folder.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+CLUSTER = Path(os.environ["MADE_CLUSTER"])
+
+
+def tell(name: str, job: str | None, pod: str | None) -> None:
+    """Write the condition of a Job and the phase of its pod, whole or not at all."""
+    (CLUSTER / name / "new").write_text(json.dumps({"job": job, "pod": pod}))
+    (CLUSTER / name / "new").rename(CLUSTER / name / "state")
+
+
+def create() -> None:
+    text = sys.stdin.read()
+    name = yaml.safe_load(text)["metadata"]["name"]
+    (CLUSTER / name).mkdir()
+    (CLUSTER / name / "manifest.yaml").write_text(text)
+    tell(name, None, "Pending")
+    if not (CLUSTER / "idle").exists():
+        command = [sys.executable, __file__, "run", name]
+        nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        subprocess.Popen(command, start_new_session=True, **nothing)
+
+
+def run(name: str) -> None:
+    """Be the node: start the pod's first process and see how it ends; all others end with it."""
+    folder = CLUSTER / name
+    pod = yaml.safe_load((folder / "manifest.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"} | {each["name"]: each["value"] for each in container["env"]}
+    with (folder / "log").open("wb") as log:
+        first = subprocess.Popen(
+            container["command"],
+            cwd=container["workingDir"],
+            env=environment,
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+        )
+    tell(name, None, "Running")
+    while first.poll() is None and not (folder / "evict").exists():
+        time.sleep(0.05)
+    if first.returncode is None:
+        # The Job counts as failed before its pod has ended, as it did up to Kubernetes 1.30.
+        tell(name, "Failed", "Running")
+        first.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            first.wait(pod["terminationGracePeriodSeconds"])
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):
+            if os.getsid(int(process.name)) == first.pid:
+                os.kill(int(process.name), signal.SIGKILL)
+    if (folder / "evict").exists():
+        tell(name, "Failed", None)
+    elif first.wait():
+        tell(name, "Failed", "Failed")
+    else:
+        tell(name, "Complete", "Succeeded")
+
+
+def get(what: str, name: str) -> None:
+    assert what == "jobs,pods"
+    items = []
+    with suppress(FileNotFoundError):
+        state = json.loads((CLUSTER / name / "state").read_text())
+        conditions = [{"type": state["job"], "status": "True"}] if state["job"] else []
+        items.append({"kind": "Job", "status": {"conditions": conditions} if conditions else {}})
+        if state["pod"]:
+            items.append({"kind": "Pod", "status": {"phase": state["pod"]}})
+    print(json.dumps({"kind": "List", "items": items}))
+
+
+def main() -> None:
+    verb, *words = sys.argv[1:]
+    if (CLUSTER / "down").exists():
+        sys.exit("Unable to connect to the server: dial tcp: i/o timeout")
+    if verb == "create":
+        assert words[:2] == ["--filename", "-"], words
+        create()
+    elif verb == "get":
+        assert words[1] == "--selector", words
+        get(words[0], words[2].removeprefix("segloss-job="))
+    elif verb == "delete":
+        for name in words[1:]:
+            if not name.startswith("-"):
+                (CLUSTER / name / "evict").touch()
+    elif verb == "run":
+        run(*words)
+    else:
+        sys.exit(f"unknown command {verb}")
+
+
+if __name__ == "__main__":
+    main()
