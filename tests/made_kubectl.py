@@ -95,6 +95,7 @@ def main() -> None:
         assert words[1] == "--selector", words
         get(words[0], words[2].removeprefix("segloss-job="))
     elif verb == "delete":
+        assert words[0] == "jobs", words
         for name in words[1:]:
             if not name.startswith("-"):
                 (CLUSTER / name / "evict").touch()

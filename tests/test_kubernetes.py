@@ -69,7 +69,10 @@ def test_a_job_asks_for_what_the_cell_needs(cluster: Path) -> None:
     assert container["image"] == "registry.example/torch:2"
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounts == {"claim": str(cluster.parent), "shm": "/dev/shm"}
-    assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
+    assert pod["volumes"] == [
+        {"name": "claim", "persistentVolumeClaim": {"claimName": "work"}},
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ]
     environment = {each["name"]: each["value"] for each in container["env"]}
     assert environment["WANDB_MODE"] == "disabled"
     assert "CUDA_VISIBLE_DEVICES" not in environment
@@ -87,7 +90,7 @@ def test_a_cell_without_a_gpu_sees_none(cluster: Path) -> None:
 
 
 def test_names_are_valid_and_differ(cluster: Path) -> None:
-    long = f"Camvid/{'mmseg__deeplab-' * 4}x/camvid.80k/hard/jaccard_metric/seed12"
+    long = f"CamVid/{'mmseg__deeplab-' * 4}x/camvid.80k/hard/jaccard_metric/SEED12"
     names = [manifest(cluster, submitted(cluster, cell=cell))["metadata"]["name"] for cell in (CELL, CELL, long)]
     assert len(set(names)) == 3
     assert all(re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])", name) for name in names), names
@@ -143,6 +146,19 @@ def test_a_job_that_is_gone_has_failed_and_one_nobody_can_ask_for_has_not(cluste
     done = jobs("status", "segloss-gone", cwd=cluster)
     assert (done.stdout, done.returncode) == ("running\n", 0)
     assert "Unable to connect" in done.stderr
+
+
+def test_cancelled_jobs_are_deleted_however_long_it_takes(cluster: Path) -> None:
+    names = [submitted(cluster).stdout.strip() for _ in range(2)]
+    slow = cluster.parent / "bin" / "kubectl"
+    slow.write_text(slow.read_text().replace("exec", "sleep 1; exec"))
+    began = time.monotonic()
+    subprocess.run([ROOT / "profiles/kubernetes/cancel", *names], check=True, timeout=2)
+    assert time.monotonic() - began < 0.9  # Snakemake has little patience
+    deadline = time.monotonic() + 30
+    while not all((cluster / name / "evict").exists() for name in names):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def submit(asked: argparse.Namespace) -> None:
     """Create the Job and print its name."""
     start, end = "segloss-", f"-{uuid.uuid4().hex[:8]}"
     cell = re.sub(r"[^a-z0-9]+", "-", asked.cell.lower())
-    name = start + cell[-(LONGEST_NAME - len(start + end)) :].strip("-") + end
+    name = start + cell[-(LONGEST_NAME - len(start + end)) :] + end
     created = kubectl("create", "--filename", "-", text=manifest(name, asked))
     if created.returncode:
         sys.exit(created.returncode)
