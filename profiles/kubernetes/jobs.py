@@ -13,7 +13,6 @@ import sys
 import uuid
 from pathlib import Path
 from string import Template
-from typing import Any
 
 TEMPLATE = Path(__file__).with_name("job.yaml")
 # What a pod takes over from the environment of the submission. Keys do not belong here: manifests can be read by many.
@@ -34,7 +33,7 @@ def manifest(name: str, asked: argparse.Namespace) -> str:
     environment = {variable: os.environ[variable] for variable in PASSED_ON if variable in os.environ}
     # In the image the user has neither name nor home; what libraries keep there (pretrained weights) serves all pods.
     environment |= {"LOGNAME": getpass.getuser(), "HOME": str(folder / ".snakemake" / "home")}
-    limits: dict[str, Any] = {"cpu": asked.cores, "memory": f"{asked.megabytes}M"}
+    limits: dict[str, int | str] = {"cpu": asked.cores, "memory": f"{asked.megabytes}M"}
     if asked.gpus:
         limits["nvidia.com/gpu"] = asked.gpus
     else:
