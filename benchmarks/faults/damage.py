@@ -3,16 +3,20 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.faults.kills import fork, train_command
-from benchmarks.faults.place import BIN, REPORT, cells, environment, finish, record, run, snakemake
+from benchmarks.faults.disks import disk_with_a_plug, read_only_disk, small_disk
+from benchmarks.faults.kills import ended, fork, reached, train_command
+from benchmarks.faults.place import BIN, ITERATIONS, REPORT, cells, environment, finish, record, run, snakemake
+from segloss.attempts import locked
+from segloss.engine.states import read_state
+from tests.wandb_server import serving
 
 FAULTS: dict[str, Callable[[Path], str]] = {}
 
@@ -95,63 +99,111 @@ def checkpoint_of_another_cell(folder: Path) -> str:
     return "not used; trained from the beginning"
 
 
-@fault
-def trainer_killed_amid_a_grid(folder: Path) -> str:
-    for cell in cells(folder)[:2]:
+def begun(folder: Path, chosen: list[str], **variables: str) -> tuple[subprocess.Popen, str]:
+    """Begin cells of the grid anew; returns Snakemake, and the first of them that trains."""
+    for cell in chosen:
         shutil.rmtree(folder / "results" / cell)
     process = subprocess.Popen(
-        snakemake(), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        snakemake(),
+        cwd=folder,
+        env=environment(**variables),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
-    logs = [folder / "results" / cell / "train.log" for cell in cells(folder)[:2]]
-    while not (trained := [log for log in logs if log.exists() and "iteration 2/40" in log.read_text()]):
+    logs = {cell: folder / "results" / cell / "train.log" for cell in chosen}
+    while True:
+        for cell, log in logs.items():
+            if log.exists() and f"iteration 2/{ITERATIONS}" in log.read_text():
+                return process, cell
         assert process.poll() is None
         time.sleep(0.05)
-    said = json.loads((trained[0].parent / "work/progress.json").read_text())
+
+
+@fault
+def trainer_killed_amid_a_grid(folder: Path) -> str:
+    chosen = cells(folder)[:2]
+    process, trained = begun(folder, chosen)
+    said = json.loads((folder / "results" / trained / "work/progress.json").read_text())
     os.kill(said["pid"], signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == 1
-    (other,) = set(logs) - set(trained)
-    assert (other.parent / "record.json").exists()
+    assert process.wait() == 1
+    (other,) = set(chosen) - {trained}
+    assert (folder / "results" / other / "record.json").exists()
     assert "and was killed" in reported(folder), reported(folder)
     finish(folder)
     return "the other cells went on; the table named the killed one; the next start finished it"
 
 
-@contextmanager
-def small_disk(folder: Path, kibibytes: int) -> Iterator[Callable[[int], object]]:
-    """A file system of that size over a folder; the context is what gives it another size."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o"]
-    subprocess.run([*mount, f"size={kibibytes}k", "tmpfs", str(folder)], check=True)
-    try:
-        yield lambda size: subprocess.run([*mount, f"remount,size={size}k", "tmpfs", str(folder)], check=True)
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+@fault
+def locks_left_behind(folder: Path) -> str:
+    # Of Snakemake, of the cell, and of a GPU: the machine is told that it has one.
+    device = {"SEGLOSS_DEVICES": "0", "SEGLOSS_LEASES": str(folder / "leases")}
+    process, cell = begun(folder, cells(folder)[:1], **device)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    snakemakes = list(folder.glob(".snakemake/locks/*.lock"))
+    left = [*snakemakes, folder / "leases" / "0", folder / "results" / cell / "work" / "attempt"]
+    assert snakemakes
+    assert all(file.exists() for file in left)
+    finish(folder, **device)
+    return f"{len(left)} files, of Snakemake, the cell and its GPU; they held up nothing"
+
+
+def moved_off(place: Path, aside: Path) -> None:
+    """Copy what a disk holds to a folder from which it is put back when the disk is gone."""
+    shutil.copytree(place, aside, ignore=shutil.ignore_patterns("lost+found"))
 
 
 @fault
 def disk_full(folder: Path) -> str:
-    if os.geteuid() != 0:
-        return "not tried: only root may mount a small file system"
-    place = folder / "results" / cells(folder)[0]
-    kept = folder / "results" / cells(folder)[1]
+    place, whole = folder / "results" / cells(folder)[0], folder / "whole"
     shutil.rmtree(place)
     seen = []
     with small_disk(place, 64) as resize:
         for size in (64, 400, 2000):
             resize(size)
             start_grid(folder)
-            assert kept.exists()
+            assert all((folder / "results" / cell / "record.json").exists() for cell in cells(folder)[1:])
             assert not (place / "record.json").exists()
             seen.append("the disk is full" in reported(folder) or "No space left" in reported(folder))
         resize(100000)
         finish(folder)
-        whole = folder / "whole"
-        shutil.copytree(place, whole)
-    shutil.rmtree(place)
-    shutil.move(whole, place)
+        moved_off(place, whole)
+    place.rmdir()
+    whole.rename(place)
     assert seen[-1]
     return f"reason in the table at {sum(seen)} of 3 sizes; with room, it went on"
+
+
+def flushed(work: Path) -> int:
+    """The iteration up to which a training need not be repeated."""
+    if read_state(work / "weights.pt"):
+        return ITERATIONS
+    states = [read_state(work / name) for name in ("checkpoint.pt", "checkpoint.previous.pt")]
+    return max((state["iteration"] for state in states if state), default=0)
+
+
+@fault
+def power_lost(folder: Path) -> str:
+    cell, log, chance = cells(folder)[0], folder / "logs" / "power.log", random.Random(0)
+    place, whole, kept = folder / "results" / cell, folder / "whole", []
+    shutil.rmtree(place)
+    with disk_with_a_plug(place, folder / "disk.img") as pull:
+        for aim in (2, 8, 14, 20, 26, 32, ITERATIONS, ITERATIONS):
+            process = fork(folder, log, train_command(cell))
+            while not reached(place, log, aim):
+                assert not ended(process)
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.1 if aim < ITERATIONS else 1))
+            pull(process)
+            kept.append(flushed(place / "work"))
+            # The state of the iteration before was flushed; the names of the newest may not have been exchanged.
+            assert kept[-1] == ITERATIONS or kept[-1] >= aim - 2 > 0 or aim == 2, (aim, kept)
+        finish(folder)
+        moved_off(place, whole)
+    place.rmdir()
+    whole.rename(place)
+    return f"{len(kept)} times; the next start went on from iteration {', '.join(map(str, kept))}"
 
 
 @fault
@@ -175,17 +227,17 @@ def out_of_memory(folder: Path) -> str:
 
 @fault
 def loss_not_finite(folder: Path) -> str:
-    grid, losses = folder / "configs/grids/faults.yaml", folder / "configs/losses.yaml"
-    kept = grid.read_text(), losses.read_text()
-    grid.write_text(kept[0].replace("[ce, jml]", "[ce, jml, broken]"))
-    losses.write_text(kept[1] + "broken: {title: Broken, loss: cross_entropy, class_weights: [1.0e+38, 1, 1, 1, 1]}\n")
-    start_grid(folder)
-    table = reported(folder)
-    assert "the loss is inf at iteration" in table or "the loss is nan at iteration" in table, table
-    grid.write_text(kept[0])
-    losses.write_text(kept[1])
+    losses = folder / "configs/losses.yaml"
+    kept = losses.read_text()
+    losses.write_text(kept + "broken: {title: Broken, loss: cross_entropy, class_weights: [1.0e+38, 1, 1, 1, 1]}\n")
+    grid = (folder / "configs/grids/faults.yaml").read_text()
+    (folder / "configs/grids/broken.yaml").write_text(re.sub(r"losses: \[", "losses: [broken, ", grid))
+    run(snakemake(grid="broken"), folder)
+    table = (folder / "reports/broken/table.md").read_text()
+    losses.write_text(kept)
     finish(folder)
-    return next(line for line in table.splitlines() if "the loss is" in line).lstrip("0123456789. ")
+    (reason,) = {line for line in table.splitlines() if re.search("the loss is (inf|nan) at iteration", line)}
+    return reason.lstrip("0123456789. ")
 
 
 @fault
@@ -259,20 +311,36 @@ def two_snakemakes_at_once(folder: Path) -> str:
 
 @fault
 def results_read_only(folder: Path) -> str:
-    if os.geteuid() == 0:
-        place = folder / "readonly"
-        place.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(place)], check=True)
-        try:
-            done = run([*snakemake(), f"results={place}"], folder)
-        finally:
-            subprocess.run(["umount", str(place)], check=True)
-    else:
-        place = folder / "readonly"
-        place.mkdir(mode=0o500)
+    place = folder / "readonly"
+    with read_only_disk(place):
         done = run([*snakemake(), f"results={place}"], folder)
     place.rmdir()
     said = done.stdout + done.stderr
     assert done.returncode == 1
     assert "cannot write to" in said, said
     return next(line for line in said.splitlines() if "cannot write to" in line).replace(str(folder), ".")
+
+
+@fault
+def tracking_server_at_fault(folder: Path) -> str:
+    results = folder / "results"
+    with serving() as server:
+        online = {"WANDB_MODE": "online", "WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40}
+        sync = [str(BIN / "segloss"), "sync"]
+        for kind, cell in zip(("hang", "fail", "drop"), cells(folder), strict=False):
+            shutil.rmtree(results / cell)
+            server.fault = kind
+            finish(folder, **online)
+        server.fault = None
+        while any(locked(file) for file in results.rglob("sender.log")):
+            time.sleep(0.2)
+        first = run(sync, folder, **online)
+        assert first.returncode == 0, first.stdout + first.stderr
+        told = [record(folder, cell) for cell in cells(folder)]
+        rows = {one["config_hash"][:16]: [row["iteration"] for row in one["training"]["rows"]] for one in told}
+        sent = {name: [row["iteration"] for row in history] for name, history in server.history.items()}
+        assert sent == rows, sent
+        requests = server.requests
+        assert run(sync, folder, **online).returncode == 0
+        assert (server.requests, server.received) == (requests, sum(map(len, rows.values())))
+    return f"it hung, failed and dropped; later all {server.received} rows of {len(rows)} runs were sent, each once"

@@ -64,9 +64,9 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, **own, **variables}
 
 
-def snakemake(*options: str) -> list[str]:
+def snakemake(*options: str, grid: str = "faults") -> list[str]:
     """The command a user types."""
-    return [str(BIN / "snakemake"), "--cores", "1", *options, "--config", "grid=faults"]
+    return [str(BIN / "snakemake"), "--cores", "1", *options, "--config", f"grid={grid}"]
 
 
 def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess:
@@ -76,9 +76,9 @@ def run(command: list[str], folder: Path, **variables: str) -> subprocess.Comple
     )
 
 
-def finish(folder: Path, *options: str) -> str:
+def finish(folder: Path, **variables: str) -> str:
     """Start the grid and expect it to finish; returns what it said."""
-    done = run(snakemake(*options), folder)
+    done = run(snakemake(), folder, **variables)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-4000:]
     return said

@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from torch.utils.data import DataLoader
 
 from segloss import configs, grid, progress, records
 from segloss.datasets import DATASETS, DatasetError, locate, root_of
+from segloss.datasets import Dataset as Source
 from segloss.engine import distillation, processes
 from segloss.engine.config import cell_config, fingerprints, labelled_part
-from segloss.engine.data import Visits, missing_raters
+from segloss.engine.data import ListDataset, Visits, missing_raters
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
 from segloss.engine.machine import Machine, MachineRunner, device_name, limit_threads, optimizer
@@ -109,6 +110,37 @@ def build_runner(config: Config, folder: Path, machine: Machine, start: int, hoo
     )
 
 
+def data_told(cell: Cell, source: Source, folder: str, trained: ListDataset, tested: ListDataset) -> dict[str, Any]:
+    """What a record says of the images and labels."""
+    # By split and by the number of raters who lack a map: so many images.
+    missing = {"train": missing_raters(trained), tested.split: missing_raters(tested)} if source.raters else None
+    return {
+        "source": source.name,
+        "fingerprints": fingerprints(source.name, folder, labelled_part(cell)),
+        "split": tested.split,
+        "images": len(tested),
+        "labelled_images": len(trained),
+        "missing_raters": missing,
+    }
+
+
+def training_told(config: Config, weights: Mapping[str, Any], start: int, seconds: float) -> dict[str, Any]:
+    """What a record says of a training that began at that iteration, from the weights it has left."""
+    images = (config.iterations - start) * config.batch_size
+    return {
+        "started_at_iteration": start,
+        "iterations": config.iterations,
+        "seconds": seconds,
+        "images_per_second": images / seconds if images else None,  # none where it was only evaluated again
+        "rows": weights["rows"],
+        "checkpoint": {
+            "rule": config.checkpoint,
+            "iteration": weights["iteration"],
+            "validations": weights["validations"],
+        },
+    }
+
+
 def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
     """Train a cell from wherever it stopped, evaluate it, and write counts.npz, predictions.npz and record.json.
 
@@ -181,7 +213,6 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
         metrics, scaled = evaluate(model, test_loader, how, temperature, folder)
         processes.wait_for_all()  # until the first has written the counts
         finished = time.monotonic()
-        images = (config.iterations - start) * config.batch_size
         record = {
             **records.about(cell, command=[Path(sys.argv[0]).name, *sys.argv[1:]]),
             "seed": config.seed,
@@ -192,33 +223,8 @@ def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Mach
                 "device": device_name(machine),
                 "processes": processes.count(),
             },
-            "data": {
-                "source": dataset.name,
-                "fingerprints": fingerprints(dataset.name, data_folder, labelled_part(cell)),
-                "split": config.test_dataset.split,
-                "images": len(test_loader.dataset),
-                "labelled_images": len(runner.train_dataloader.dataset.dataset),
-                # By split and by the number of raters who lack a map: so many images.
-                "missing_raters": {
-                    "train": missing_raters(runner.train_dataloader.dataset.dataset),
-                    config.test_dataset.split: missing_raters(test_loader.dataset),
-                }
-                if dataset.raters
-                else None,
-            },
-            "training": {
-                "started_at_iteration": start,
-                "iterations": config.iterations,
-                "seconds": evaluation_started - training_started,
-                # None where a finished training was only evaluated again.
-                "images_per_second": images / (evaluation_started - training_started) if images else None,
-                "rows": weights["rows"],
-                "checkpoint": {
-                    "rule": config.checkpoint,
-                    "iteration": weights["iteration"],
-                    "validations": weights["validations"],
-                },
-            },
+            "data": data_told(cell, dataset, data_folder, runner.train_dataloader.dataset.dataset, test_loader.dataset),
+            "training": training_told(config, weights, start, evaluation_started - training_started),
             "validation": {
                 "split": validation.dataset.split,
                 "images": len(validation.dataset),
