@@ -17,15 +17,18 @@ from tests.wandb_server import Server, serving
 
 CELL = "phantom/unet-tiny/tiny/hard/ce/seed0"
 KEY = "0123456789abcdef0123456789abcdef01234567"
-# The command, which says how long its main thread neither ran nor waited for a processor: the same on a busy machine.
+# The command, which says last of all for how long its main thread neither ran nor waited for a processor: the same on a
+# busy machine.
 SEGLOSS = """
-import sys, time
+import atexit, sys, time
 from pathlib import Path
 started = time.monotonic()
+@atexit.register
+def say():
+    ran, queued, _ = map(int, Path("/proc/self/schedstat").read_text().split())
+    print("blocked for", time.monotonic() - started - (ran + queued) / 1e9)
 from segloss.__main__ import main
 main()
-ran, queued, _ = map(int, Path("/proc/self/schedstat").read_text().split())
-print("blocked for", time.monotonic() - started - (ran + queued) / 1e9)
 """
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ rule collect:
         results=lambda wildcards: PLAN.results,
         skipped=PLAN.skipped,
     shell:
-        "segloss collect {params.grid} --results {params.results} --output {output} > {log} 2>&1"
+        "segloss collect {params.grid} --results {params.results} --output {output} 2>&1 | tee {log}"
 
 
 rule report:
@@ -35,4 +35,4 @@ rule report:
         results=lambda wildcards: PLAN.results,
         titles=PLAN.titles,
     shell:
-        "segloss report {params.grid} {input.table} --results {params.results} > {log} 2>&1"
+        "segloss report {params.grid} {input.table} --results {params.results} 2>&1 | tee {log}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.faults import kills, place
 from benchmarks.faults.damage import FAULTS
 from benchmarks.faults.disks import NoDisk
+from segloss import warm
 
 KINDS = {
     "a trainer, with all its processes": kills.kill_trainers,
@@ -30,9 +31,7 @@ def campaign(
     expected = place.outcome(undisturbed)
     lines = [f"Undisturbed grid: {len(losses) * seeds} cells of 40 iterations, {time.monotonic() - started:.0f} s.", ""]
     # Only now, for the forks: Snakemake must not inherit it.
-    import wandb  # noqa: F401
-
-    import segloss.engine.cell
+    warm.imported()
     import segloss.reports  # noqa: F401
 
     chance = random.Random(seed)

@@ -16,6 +16,8 @@ from benchmarks.faults.kills import ended, fork, reached, train_command
 from benchmarks.faults.place import BIN, ITERATIONS, REPORT, cells, environment, finish, record, run, snakemake
 from segloss.attempts import locked
 from segloss.engine.states import read_state
+from segloss.grid import Cell
+from segloss.records import why_failed
 from tests.wandb_server import serving
 
 FAULTS: dict[str, Callable[[Path], str]] = {}
@@ -160,7 +162,7 @@ def disk_full(folder: Path) -> str:
     shutil.rmtree(place)
     seen = []
     with small_disk(place, 64) as resize:
-        for size in (64, 400, 2000):
+        for size in (64, 300, 560):  # a finished cell takes 670 KiB, its weights 480 of them
             resize(size)
             start_grid(folder)
             assert all((folder / "results" / cell / "record.json").exists() for cell in cells(folder)[1:])
@@ -208,21 +210,20 @@ def power_lost(folder: Path) -> str:
 
 @fault
 def out_of_memory(folder: Path) -> str:
-    shutil.rmtree(folder / "results" / cells(folder)[0])
-    command = [str(BIN / "segloss"), *train_command(cells(folder)[0])]
-    # Enough to import and to begin, too little to train.
-    limited = 'ulimit -v $0; exec "$@"'
-    reason = None
-    for mebibytes in range(1200, 6000, 400):
-        run(["bash", "-c", limited, str(mebibytes * 1024), *command], folder)
-        failure = folder / "results" / cells(folder)[0] / "failure.json"
-        if failure.exists():
-            reason = json.loads(failure.read_text())["reason"]
+    cell, seen = cells(folder)[0], {}
+    place = folder / "results" / cell
+    # Beside what the imports have taken: too little to begin, to train, to evaluate, and in the end enough.
+    for mebibytes in range(20, 300, 20):
+        shutil.rmtree(place)
+        _, status = os.waitpid(fork(folder, folder / "logs" / "memory.log", train_command(cell), mebibytes), 0)
+        if not status:
             break
-        if (folder / "results" / cells(folder)[0] / "record.json").exists():
-            break
+        seen[mebibytes] = why_failed(Cell.parse(cell), folder / "results")
+    assert not status
+    assert all(seen.values()), seen
+    (named, *_) = [reason for reason in seen.values() if reason.startswith("out of memory")]
     finish(folder)
-    return f"reason: {reason}"
+    return f"failed with a reason at {', '.join(map(str, seen))} MiB; one: {named[:100]}"
 
 
 @fault

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -23,10 +24,11 @@ def queued_seconds() -> float:
     return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
 
 
-def fork(folder: Path, log: Path, arguments: Sequence[str], **variables: str) -> int:
+def fork(folder: Path, log: Path, arguments: Sequence[str], mebibytes: int | None = None, **variables: str) -> int:
     """Start ``segloss <arguments>`` in a fork of this process, which has imported torch and MMSegmentation already.
 
-    Its last line says for how many seconds it lived, waiting for a processor left out.
+    Its last line says for how many seconds it lived, waiting for a processor left out. It may be given no more memory
+    than so many MiB beyond what the imports have taken.
 
     So a kill costs the second that the command itself lives before it, not the many that the imports take.
     """
@@ -46,6 +48,10 @@ def fork(folder: Path, log: Path, arguments: Sequence[str], **variables: str) ->
         sys.argv = ["segloss", *arguments]
         from segloss.__main__ import main
 
+        if mebibytes is not None:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            resource.setrlimit(resource.RLIMIT_AS, 2 * (pages * resource.getpagesize() + mebibytes * 2**20,))
+            resource.setrlimit(resource.RLIMIT_CPU, (60, 60))  # Python's own imports may turn in circles then
         started, queued = time.monotonic(), queued_seconds()
         main()
         print("lived for", time.monotonic() - started - (queued_seconds() - queued), flush=True)

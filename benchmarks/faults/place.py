@@ -64,9 +64,9 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, **own, **variables}
 
 
-def snakemake(*options: str, grid: str = "faults") -> list[str]:
+def snakemake(*options: str, grid: str = "faults", cores: int = 1) -> list[str]:
     """The command a user types."""
-    return [str(BIN / "snakemake"), "--cores", "1", *options, "--config", f"grid={grid}"]
+    return [str(BIN / "snakemake"), "--cores", str(cores), *options, "--config", f"grid={grid}"]
 
 
 def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess:

@@ -1,7 +1,8 @@
-"""``python -m benchmarks.faults.tracking``: what a W&B server that hangs, fails, drops or refuses costs a grid's cells.
+"""``python -m benchmarks.faults.tracking``: what a W&B server that hangs, fails, drops or refuses costs.
 
-Rounds of one cell with each kind of server, in forks of this process: the imports, which no server delays, would only
-make a difference look smaller. Time in which other programs had the processor is left out.
+Of a grid of four cells by Snakemake on two cores, from its start to its end, by the clock. And of a cell, in forks of
+one process: the imports, which no server delays, would only make a difference look smaller, and the time in which other
+programs had the processor is left out. In rounds of all kinds of server.
 """
 
 import argparse
@@ -9,70 +10,91 @@ import os
 import shutil
 import statistics
 import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.faults import place
 from benchmarks.faults.kills import fork
+from segloss import warm
 from tests.wandb_server import serving
 
-KINDS = ("offline", "well", "hang", "fail", "drop", "drop amid", "hang amid", "refuse")
+FAULTS = ("hang", "fail", "drop")
+KINDS = ("well", *FAULTS, "hang amid", "drop amid", "refuse", "offline")
 
 
-def seconds(folder: Path, kind: str) -> float:
-    """The life of one cell's training and evaluation beside that kind of server."""
-    results = folder / "results"
-    shutil.rmtree(results, ignore_errors=True)
-    cell = place.cells(folder)[0]
-    with serving() as server:
-        server.fault = kind.split()[0] if kind.split()[0] in ("hang", "fail", "drop") else None
-        server.faults_after = 4 if "amid" in kind else 0
-        url = "http://127.0.0.1:9" if kind == "refuse" else server.url
+@contextmanager
+def server(kind: str) -> Iterator[dict[str, str]]:
+    """The variables by which a training finds a server of that kind; ``amid``: it answers well at first."""
+    with serving() as made:
+        fault, *amid = kind.split()
+        made.fault = fault if fault in FAULTS else None
+        made.faults_after = 4 if amid else 0
+        url = "http://127.0.0.1:9" if kind == "refuse" else made.url
         mode = "offline" if kind == "offline" else "online"
-        process = fork(
-            folder, folder / "log", ["train", cell], WANDB_MODE=mode, WANDB_BASE_URL=url, WANDB_API_KEY="0" * 40
-        )
+        yield {"WANDB_MODE": mode, "WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40}
+
+
+def cell_seconds(folder: Path, kind: str) -> float:
+    """The life of one cell's training and evaluation beside that kind of server."""
+    shutil.rmtree(folder / "results", ignore_errors=True)
+    with server(kind) as variables:
+        process = fork(folder, folder / "log", ["train", place.cells(folder)[0]], **variables)
         _, status = os.waitpid(process, 0)
-        log = (folder / "log").read_text()
-        assert status == 0, log[-2000:]
+    log = (folder / "log").read_text()
+    assert status == 0, log[-2000:]
     return float(log.rsplit("lived for ", 1)[1])
 
 
-def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="default: 9")
-    parser.add_argument("--out", type=Path, help="where the table goes (default: printed only)")
-    arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = place.make(Path(temporary) / "place", ("ce",), 1)
-        place.run([str(place.BIN / "segloss"), "prepare", "phantom"], folder)
-        import wandb  # noqa: F401
+def grid_seconds(folder: Path, kind: str) -> float:
+    """From the start of Snakemake to its end, by the clock."""
+    for name in ("results", "reports"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    with server(kind) as variables:
+        started = time.monotonic()
+        done = place.run(place.snakemake(cores=2), folder, **variables)
+        seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stderr[-2000:]
+    return seconds
 
-        import segloss.engine.cell  # noqa: F401
 
-        seconds(folder, "well")
-        taken = {kind: [] for kind in KINDS}
-        for number in range(arguments.rounds):
-            for kind in KINDS[number % len(KINDS) :] + KINDS[: number % len(KINDS)]:
-                taken[kind].append(seconds(folder, kind))
-    lines = [
-        "# What a W&B server at fault costs a cell",
-        "",
-        f"`python -m benchmarks.faults.tracking --rounds {arguments.rounds}`; one cell, without its imports",
-        "and without the time in which other programs had the processor.",
-        "",
-        "| W&B server | Seconds of a cell, median | Ratio to a well server in the same round, median (quartiles) |",
-        "|:--|--:|--:|",
-    ]
+def rounds(
+    measure: Callable[[Path, str], float], folder: Path, kinds: Sequence[str], number: int, title: str
+) -> list[str]:
+    """Measure each kind of server in every round, each round from another one on; a table in Markdown."""
+    measure(folder, kinds[0])  # makes the data set
+    taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for turn in range(number):
+        first = turn % len(kinds)
+        for kind in (*kinds[first:], *kinds[:first]):
+            taken[kind].append(measure(folder, kind))
+    lines = [f"| W&B server | {title}, median | Ratio to a well server in the same round, median (quartiles) |"]
+    lines.append("|:--|--:|--:|")
     for kind, values in taken.items():
-        ratios = [value / well for value, well in zip(values, taken["well"], strict=True)]
+        ratios = [value / well for value, well in zip(values, taken[kinds[0]], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         lines.append(f"| {kind} | {statistics.median(values):.2f} | {middle:.3f} ({low:.3f} to {high:.3f}) |")
-    text = "\n".join(lines) + "\n"
-    print(text)
+    print("\n".join(lines), flush=True)
+    return lines
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="of cells (default: 9)")
+    parser.add_argument("--grid-rounds", type=int, default=7, help="of grids (default: 7)")
+    parser.add_argument("--out", type=Path, help="where the tables go (default: printed only)")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    lines = ["# What a W&B server at fault costs", "", *__doc__.split("\n\n")[1].strip().splitlines(), ""]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        grid = place.make(Path(temporary) / "grid")
+        lines += rounds(grid_seconds, grid, KINDS[:4], arguments.grid_rounds, "Seconds of a grid")
+        warm.imported()  # only now, for the forks: Snakemake must not inherit it
+        lines += ["", *rounds(cell_seconds, grid, KINDS, arguments.rounds, "Seconds of a cell")]
     if arguments.out:
-        arguments.out.write_text(text, encoding="utf-8")
+        arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

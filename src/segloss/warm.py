@@ -9,6 +9,7 @@ does not survive a fork once it was looked at) the cell runs as a process of its
 
 import functools
 import gc
+import importlib
 import json
 import os
 import selectors
@@ -19,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,16 @@ from typing import Any
 from segloss.launch import end_with_parent, is_one_of_several
 
 PLACE = "SEGLOSS_WARM"  # where the server listens; without it, or empty, every cell is a process of its own
+# What a training imports on its way beside what its module does: .7 s of every cell.
+LATER = (
+    "matplotlib.backends.backend_agg",
+    "matplotlib.pyplot",
+    "mmseg.engine",
+    "mmseg.evaluation",
+    "mmseg.visualization",
+    "pkg_resources",
+    "torch._dynamo",
+)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 NUMBER = struct.Struct("!i")
 
@@ -103,6 +115,10 @@ def imported() -> dict[str, tuple[int, int]]:
     from segloss.engine import cell  # noqa: F401
 
     tracking.preload()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of packages about themselves
+        for name in LATER:
+            importlib.import_module(name)
     gc.freeze()  # what is shared stays shared: the cells' garbage collections do not touch it
     return found
 

@@ -14,7 +14,7 @@ def accumulate(count: Callable[..., Part], probabilities: Tensor, *maps: Tensor)
     A slice fits the cache of a CPU, or bounds the memory on a GPU. How an image is sliced does not depend on its batch,
     so that its sums are rounded in the same way in every batch.
     """
-    numbers = 1 << 19 if probabilities.device.type == "cpu" else 1 << 26
+    numbers = 1 << 18 if probabilities.device.type == "cpu" else 1 << 26
     images, classes = probabilities.shape[:2]
     flat = [one.flatten(-2) for one in (probabilities, *maps)]
     pixels = flat[0].shape[2]
@@ -60,9 +60,11 @@ class Slots:
     def _add(self, slots: int, index: Tensor, weights: list[Tensor | None]) -> list[Tensor]:
         rows = index.shape[:-1]
         size = rows.numel() * slots
-        index = index + (torch.arange(rows.numel(), device=index.device) * slots).view(*rows, 1)
+        kind = torch.int32 if size < 2**31 else torch.int64
+        offsets = torch.arange(0, size, slots, dtype=kind, device=index.device).view(*rows, 1)
+        index = index.to(kind) + offsets
         if not self.all_valid:
-            index = torch.where(self.valid if index.ndim == 2 else self.valid[:, None], index, size)
+            index.masked_fill_(~(self.valid if index.ndim == 2 else self.valid[:, None]), size)
         index = index.flatten()
         sums = (torch.bincount(index, None if one is None else one.flatten(), minlength=size + 1) for one in weights)
         return [one[:size].view(*rows, slots) for one in sums]
@@ -91,6 +93,6 @@ def bin_index(wide: Tensor, bins: int, source: torch.dtype) -> Tensor:
     """
     if source == torch.float64:
         edges = torch.arange(1, bins, dtype=torch.float64, device=wide.device) / bins
-        return torch.bucketize(wide, edges, right=True)
+        return torch.bucketize(wide, edges, right=True, out_int32=True)
     # max: an average of probabilities can exceed 1 by a rounding error
-    return (wide * bins).long().clamp_(max=bins - 1)
+    return (wide * bins).int().clamp_(max=bins - 1)

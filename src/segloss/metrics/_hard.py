@@ -45,11 +45,11 @@ def _count(chunk: Tensor, label: Tensor, valid: Tensor, bins: int, classwise: bo
     }
     if classwise:
         class_bin = bin_index(wide, bins, chunk.dtype)
-        label_slot = label * bins + class_bin.gather(1, label[:, None])[:, 0]
-        shape = (images, classes, bins)
         part["class_pixels"], part["class_probability"] = slots.count_and_sum_by_class(bins, class_bin, wide)
-        part["class_labelled"] = slots.count(classes * bins, label_slot).view(shape)
-        part["class_right"] = Slots(valid & right).count(classes * bins, label_slot).view(shape)
+        # The pixels of a label by the bin of its class, first the wrong ones: where they are right, one class further.
+        slot = label * bins + bin_index(of_label, bins, chunk.dtype) + right * (classes * bins)
+        wrong, hit = slots.count(2 * classes * bins, slot).view(images, 2, classes, bins).unbind(1)
+        part["class_labelled"], part["class_right"] = wrong + hit, hit
     return part
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segloss.tracking.sending import FLUSH, SETTINGS, send_beside, sync, unsent_runs
+from segloss.tracking.sending import FLUSH, connect, send_beside, sync, unsent_runs
 
 __all__ = ["Run", "sync", "unsent_runs"]
 
@@ -35,18 +35,15 @@ def start(
     folder: Path, identity: str, name: str, group: str, config: Mapping[str, Any], project: str, mode: str
 ) -> Any:
     """A W&B run that holds what it is given and nothing of the machine; every row of it counts by its iteration."""
-    import wandb
-
-    run = wandb.init(
+    run = connect(
+        dict(x_transaction_log_flush_interval=FLUSH),
         project=os.environ.get("WANDB_PROJECT", project),
         id=identity,
         name=name,
         group=group,
-        job_type="train",
         config=dict(config),
         dir=str(folder),
         mode=mode,
-        settings=wandb.Settings(**SETTINGS, x_transaction_log_flush_interval=FLUSH),
     )
     run.define_metric("*", step_metric="iteration")
     return run

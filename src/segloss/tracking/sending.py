@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -31,6 +31,18 @@ FLUSH = 5
 HEADER = 7
 # Seconds that the process beside a training goes on trying when the training has ended.
 GRACE = 30
+
+
+def connect(settings: Mapping[str, Any], **run: Any) -> Any:
+    """``wandb.init`` with ``SETTINGS`` and these, and without W&B's reports about itself.
+
+    They go to the server also from a run that is offline, and a process waits for them when it ends: 10 s where the
+    server hangs.
+    """
+    import wandb
+
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    return wandb.init(job_type="train", settings=wandb.Settings(**SETTINGS, **settings), **run)
 
 
 def send_beside(run_folder: Path) -> subprocess.Popen:
@@ -91,22 +103,19 @@ def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> No
     Raises:
         wandb.errors.CommError: there was none.
     """
-    import wandb
-
     while not (header := [record.run for record in written(file) if record.HasField("run")]):
         time.sleep(1)
     with tempfile.TemporaryDirectory() as folder:
-        run = wandb.init(
+        run = connect(
+            dict(x_skip_transaction_log=True, init_timeout=patience),
             project=header[0].project,
             id=header[0].run_id,
             name=header[0].display_name,
             group=header[0].run_group,
-            job_type=header[0].job_type,
             config=plain(header[0].config.update),
             dir=folder,
             mode="online",
             resume="allow",
-            settings=wandb.Settings(**SETTINGS, x_skip_transaction_log=True, init_timeout=patience),
         )
         run.define_metric("*", step_metric="iteration")
         sent, at_end = 0, False
