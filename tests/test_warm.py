@@ -25,14 +25,14 @@ import signal, sys, time, types
 from segloss import warm
 
 def cell():
-    print("began", flush=True)
-    what = sys.argv[1]
+    what, told = sys.argv[1], []
     if what == "wait":
-        told = []
         signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
-        while not told:
-            time.sleep(0.02)
-        sys.exit(128 + told[0])
+    print("began", flush=True)
+    while what == "wait":
+        time.sleep(0.02)
+        if told:
+            sys.exit(128 + told[0])
     sys.exit(int(what) if what.isdigit() else what)
 
 warm.imported = warm.sources
