@@ -193,7 +193,7 @@ def power_lost(folder: Path) -> str:
     with disk_with_a_plug(place, folder / "disk.img") as pull:
         for aim in (2, 8, 14, 20, 26, 32, ITERATIONS, ITERATIONS):
             process = fork(folder, log, train_command(cell))
-            while not reached(place, log, aim):
+            while not reached(place, log, process, aim):
                 assert not ended(process)
                 time.sleep(0.002)
             time.sleep(chance.uniform(0, 0.1 if aim < ITERATIONS else 1))

@@ -1,5 +1,6 @@
 """SIGKILL at random instants: of trainers, of whole Snakemake runs, of the making of reports."""
 
+import math
 import os
 import random
 import re
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.place import ITERATIONS, REPORT, cells, environment, numbers, outcome, snakemake
+from segloss import progress
 
 WRITTEN = ("checkpoint", "weights", "counts", "predictions", "record", "results", "table", "comparisons")
 
@@ -91,11 +93,17 @@ def killed_after(process: int, seconds: float, begins: Callable[[], bool] = lamb
     return True
 
 
-def reached(cell_folder: Path, log: Path, iteration: int) -> bool:
+def evaluates(cell_folder: Path, process: int) -> bool:
+    """Whether that process has said that it evaluates the cell."""
+    said = progress.read(cell_folder) or {}
+    return said.get("pid") == process and said["state"] == "evaluating"
+
+
+def reached(cell_folder: Path, log: Path, process: int, iteration: int) -> bool:
     """Whether a training has come to that iteration; or to its evaluation, if it is the last."""
     done = re.findall(rf"iteration (\d+)/{ITERATIONS}", log.read_text(errors="replace"))
-    last = ITERATIONS if (cell_folder / "work/weights.pt").exists() else int(done[-1]) if done else 0
-    return last >= iteration
+    last = int(done[-1]) if done else 0
+    return evaluates(cell_folder, process) if iteration == ITERATIONS else last >= iteration
 
 
 def partial_files(folder: Path) -> set[Path]:
@@ -109,14 +117,13 @@ def half_written(folder: Path, before: Set[Path] = frozenset()) -> str | None:
     return next((f"writing {name}" for name in WRITTEN if any(half.startswith(name) for half in names)), None)
 
 
-def trainer_phase(folder: Path, log: Path, before: Set[Path]) -> str:
+def trainer_phase(folder: Path, log: Path, process: int, before: Set[Path]) -> str:
     """What a trainer did when it was killed, from its log and its files."""
     if phase := half_written(folder, before):
         return phase
-    text = log.read_text(errors="replace")
-    if (folder / "work/weights.pt").exists():
+    if evaluates(folder, process):
         return "evaluating"
-    return "training" if "INFO - iteration " in text else "setting up or restoring"
+    return "training" if "INFO - iteration " in log.read_text(errors="replace") else "setting up or restoring"
 
 
 def train_command(cell: str) -> list[str]:
@@ -128,8 +135,8 @@ def kill_trainers(folder: Path, expected: dict, kills: int, chance: random.Rando
     """Kill the training of the grid's cells so many times, in turn, each started again until it ends by itself.
 
     A quarter of the instants is uniform over the life of the process, most of which is set-up; the others come shortly
-    after a random iteration, or within the seconds of evaluation and writing after the last one. A cell that has ended
-    is compared with the undisturbed one and begun anew.
+    after a random iteration, or within the seconds of evaluation and writing after the last one. Once it has been
+    killed there, a cell is left alone every other time, to end. It is compared with the undisturbed one and begun anew.
 
     Returns:
         The phases that were hit and the number of cells that ended and were the same.
@@ -140,14 +147,16 @@ def kill_trainers(folder: Path, expected: dict, kills: int, chance: random.Rando
         log, cell_folder = folder / "logs" / f"{same}.log", folder / "results" / cell
         started, before = time.monotonic(), partial_files(cell_folder)
         process = fork(folder, log, train_command(cell))
-        aim = chance.randint(1, ITERATIONS * 5 // 4)
-        if chance.random() < 0.25:
+        aim = min(ITERATIONS, chance.randint(1, ITERATIONS * 5 // 4))
+        if (cell_folder / "work/weights.pt").exists() and chance.random() < 0.5:
+            killed = killed_after(process, math.inf)
+        elif chance.random() < 0.25:
             killed = killed_after(process, chance.uniform(0, life))
         else:
-            delay = chance.uniform(0, 0.1 if aim <= ITERATIONS else 3)
-            killed = killed_after(process, delay, partial(reached, cell_folder, log, min(aim, ITERATIONS)))
+            delay = chance.uniform(0, 0.1 if aim < ITERATIONS else 2)
+            killed = killed_after(process, delay, partial(reached, cell_folder, log, process, aim))
         if killed:
-            phases[trainer_phase(cell_folder, log, before)] += 1
+            phases[trainer_phase(cell_folder, log, process, before)] += 1
             continue
         life = time.monotonic() - started + 1
         assert_same_cell(folder, cell, expected)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
@@ -18,9 +18,6 @@ from segloss.datasets import DATASETS, DatasetError, locate
 from segloss.grid import Cell, Grid
 from segloss.needs import needs_of
 
-# Open and locked as long as this Snakemake lives.
-_ALIVE: list[TextIO] = []
-
 
 def clear_stale_locks(folder: Path = Path(".snakemake")) -> None:
     """Remove the locks of Snakemake runs that were killed, so that nobody has to type ``--unlock``.
@@ -29,7 +26,7 @@ def clear_stale_locks(folder: Path = Path(".snakemake")) -> None:
     it alone is the only one alive, and every lock file of Snakemake's is stale.
     """
     folder.mkdir(exist_ok=True)
-    file = (folder / "alive").open("a")
+    file = os.open(folder / "alive", os.O_RDWR | os.O_CREAT, 0o644)  # open, and locked, as long as this process lives
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for lock in folder.glob("locks/*.lock"):
@@ -37,7 +34,6 @@ def clear_stale_locks(folder: Path = Path(".snakemake")) -> None:
     except BlockingIOError:
         pass
     fcntl.flock(file, fcntl.LOCK_SH)
-    _ALIVE.append(file)
 
 
 def check_writable(key: str, folder: str) -> None:
