@@ -9,8 +9,6 @@ teacher scenario's teacher itself costs, one forward pass, is not part of it.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
@@ -19,6 +17,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 import segloss.engine  # noqa: F401
+from benchmarks.metrics import interleaved
 from segloss.labels import CATALOGUE
 
 RATERS = 10
@@ -79,20 +78,6 @@ def training_step(images: Tensor, labels: Tensor, classes: int) -> Callable[[], 
         optimizer.step()
 
     return step
-
-
-def interleaved(runs: dict[str, Callable], repeats: int, device: str) -> dict[str, float]:
-    """Median seconds of each, over rounds in which each runs once; the first round warms up."""
-    seconds = {name: [] for name in runs}
-    for repeat in range(repeats + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def main() -> None:

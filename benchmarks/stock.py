@@ -26,13 +26,12 @@ from typing import Any
 
 from mmengine.config import Config
 
+from benchmarks.faults.place import BIN, copy_workflow
 from segloss import records
 from segloss.datasets import DATASETS, Dataset
 from segloss.engine.config import IMAGENET
 from segloss.grid import Cell
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
 TOOLS = Path(find_spec("mmseg").origin).parent / ".mim" / "tools"
 LOSSES = {"ce": "CrossEntropyLoss", "dice": "DiceLoss"}
 # MMSegmentation asks for compiled operators when it is imported.
@@ -228,10 +227,7 @@ def main() -> None:
     ]
     with TemporaryDirectory() as folder:
         place = Path(folder)
-        for name in ("workflows", "profiles", "configs"):
-            shutil.copytree(ROOT / name, place / name)
-        for name in ("Snakefile", "environment.yml"):
-            shutil.copy(ROOT / name, place / name)
+        copy_workflow(place)
         ours, theirs = grid_rounds(place, arguments.seeds, arguments.cores, arguments.rounds)
         rows = {"segloss: train, evaluate, report": ours, "train.py and test.py": theirs}
         lines += table(f"seconds for {len(LOSSES) * arguments.seeds} cells", rows, 0, min)

@@ -1,16 +1,14 @@
 """A workplace for tests: a copy of everything but the code, with a grid so small that real trainings take seconds."""
 
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
+from benchmarks.faults.place import BIN, ROOT, copy_workflow
+
 # Where the real data sets lie, for the tests that need them.
 DATA = Path(os.environ.get("SEGLOSS_DATA", ROOT.parent / "shared" / "data"))
 
@@ -61,10 +59,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def workplace(tmp_path: Path, phantom: Path) -> Path:
     """A fresh copy of the repository's workflow and configs beside phantom, with the grid and schedule ``tiny``."""
-    for name in ("workflows", "profiles", "configs"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("Snakefile", "environment.yml"):
-        shutil.copy(ROOT / name, tmp_path / name)
+    copy_workflow(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "phantom").symlink_to(phantom / "phantom")
     (tmp_path / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE)

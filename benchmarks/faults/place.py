@@ -38,13 +38,18 @@ SEEDS = 2
 REPORT = "reports/faults"
 
 
-def make(folder: Path, losses: Sequence[str] = LOSSES, seeds: int = SEEDS) -> Path:
-    """A workplace in an empty folder, with a grid of those losses and so many seeds."""
-    folder.mkdir(parents=True)
+def copy_workflow(folder: Path) -> None:
+    """Everything but the code, into a folder that is there: what a grid runs in."""
     for name in ("workflows", "profiles", "configs"):
         shutil.copytree(ROOT / name, folder / name)
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(ROOT / name, folder / name)
+
+
+def make(folder: Path, losses: Sequence[str] = LOSSES, seeds: int = SEEDS) -> Path:
+    """A workplace in an empty folder, with a grid of those losses and so many seeds."""
+    folder.mkdir(parents=True)
+    copy_workflow(folder)
     (folder / "configs/mmseg/schedules/faults.py").write_text(SCHEDULE)
     grid = GRID.replace("LOSSES", ", ".join(losses)).replace("SEEDS", str(seeds))
     (folder / "configs/grids/faults.yaml").write_text(grid)
