@@ -14,11 +14,18 @@ from benchmarks.faults.damage import FAULTS
 from benchmarks.faults.disks import NoDisk
 from segloss import warm
 
+# What is killed, by which function, and what is compared each time it has ended by itself.
 KINDS = {
-    "a trainer, with all its processes": kills.kill_trainers,
-    "the making of results.csv and reports": kills.kill_reports,
-    "Snakemake, with all it started": kills.kill_snakemake,
+    "a trainer, with all its processes": (kills.kill_trainers, "finished cells"),
+    "collect or report": (kills.kill_reports, "finished reports"),
+    "Snakemake, with all it started": (kills.kill_snakemake, "finished grids"),
 }
+INTRO = """\
+`make faults`. After every kill and every fault the same command was started again, and no lock was removed by hand.
+What came out was compared with an undisturbed grid: `results.csv`, `table.csv`, `table.tex`, `comparisons.csv` byte
+by byte, `table.md` without its paragraph of hours and commit, and of every cell the counts, the predicted maps, all
+metrics and the losses of its training.
+"""
 
 
 def campaign(
@@ -39,20 +46,24 @@ def campaign(
     lines += ["| Killed | When it | Kills |", "|:--|:--|--:|"]
     total, compared = Counter(), []
     for what, count in counts.items():
-        if "reports" in what:
+        began = time.monotonic()
+        kill, ended = KINDS[what]
+        if kill is kills.kill_reports:
             for name in ("data", "results"):
                 shutil.copytree(undisturbed / name, grid / name, dirs_exist_ok=True)
-        began = time.monotonic()
-        phases, same = KINDS[what](grid, expected, count, chance)
+        phases, same = kill(grid, expected, count, chance)
         lines += [f"| {what} | was {phase} | {hits} |" for phase, hits in sorted(phases.items())]
-        compared.append(f"{same} times after kills of {what}")
+        compared.append(f"{same} {ended}")
         total[what] = phases.total()
         print(f"{what}: {dict(phases)}, {same} compared, {time.monotonic() - began:.0f} s", flush=True)
     place.finish(grid)
     differing = place.differences(place.outcome(grid), expected)
     assert not differing, differing
-    lines += ["", f"**{total.total()} kills.** The work was finished and compared {', '.join(compared)},"]
-    lines += ["and once more at the end: every number the same.", "", "| Fault | Seen |", "|:--|:--|"]
+    lines += [
+        "",
+        f"**{total.total()} kills.** Compared: {', '.join(compared)}, and the grid at the end: every number the same.",
+    ]
+    lines += ["", "| Fault | Seen |", "|:--|:--|"]
     outcomes = Counter()
     for name in faults:
         began = time.monotonic()
@@ -92,7 +103,7 @@ def main() -> None:
     counts = dict(zip(KINDS, (arguments.trainers, arguments.reports, arguments.snakemakes), strict=True))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         lines = campaign(Path(folder), counts, arguments.faults, arguments.seed, arguments.losses, arguments.seeds)
-    text = "\n".join(["# Faults", "", *lines]) + "\n"
+    text = "\n".join(["# Faults", "", INTRO, *lines]) + "\n"
     print(text)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -179,12 +179,10 @@ def kill_reports(folder: Path, expected: dict, kills: int, chance: random.Random
     commands = {"collect": ["collect", "faults", "--output", results], "report": ["report", "faults", results]}
     while phases.total() < kills:
         for verb, command in commands.items():
-            started = time.monotonic()
+            started, before = time.monotonic(), partial_files(folder / "reports")
             process = fork(folder, folder / "logs" / f"{verb}.log", command)
             if killed_after(process, chance.uniform(0, life[verb])):
-                phases[half_written(folder / "reports") or f"making the {verb}"] += 1
-                for file in (folder / REPORT).glob(".*.partial"):
-                    file.unlink()
+                phases[half_written(folder / "reports", before) or f"making the {verb}"] += 1
                 break
             life[verb] = time.monotonic() - started + 0.2
         else:
