@@ -14,7 +14,7 @@ def accumulate(count: Callable[..., Part], probabilities: Tensor, *maps: Tensor)
     A slice fits the cache of a CPU, or bounds the memory on a GPU. How an image is sliced does not depend on its batch,
     so that its sums are rounded in the same way in every batch.
     """
-    numbers = 1 << 18 if probabilities.device.type == "cpu" else 1 << 26
+    numbers = 1 << 19 if probabilities.device.type == "cpu" else 1 << 26
     images, classes = probabilities.shape[:2]
     flat = [one.flatten(-2) for one in (probabilities, *maps)]
     pixels = flat[0].shape[2]
