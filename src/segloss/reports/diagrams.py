@@ -1,5 +1,6 @@
 """Diagrams of what was counted: reliability of the confidence, and which mean ranks differ."""
 
+import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -69,6 +70,13 @@ def reliability(path: Path, panels: Mapping[str, Mapping[str, np.ndarray]]) -> N
     write_figure(figure, path)
 
 
+class Title(str):
+    """A title whose hash is the same in every process: the diagram goes through sets of titles in their order."""
+
+    def __hash__(self) -> int:
+        return zlib.crc32(self.encode())
+
+
 def critical_difference(path: Path, ranking: Ranking, metric: str, titles: Mapping[str, str]) -> None:
     """Mean ranks on a line; a bar joins losses that do not differ by Nemenyi's critical difference.
 
@@ -77,7 +85,8 @@ def critical_difference(path: Path, ranking: Ranking, metric: str, titles: Mappi
     import scikit_posthocs
 
     pyplot = canvas()
-    ranks = pd.Series({titles[loss]: rank for loss, rank in ranking.ranks.items()}, name="rank")
+    names = pd.Index([Title(titles[loss]) for loss in ranking.ranks], dtype=object)
+    ranks = pd.Series(list(ranking.ranks.values()), index=names, name="rank")
     apart = np.abs(np.subtract.outer(ranks.to_numpy(), ranks.to_numpy())) > ranking.critical_difference
     figure, axis = pyplot.subplots(figsize=(7, 1.2 + 0.25 * len(ranks)), layout="constrained")
     # All the diagram takes from the matrix is which of its entries are below .05.
