@@ -88,6 +88,8 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     lines = ["# What a W&B server at fault costs", "", *__doc__.split("\n\n")[1].strip().splitlines(), ""]
+    command = f"--rounds {arguments.rounds} --grid-rounds {arguments.grid_rounds}"
+    lines += [f"`python -m benchmarks.faults.tracking {command}`", ""]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         grid = place.make(Path(temporary) / "grid")
         lines += rounds(grid_seconds, grid, KINDS[:4], arguments.grid_rounds, "Seconds of a grid")

@@ -28,7 +28,7 @@ from typing import Any
 from segloss.launch import end_with_parent, is_one_of_several
 
 PLACE = "SEGLOSS_WARM"  # where the server listens; without it, or empty, every cell is a process of its own
-# What a training imports on its way beside what its module does: .7 s of every cell.
+# What a training imports on its way, beside what its module does.
 LATER = (
     "matplotlib.backends.backend_agg",
     "matplotlib.pyplot",

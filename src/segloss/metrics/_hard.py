@@ -46,7 +46,7 @@ def _count(chunk: Tensor, label: Tensor, valid: Tensor, bins: int, classwise: bo
     if classwise:
         class_bin = bin_index(wide, bins, chunk.dtype)
         part["class_pixels"], part["class_probability"] = slots.count_and_sum_by_class(bins, class_bin, wide)
-        # The pixels of a label by the bin of its class, first the wrong ones: where they are right, one class further.
+        # The pixels of each label by the bin of its class: first those predicted wrong, behind them those right.
         slot = label * bins + bin_index(of_label, bins, chunk.dtype) + right * (classes * bins)
         wrong, hit = slots.count(2 * classes * bins, slot).view(images, 2, classes, bins).unbind(1)
         part["class_labelled"], part["class_right"] = wrong + hit, hit
