@@ -1,6 +1,6 @@
 # The benchmark on one screen: a grid of cells, each trained and evaluated, then collected into one table and its reports.
 #   snakemake --cores all --config grid=<name in configs/grids or path> [data_root=...] [results=...] [reports=...]
-from segloss import warm
+from segloss.runtime import forkserver
 from segloss.workflow import Plan
 
 PLAN = Plan.of(config)
@@ -20,7 +20,7 @@ rule all:
 
 onstart:
     if workflow.local_exec:
-        warm.start()
+        forkserver.start()
 
 
 onsuccess:

@@ -38,7 +38,7 @@ LOSSES = {"ce": "CrossEntropyLoss", "dice": "DiceLoss"}
 # Iterations in which every image of CamVid is seen at least once; ours decodes them then and remembers them.
 FIRST_PASS = 50
 # MMSegmentation asks for compiled operators when it is imported.
-LAUNCH = "import runpy, sys, segloss.engine.compiled_ops as ops; ops.import_mmseg(); sys.argv = sys.argv[1:]; "
+LAUNCH = "import runpy, sys, segloss.engine.mmcv_stub as ops; ops.import_mmseg(); sys.argv = sys.argv[1:]; "
 LAUNCH += "runpy.run_path(sys.argv[0], run_name='__main__')"
 
 HOOKS = dict(

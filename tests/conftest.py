@@ -70,7 +70,7 @@ def workplace(tmp_path: Path, phantom: Path) -> Path:
 @pytest.fixture
 def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The workplace as the working directory, for what reads configs/; nothing is remembered from another one."""
-    from segloss import configs, grid, needs
+    from segloss.grid import cells, configs, resources
 
     monkeypatch.chdir(workplace)
     for cached in (
@@ -79,8 +79,8 @@ def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         configs.digest,
         configs.files,
         configs.dataset_source,
-        grid.axes_settings,
-        needs.needs_of,
+        cells.axes_settings,
+        resources.needs_of,
     ):
         cached.cache_clear()
     return workplace

@@ -14,37 +14,50 @@ ALLOWED = {
     "losses": {"torch", "triton"},
     "labels": {"torch"},
     "metrics": {"torch", "numpy"},
-    "datasets": {"numpy", "PIL", "scipy"},
-    "reports": {"numpy", "pandas", "scipy", "matplotlib", "scikit_posthocs", "segloss"},
-    "configs.py": {"yaml", "jsonschema", "segloss.datasets"},
-    "grid.py": {"segloss.configs", "segloss.datasets"},
-    "records.py": {"pandas", "segloss"},
-    "integrity.py": {"segloss.configs", "segloss.grid", "segloss.scores"},
-    "scores.py": {"numpy"},
+    "datasets": {"numpy", "PIL", "scipy", "segloss.files"},
+    "grid": {"yaml", "jsonschema", "segloss.datasets"},
+    "records": {
+        "numpy",
+        "pandas",
+        "segloss.files",
+        "segloss.grid",
+        "segloss.metrics",
+        "segloss.scores",
+        "segloss.datasets",
+    },
+    "runtime": set(),
+    "reports": {
+        "numpy",
+        "pandas",
+        "scipy",
+        "matplotlib",
+        "scikit_posthocs",
+        "segloss.datasets",
+        "segloss.files",
+        "segloss.grid",
+        "segloss.metrics",
+        "segloss.records",
+        "segloss.scores",
+    },
+    "tracking": {"wandb", "segloss.files", "segloss.records"},
     "files.py": set(),
-    "attempts.py": {"segloss.files", "segloss.progress"},
-    "leases.py": set(),
-    "needs.py": {"segloss.configs"},
-    "progress.py": {"segloss.files"},
-    "status.py": {"segloss"},
-    "workflow.py": {"snakemake", "segloss"},
+    "workflow.py": {"snakemake", "segloss.cli", "segloss.datasets", "segloss.grid", "segloss.records"},
+    "cli.py": {"torch", "pandas", "segloss"},
 }
 WITHOUT_TORCH = (
+    "cli",
     "datasets",
-    "reports",
-    "configs",
+    "files",
     "grid",
     "records",
-    "files",
-    "leases",
-    "needs",
-    "progress",
-    "status",
-    "workflow",
-    "__main__",
+    "records.status",
+    "reports",
+    "runtime",
+    "runtime.forkserver",
+    "runtime.leases",
+    "runtime.torchrun",
     "tracking",
-    "launch",
-    "warm",
+    "workflow",
 )
 HEAVY = {
     "torch",
@@ -71,7 +84,7 @@ def imports(file: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names if node.module == "segloss"}
-    return found - {"segloss"}
+    return found - {"segloss", "segloss.__version__"}
 
 
 def trespasses(room: Path, allowed: set[str]) -> list[str]:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from segloss import progress
+from segloss.records import progress
 from tests.conftest import BIN, ROOT, TINY_GRID, TINY_SCHEDULE, run
 
 JOBS = ROOT / "profiles" / "kubernetes" / "jobs.py"
@@ -206,7 +206,7 @@ def test_an_evicted_cell_goes_on_and_the_table_is_the_local_one(workplace: Path,
                     (job / "evict").touch()
                     # each pod imports for itself
                     beside = [child.cmdline() for child in psutil.Process(snakemake.pid).children(recursive=True)]
-                    assert not any("segloss.warm" in words for words in beside), beside
+                    assert not any("segloss.runtime.forkserver" in words for words in beside), beside
                     (cluster / "down").touch()
                     time.sleep(3)
                     (cluster / "down").unlink()

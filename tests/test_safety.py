@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from segloss import grid
-from segloss.configs import ConfigError
 from segloss.grid import Cell
+from segloss.grid.configs import ConfigError
 from tests.conftest import ROOT, TINY_GRID, TINY_SCHEDULE, run
 
 SOURCES = sorted(file for room in ("src", "workflows", "benchmarks", "tests") for file in (ROOT / room).rglob("*.py"))

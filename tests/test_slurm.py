@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from segloss import progress
+from segloss.records import progress
 from tests.conftest import BIN, TINY_GRID, TINY_SCHEDULE
 from tests.slurm_node import NoSlurm, slurm
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segloss import attempts, tracking
+from segloss import tracking
+from segloss.records import run_lock
 from tests.conftest import BIN, run
 from tests.wandb_server import Server, serving
 
@@ -27,7 +28,7 @@ started = time.monotonic()
 def say():
     ran, queued, _ = map(int, Path("/proc/self/schedstat").read_text().split())
     print("blocked for", time.monotonic() - started - (ran + queued) / 1e9)
-from segloss.__main__ import main
+from segloss.cli import main
 main()
 """
 pytestmark = pytest.mark.slow
@@ -162,7 +163,7 @@ def test_a_server_at_fault_costs_no_time_and_all_is_sent_later_once(workplace: P
 
 def sent_or_given_up(results: Path) -> bool:
     """Whether no process beside a training sends any of its runs now."""
-    return not any(attempts.locked(file) for file in results.rglob("sender.log"))
+    return not any(run_lock.locked(file) for file in results.rglob("sender.log"))
 
 
 def counts(workplace: Path, results: str) -> dict[str, bytes]:

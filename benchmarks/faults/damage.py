@@ -14,10 +14,10 @@ from pathlib import Path
 from benchmarks.faults.disks import disk_with_a_plug, read_only_disk, small_disk
 from benchmarks.faults.kills import ended, fork, reached, train_command
 from benchmarks.faults.place import BIN, ITERATIONS, REPORT, cells, environment, finish, record, run, snakemake
-from segloss.attempts import locked
-from segloss.engine.states import read_state
+from segloss.engine.checkpoints import read_state
 from segloss.grid import Cell
 from segloss.records import why_failed
+from segloss.records.run_lock import locked
 from tests.wandb_server import serving
 
 FAULTS: dict[str, Callable[[Path], str]] = {}

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.place import ITERATIONS, REPORT, cells, environment, numbers, outcome, snakemake
-from segloss import progress
+from segloss.records import progress
 
 WRITTEN = ("checkpoint", "weights", "counts", "predictions", "record", "results", "table", "comparisons")
 
@@ -48,7 +48,7 @@ def fork(folder: Path, log: Path, arguments: Sequence[str], mebibytes: int | Non
         os.dup2(output, 2)
         os.environ.update(environment(**variables))
         sys.argv = ["segloss", *arguments]
-        from segloss.__main__ import main
+        from segloss.cli import main
 
         if mebibytes is not None:
             pages = int(Path("/proc/self/statm").read_text().split()[0])

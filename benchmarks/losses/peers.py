@@ -227,7 +227,7 @@ def _smp() -> types.ModuleType | None:
 def _mmseg() -> types.ModuleType | None:
     if importlib.util.find_spec("mmseg") is None:
         return None
-    from segloss.engine.compiled_ops import import_mmseg
+    from segloss.engine.mmcv_stub import import_mmseg
 
     import_mmseg()
     return importlib.import_module("mmseg.models.losses")

@@ -11,12 +11,12 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from segloss import configs, grid
-from segloss.__main__ import parser
-from segloss.configs import NAME, ConfigError
+from segloss import grid
+from segloss.cli import parser
 from segloss.datasets import DATASETS, DatasetError, locate
-from segloss.grid import Cell, Grid
-from segloss.needs import needs_of
+from segloss.grid import Cell, Grid, configs
+from segloss.grid.configs import NAME, ConfigError
+from segloss.grid.resources import needs_of
 
 
 def clear_stale_locks(folder: Path = Path(".snakemake")) -> None:

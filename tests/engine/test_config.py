@@ -10,11 +10,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
-from segloss import configs, grid
-from segloss.configs import ConfigError
+from segloss import grid
 from segloss.datasets import DATASETS, DatasetError
 from segloss.engine.config import cell_config, training_class_counts
-from segloss.grid import Cell
+from segloss.grid import Cell, configs
+from segloss.grid.configs import ConfigError
 from segloss.losses import CATALOGUE
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from segloss import configs, grid, records
-from segloss.configs import ConfigError
+from segloss import grid, records
 from segloss.engine import distillation
 from segloss.engine.distillation import Teacher, TeacherError, choose
 from segloss.engine.losses import training_target
-from segloss.grid import Cell
+from segloss.grid import Cell, configs
+from segloss.grid.configs import ConfigError
 from tests.conftest import run
 
 STUDENT = "phantom/unet-tiny/tiny/kd/ce-jml/seed0"

@@ -11,10 +11,10 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import nn
 
-from segloss.configs import ConfigError
 from segloss.engine.config import cell_config, protocol
 from segloss.engine.inference import Protocol, predict, windows
 from segloss.grid import Cell
+from segloss.grid.configs import ConfigError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from loss_cases import HARD, SOFT, inputs, label, value_and_gradient
 
-from segloss.losses import _batch, _core, _fused, get
+from segloss.losses import _batch, _fused, _sums, get
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 EVERYTHING = {"likelihood", "minimum", "product", "predicted", "squares"}
@@ -33,12 +33,12 @@ def test_sums_and_gradients_are_those_of_the_core_in_float64(images, classes, pi
         target = torch.randint(classes, (images, pixels), generator=generator)
         target = target if valid is None else torch.where(valid, target, 255)
     outcomes = []
-    for module, device, dtype in ((_core, "cpu", torch.float64), (_fused, DEVICE, torch.float32)):
+    for module, device, dtype in ((_sums, "cpu", torch.float64), (_fused, DEVICE, torch.float32)):
         z = logits.to(device, dtype).requires_grad_()
         y = target.to(device, dtype if soft else torch.int64)
         keep = None if valid is None else valid.to(device)
         if soft:
-            sums = module.SoftSums.apply(z, y, keep, _core.without_void(y, keep), EVERYTHING)
+            sums = module.SoftSums.apply(z, y, keep, _sums.without_void(y, keep), EVERYTHING)
         else:
             sums = module.HardSums.apply(z, y, keep, EVERYTHING)
         generator.manual_seed(1)

@@ -12,14 +12,14 @@ from loss_properties import FOR_EVERY_TARGET, one_hot_is_hard
 import segloss.losses
 
 FAULTS = [
-    ("_core.py", "valid.to(bits)[:, None]", "valid.to(bits).bitwise_or(1)[:, None]"),  # void soft targets stay
-    ("_core.py", "log_likelihood.mul_(keep)", "log_likelihood"),  # void pixels count in pixel losses
-    ("_core.py", "            probabilities *= keep[:, None]\n", ""),  # void pixels are true positives
-    ("_core.py", "torch.bmm(g_predicted[:, None], probabilities)[:, 0] + direct", "direct"),
-    ("_core.py", "g_overlap.gather(1, target) * likelihood", "g_overlap.gather(1, target)"),
-    ("_core.py", "mul_(g_minimum[:, :, None] / -2)", "mul_(-g_minimum[:, :, None])"),
-    ("_core.py", "g_log_likelihood * target.sum(1)", "g_log_likelihood"),  # right where the target sums to 1
-    ("_core.py", "enabled=False", "enabled=True"),  # rounded under autocast
+    ("_sums.py", "valid.to(bits)[:, None]", "valid.to(bits).bitwise_or(1)[:, None]"),  # void soft targets stay
+    ("_sums.py", "log_likelihood.mul_(keep)", "log_likelihood"),  # void pixels count in pixel losses
+    ("_sums.py", "            probabilities *= keep[:, None]\n", ""),  # void pixels are true positives
+    ("_sums.py", "torch.bmm(g_predicted[:, None], probabilities)[:, 0] + direct", "direct"),
+    ("_sums.py", "g_overlap.gather(1, target) * likelihood", "g_overlap.gather(1, target)"),
+    ("_sums.py", "mul_(g_minimum[:, :, None] / -2)", "mul_(-g_minimum[:, :, None])"),
+    ("_sums.py", "g_log_likelihood * target.sum(1)", "g_log_likelihood"),  # right where the target sums to 1
+    ("_sums.py", "enabled=False", "enabled=True"),  # rounded under autocast
     ("_batch.py", "logits = logits.float()", "logits = logits"),  # half precision stays half
     ("_batch.py", "return self.valid_target.amax(-1) > threshold", "return self.target.amax(-1) > threshold"),
     ("_batch.py", "return self.valid.sum(-1).to(self.logits.dtype)", "return self.logits[:, 0].isfinite().sum(-1)"),
@@ -32,7 +32,7 @@ FAULTS = [
     ("_overlap.py", "torch.where(occurs, rarest / torch.where(occurs, true, 1), 1)", "1 / true"),
     ("_sigmoid.py", "            entropy *= void\n", ""),
     ("_sigmoid.py", "at_target * (1 - at_target)", "at_target"),
-    ("_dense.py", "return losses if valid is None else losses * valid", "return losses"),
+    ("_pixel_autograd.py", "return losses if valid is None else losses * valid", "return losses"),
     ("_margin.py", "torch.log1p(log_p.exp() * torch.expm1(-margin))", "torch.log1p(log_p * torch.expm1(-margin))"),
     ("_lovasz.py", "errors.masked_fill_(~valid[:, None], torch.nan)", "pass"),
     ("_lovasz.py", "-(1 - errors.gather(1, index))", "1 - errors.gather(1, index)"),  # no pixel is of the class
@@ -44,8 +44,12 @@ FAULTS = [
     ("_weights.py", "if count > 0 else 0.0 for", "if count > 0 else 1.0 for"),
     ("_margin.py", "** 0.25", "** 0.5"),
     ("_margin.py", "math.expm1(count * math.log(beta))", "math.expm1(math.log(beta))"),
-    ("_order.py", "keys += ONE - values.abs()", "keys += values.abs()"),  # sorted upwards
-    ("_dense.py", ".exp(), by_log_p.sum(1, keepdim=True), value=-1", ".exp(), by_log_p.sum(1, keepdim=True), value=0"),
+    ("_sort.py", "keys += ONE - values.abs()", "keys += values.abs()"),  # sorted upwards
+    (
+        "_pixel_autograd.py",
+        ".exp(), by_log_p.sum(1, keepdim=True), value=-1",
+        ".exp(), by_log_p.sum(1, keepdim=True), value=0",
+    ),
 ]
 
 

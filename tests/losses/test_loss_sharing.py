@@ -9,7 +9,7 @@ import torch
 from loss_cases import OPTIONS, inputs, value_and_gradient
 
 from segloss import losses
-from segloss.losses import CATALOGUE, _batch, _core, get
+from segloss.losses import CATALOGUE, _batch, _sums, get
 
 
 def kept_bytes(loss, logits, target, **options) -> int:
@@ -49,7 +49,7 @@ def test_a_soft_label_loss_keeps_little_more_than_the_softmax(name):
 def test_a_compound_computes_the_softmax_and_the_sums_once(soft, monkeypatch):
     calls = []
     name = "SoftSums" if soft else "HardSums"
-    real = getattr(_core, name)
+    real = getattr(_sums, name)
 
     class Counting:
         @staticmethod
@@ -57,7 +57,7 @@ def test_a_compound_computes_the_softmax_and_the_sums_once(soft, monkeypatch):
             calls.append(arguments)
             return real.apply(*arguments)
 
-    monkeypatch.setattr(_core, name, Counting)
+    monkeypatch.setattr(_sums, name, Counting)
     logits, target, probabilities, valid = inputs(0)
     terms = [
         {"loss": each} for each in ("cross_entropy", "jaccard_metric", "dice_semimetric", "dice", "tversky", "dice")

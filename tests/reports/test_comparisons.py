@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from segloss.grid import Cell
-from segloss.integrity import RecordError
 from segloss.metrics import Counts, summarize
+from segloss.records.verification import RecordError
 from segloss.reports.comparisons import compare_along, markdown
 
 TITLES = {"losses": {"ce": "CE", "same": "Same", "better": "Better"}, "labels": {"hard": "Hard"}}

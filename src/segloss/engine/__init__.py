@@ -6,7 +6,7 @@ Importing it registers the losses, segmentors, data sets and transforms of seglo
     ... loss_decode=dict(type="JaccardMetricLoss") ...
 """
 
-from segloss.engine.compiled_ops import import_mmseg
+from segloss.engine.mmcv_stub import import_mmseg
 
 import_mmseg()
 

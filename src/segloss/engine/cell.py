@@ -19,23 +19,24 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
 from torch.utils.data import DataLoader
 
-from segloss import configs, grid, progress, records
+from segloss import grid, records
 from segloss.datasets import DATASETS, DatasetError, locate, root_of
 from segloss.datasets import Dataset as Source
 from segloss.engine import distillation, processes
+from segloss.engine.checkpoints import load_state
 from segloss.engine.config import cell_config, fingerprints, labelled_part
 from segloss.engine.data import ListDataset, Visits, missing_raters
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
 from segloss.engine.machine import Machine, MachineRunner, device_name, limit_threads, optimizer
+from segloss.engine.model_selection import WeightsHook
 from segloss.engine.semi_supervised import TwoLoaders
-from segloss.engine.states import load_state
 from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure
-from segloss.engine.weights import WeightsHook
 from segloss.files import write_json
-from segloss.grid import Cell
+from segloss.grid import Cell, configs
 from segloss.losses import set_switches
 from segloss.metrics import METRICS_VERSION
+from segloss.records import progress
 from segloss.tracking import Run
 
 

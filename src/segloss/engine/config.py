@@ -10,15 +10,15 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from segloss import configs, grid
-from segloss.configs import TRAINING_PARTS, ConfigError
+from segloss import grid
 from segloss.datasets import DATASETS, training_lists
 from segloss.engine.data import complete
 from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
 from segloss.engine.semi_supervised import unlabelled_pipeline
 from segloss.files import write_json
-from segloss.grid import Cell
+from segloss.grid import Cell, configs
+from segloss.grid.configs import TRAINING_PARTS, ConfigError
 from segloss.labels import CATALOGUE as SCENARIOS
 from segloss.losses import CATALOGUE as LOSSES
 

@@ -17,7 +17,7 @@ from mmseg.registry import TRANSFORMS
 from torch.utils.data import Dataset
 
 from segloss.datasets import DATASETS, image_names, training_lists
-from segloss.engine.decoded import REPEATABLE, DecodedPipeline
+from segloss.engine.cache import REPEATABLE, DecodedPipeline
 from segloss.engine.losses import VOID
 
 # The steps of a pipeline that read the label.

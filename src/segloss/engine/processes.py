@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from torch import distributed, nn
 from torch.utils.data import Sampler
 
-from segloss import launch
+from segloss.runtime import torchrun
 
 # Iterations between two looks whether any process was told to stop: all must stop at the same one.
 AGREE_EVERY = 10
@@ -31,7 +31,7 @@ def rank() -> int:
 
 def join(device: str) -> None:
     """Join the others if torchrun started this process."""
-    if launch.is_one_of_several() and not distributed.is_initialized():
+    if torchrun.is_one_of_several() and not distributed.is_initialized():
         if device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl" if device == "cuda" else "gloo")

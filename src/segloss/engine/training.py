@@ -14,10 +14,10 @@ from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 
 from segloss.engine import processes
-from segloss.engine.states import remove_states, save_state
+from segloss.engine.checkpoints import remove_states, save_state
 
 if TYPE_CHECKING:
-    from segloss.engine.weights import WeightsHook
+    from segloss.engine.model_selection import WeightsHook
 
 
 class TrainingFailure(RuntimeError):

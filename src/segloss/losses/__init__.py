@@ -11,12 +11,12 @@
 from segloss.losses._catalogue import CATALOGUE, get, register
 from segloss.losses._composite import bce_dice, dice_focal, exponential_logarithmic
 from segloss.losses._compound import compound
+from segloss.losses._flags import set_switches, switches
 from segloss.losses._jdt import compatible_tversky, dice_semimetric, jaccard_metric
 from segloss.losses._lovasz import lovasz_softmax
 from segloss.losses._margin import ldam, lmf
 from segloss.losses._overlap import dice, generalized_dice, jaccard, tversky
 from segloss.losses._pixel import cross_entropy, focal
-from segloss.losses._switches import set_switches, switches
 from segloss.losses._weights import class_weights
 
 __all__ = [

@@ -10,17 +10,17 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from segloss.losses import _core
+from segloss.losses import _sums
 from segloss.losses._checks import check_indices, check_probabilities, check_shapes
-from segloss.losses._core import class_sums, without_void
-from segloss.losses._switches import checks_on
+from segloss.losses._flags import checks_on
+from segloss.losses._sums import class_sums, without_void
 
 
 def core_for(logits: Tensor) -> ModuleType:
     """The module whose HardSums and SoftSums suit these logits: fused kernels on a GPU where Triton is installed."""
     if logits.is_cuda and logits.dtype == torch.float32 and _has_triton():
         return importlib.import_module("segloss.losses._fused")
-    return _core
+    return _sums
 
 
 @cache

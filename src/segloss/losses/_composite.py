@@ -5,9 +5,9 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._dense import HardPixelLosses, SoftPixelLosses
 from segloss.losses._overlap import dice
 from segloss.losses._pixel import focal, mean_over_processes
+from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
 from segloss.losses._region import NEARLY_PERFECT, region_loss
 from segloss.losses._sigmoid import SigmoidSums
 from segloss.losses._weights import PerClass, class_vector, occurring_counts

@@ -1,4 +1,4 @@
-"""The core of `_core` as fused GPU kernels in Triton: the same sums and gradients, reading the logits once each way.
+"""The core of `_sums` as fused GPU kernels in Triton: the same sums and gradients, reading the logits once each way.
 
 Forward reads the logits and writes one number per pixel and one row of sums per block of pixels; backward recomputes
 the softmax and writes the gradient. Nothing but the caller's own tensors is kept. Blocks write their sums side by side,
@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 # Numbers in a block. With 8 warps a thread then needs 73 to 149 registers on sm_90, so that blocks can wait for memory
 # in each other's stead; twice as many numbers would leave one block per multiprocessor.
 TILE = 4096
-LEAST = tl.constexpr(-1e30)  # as in `_core`
+LEAST = tl.constexpr(-1e30)  # as in `_sums`
 
 
 @triton.jit
@@ -170,7 +170,7 @@ def _backward(ctx, kernel, g_log_likelihood: Tensor, *g_sums: Tensor) -> Tensor:
 
 
 class HardSums(torch.autograd.Function):
-    """`_core.HardSums`; every sum is computed, as here they cost nothing."""
+    """`_sums.HardSums`; every sum is computed, as here they cost nothing."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None, wanted: Collection[str]):
@@ -184,7 +184,7 @@ class HardSums(torch.autograd.Function):
 
 
 class SoftSums(torch.autograd.Function):
-    """`_core.SoftSums`; every sum is computed, as here they cost nothing."""
+    """`_sums.SoftSums`; every sum is computed, as here they cost nothing."""
 
     @staticmethod
     def forward(ctx, logits, target, valid, valid_target, wanted: Collection[str]):

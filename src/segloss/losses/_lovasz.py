@@ -5,12 +5,12 @@ import torch.distributed
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from segloss.losses._all_reduce import gather_pixels, sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._core import slices
-from segloss.losses._exchange import gather_pixels, sum_over_processes
-from segloss.losses._order import sort_within_rows
-from segloss.losses._switches import exchange_on
+from segloss.losses._flags import exchange_on
+from segloss.losses._sort import sort_within_rows
+from segloss.losses._sums import slices
 
 
 @register("LovaszSoftmaxLoss", soft_targets=False)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._core import LEAST, without_void
-from segloss.losses._dense import HardPixelLosses
 from segloss.losses._pixel import cross_entropy, focal, mean_log_loss
+from segloss.losses._pixel_autograd import HardPixelLosses
+from segloss.losses._sums import LEAST, without_void
 from segloss.losses._weights import PerClass, class_vector, occurring_counts
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._exchange import sum_over_processes
 from segloss.losses._region import region_loss
 from segloss.losses._weights import PerClass
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._dense import HardPixelLosses, SoftPixelLosses
-from segloss.losses._exchange import sum_over_processes
+from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
 from segloss.losses._weights import PerClass, class_vector
 from segloss.losses._weights import class_weights as measured_weights
 

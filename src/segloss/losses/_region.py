@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
-from segloss.losses._exchange import sum_over_processes
 from segloss.losses._weights import PerClass, class_vector
 
 CLASSES = ("present", "all", "agnostic")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segloss.losses._core import LEAST, class_sums, without_void
+from segloss.losses._sums import LEAST, class_sums, without_void
 
 
 class SigmoidSums(torch.autograd.Function):

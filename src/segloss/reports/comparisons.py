@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from segloss.integrity import RecordError
+from segloss.records.verification import RecordError
 from segloss.reports.intervals import done_cells, stacked
 from segloss.reports.statistics import compare, holm, pseudo_values
 from segloss.reports.summary import AXES

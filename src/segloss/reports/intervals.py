@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from segloss.grid import Cell
-from segloss.integrity import RecordError
+from segloss.records.verification import RecordError
 from segloss.reports.statistics import bootstrap_interval
 from segloss.reports.summary import AXES
 from segloss.scores import ImageCounts, calibration_error, image_counts, mean_iou

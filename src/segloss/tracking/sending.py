@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from segloss import attempts
+from segloss.records import run_lock
 
 # A run holds what it is given and nothing of the machine.
 SETTINGS = dict(
@@ -175,7 +175,7 @@ def unsent_runs(results: Path) -> list[Path]:
         file
         for file in results.glob("**/work/wandb/offline-run-*/*.wandb")
         if not marker(file).exists() and file.stat().st_size > HEADER
-        if not attempts.running(file.parents[3]) and not attempts.locked(sender_log(file.parent))
+        if not run_lock.running(file.parents[3]) and not run_lock.locked(sender_log(file.parent))
     ]
     return sorted(files, key=lambda file: file.parent.name)
 

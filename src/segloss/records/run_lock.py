@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from segloss import progress
 from segloss.files import remove_leftovers
+from segloss.records import progress
 
 
 def attempt_file(folder: Path) -> Path:

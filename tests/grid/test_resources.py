@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from segloss import grid
-from segloss.configs import ConfigError
-from segloss.needs import DEFAULTS, needs_of
+from segloss.grid.configs import ConfigError
+from segloss.grid.resources import DEFAULTS, needs_of
 from tests.conftest import run
 
 AXES = ("phantom", "unet-tiny", "tiny")

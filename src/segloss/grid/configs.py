@@ -16,7 +16,7 @@ import yaml
 
 from segloss.datasets import DATASETS
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 CONFIGS = Path("configs")
 ZOO_PREFIX = "mmseg::"
 # What a line of labels.yaml says beside its target and the target's options.

@@ -10,7 +10,7 @@ import pytest
 
 from segloss import grid, records
 from segloss.grid import Cell
-from segloss.integrity import RecordError, checksum, read
+from segloss.records.verification import RecordError, checksum, read
 from tests.conftest import run
 from tests.written_records import PROTOCOL, write_cell
 
@@ -130,7 +130,7 @@ def test_a_record_copied_into_another_cells_folder_is_refused(filled: Path) -> N
 
 
 def test_two_records_of_one_cell_are_refused(filled: Path) -> None:
-    from segloss.integrity import check_comparable
+    from segloss.records.verification import check_comparable
 
     cell = first_cells()[0]
     record = read(filled / "results" / str(cell) / "record.json")

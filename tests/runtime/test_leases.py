@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from segloss import leases
-from segloss.leases import LeaseError, devices, lease
+from segloss.runtime import leases
+from segloss.runtime.leases import LeaseError, devices, lease
 from tests.conftest import BIN, run
 
 LISTED = """\
@@ -26,7 +26,7 @@ GPU 2: NVIDIA H200 (UUID: GPU-ab55)
 # A process that takes a lease as `segloss train` does, says so, and keeps it until its input ends.
 HOLDER = """
 import os, sys
-from segloss.leases import lease
+from segloss.runtime.leases import lease
 with lease(int(sys.argv[1]), int(sys.argv[2]), say=lambda text: print(text, flush=True)) as taken:
     print("has", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     sys.stdin.read()
@@ -175,7 +175,7 @@ def test_several_devices_are_taken_together_and_empty_ones_first(made, holders) 
 # A quick cell: leases as `segloss train` does and writes down when it had which device. One write is one line.
 CELL = """
 import os, sys, time
-from segloss.leases import lease
+from segloss.runtime.leases import lease
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
 def note(what, device):
     os.write(log, f"{what} {device} {sys.argv[2]} {os.getpid()}\\n".encode())

@@ -6,7 +6,7 @@ of it. Where several say something the largest counts, where none does the defau
 
 import functools
 
-from segloss.configs import ConfigError, declared, mmengine_file, unknown
+from segloss.grid.configs import ConfigError, declared, mmengine_file, unknown
 
 # Of a training of which nothing is known: a GPU, cores for the training and for loading images, a limit of a day.
 DEFAULTS = {"gpus": 1, "cpus": 6, "memory_gb": 32, "minutes": 1440}

@@ -16,13 +16,16 @@ import pytest
 from tests.conftest import BIN, TINY_SCHEDULE, run
 
 CELL = "phantom/unet-tiny/tiny/raters/ce-jml/seed0"
-HOLDER = "import os, sys; from segloss import warm; warm.start(); print(os.environ[warm.PLACE], flush=True); input()"
+HOLDER = (
+    "import os, sys; from segloss.runtime import forkserver; forkserver.start(); "
+    "print(os.environ[forkserver.PLACE], flush=True); input()"
+)
 
 
 # A server whose cells do what they are told instead of a training, so that nothing is imported.
 SERVER = """
 import signal, sys, time, types
-from segloss import warm
+from segloss.runtime import forkserver
 
 def cell():
     what, told = sys.argv[1], []
@@ -35,11 +38,11 @@ def cell():
             sys.exit(128 + told[0])
     sys.exit(int(what) if what.isdigit() else what)
 
-warm.imported = warm.sources
-sys.modules["segloss.__main__"] = types.SimpleNamespace(main=cell)
-warm.main()
+forkserver.imported = forkserver.sources
+sys.modules["segloss.cli"] = types.SimpleNamespace(main=cell)
+forkserver.main()
 """
-CLIENT = "import sys; from segloss import warm; warm.delegate(sys.argv[1:]); print('alone'); sys.exit(77)"
+CLIENT = "import sys; from segloss.runtime import forkserver; forkserver.delegate(sys.argv[1:]); print('alone'); sys.exit(77)"
 
 
 def children(pid: int) -> list[int]:
@@ -156,16 +159,16 @@ def test_without_the_server_a_cell_is_a_process_of_its_own(workplace: Path, hold
 
 
 def test_code_that_changed_after_it_was_imported_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segloss import warm
+    from segloss.runtime import forkserver
 
     (tmp_path / "segloss").mkdir()
     module = tmp_path / "segloss" / "module.py"
     module.write_text("a = 1\n")
-    monkeypatch.setattr(warm, "__file__", str(tmp_path / "segloss" / "warm.py"))
-    before = warm.sources()
-    assert before == warm.sources() != {}
+    monkeypatch.setattr(forkserver, "__file__", str(tmp_path / "segloss" / "runtime" / "forkserver.py"))
+    before = forkserver.sources()
+    assert before == forkserver.sources() != {}
     module.write_text("a = 22\n")
-    assert before != warm.sources()
+    assert before != forkserver.sources()
 
 
 def test_exit_statuses_and_signals_pass_both_ways_and_nobody_waits_for_a_server_that_ends(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from segloss import attempts, grid, records
-from segloss.configs import ConfigError
+from segloss import grid, records
 from segloss.files import write_atomic, write_json
+from segloss.grid.configs import ConfigError
+from segloss.records import run_lock
 from segloss.workflow import check_writable, clear_stale_locks
 from tests.conftest import ROOT
 
@@ -21,7 +22,7 @@ from tests.conftest import ROOT
 ATTEMPT = """
 import sys, time
 from pathlib import Path
-from segloss.attempts import attempt
+from segloss.records.run_lock import attempt
 with attempt(Path(sys.argv[1])):
     print(1, flush=True)
     time.sleep(99)
@@ -59,18 +60,18 @@ def test_a_killed_cell_is_told_from_one_that_runs_and_one_that_never_began(in_wo
 
     assert status() == ("missing", "not trained yet")
     with process(ATTEMPT, folder) as running:
-        assert attempts.running(folder)
+        assert run_lock.running(folder)
         assert status() == ("missing", "not trained yet")
         running.send_signal(signal.SIGKILL)
         running.wait()
-        assert not attempts.running(folder)
+        assert not run_lock.running(folder)
         assert status()[0] == "failed"
         assert "and was killed" in status()[1]
     (folder / "work" / ".checkpoint.new.pt.abc.partial").write_bytes(b"half")
-    with attempts.attempt(folder):
+    with run_lock.attempt(folder):
         assert not list(folder.glob("**/*.partial"))
     assert status() == ("missing", "not trained yet")
-    with pytest.raises(ValueError, match="any"), attempts.attempt(folder):
+    with pytest.raises(ValueError, match="any"), run_lock.attempt(folder):
         raise ValueError("any error")
     assert status() == ("missing", "not trained yet")
     write_json(folder / "failure.json", {"reason": "the loss is nan"})
@@ -106,7 +107,7 @@ def test_a_file_that_does_not_fit_leaves_the_old_one_and_nothing_else(tmp_path: 
 def test_a_state_that_does_not_fit_leaves_the_older_ones(tmp_path: Path, size: int) -> None:
     import torch
 
-    from segloss.engine.states import load_state, save_state
+    from segloss.engine.checkpoints import load_state, save_state
 
     path = tmp_path / "checkpoint.pt"
     states = [{"config_hash": "mine", "iteration": number, "w": torch.ones(20_000)} for number in range(3)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segloss.engine.states import load_state, previous, remove_states, save_state
+from segloss.engine.checkpoints import load_state, previous, remove_states, save_state
 
 
 def state(iteration: int, config_hash: str = "mine") -> dict:

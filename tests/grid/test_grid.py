@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segloss import configs, grid
-from segloss.configs import ConfigError
-from segloss.grid import Cell
+from segloss import grid
+from segloss.grid import Cell, configs
+from segloss.grid.configs import ConfigError
 
 HEAD = dict(
     title="T", datasets=["phantom"], models=["unet-tiny"], schedule="tiny", labels=["hard"], losses=["ce"], seeds=1

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segloss import progress, records
-from segloss.attempts import killed, running
+from segloss import records
 from segloss.grid import Cell, Grid
+from segloss.records import progress
+from segloss.records.run_lock import killed, running
 
 # In the order in which they are shown. A stopped cell goes on where its process ended; a missing one has not started,
 # or was trained with other settings than now stand in configs/. A blocked one waits for a teacher that failed.

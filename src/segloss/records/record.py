@@ -15,11 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from segloss import __version__, configs, grid
-from segloss.attempts import killed
+from segloss import __version__, grid
 from segloss.files import write_json
-from segloss.grid import Cell, Grid
-from segloss.integrity import RECORD_VERSION, check_comparable, check_counts, checksum, read
+from segloss.grid import Cell, Grid, configs
+from segloss.records.run_lock import killed
+from segloss.records.verification import RECORD_VERSION, check_comparable, check_counts, checksum, read
 
 HEAD = 4096  # bytes of a record that hold its identity
 PACKAGES = ("torch", "mmsegmentation", "mmengine", "mmcv-lite", "mmcv", "numpy", "opencv-python", "snakemake", "wandb")

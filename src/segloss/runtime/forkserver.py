@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from segloss.launch import end_with_parent, is_one_of_several
+from segloss.runtime.torchrun import end_with_parent, is_one_of_several
 
 PLACE = "SEGLOSS_WARM"  # where the server listens; without it, or empty, every cell is a process of its own
 # What a training imports on its way, beside what its module does.
@@ -57,7 +57,7 @@ def start() -> None:
         single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         pipe, _held_open = os.pipe()  # its other end is closed by the kernel, when this process is no more
         subprocess.Popen(
-            [sys.executable, "-m", "segloss.warm", str(listener.fileno()), str(place)],
+            [sys.executable, "-m", "segloss.runtime.forkserver", str(listener.fileno()), str(place)],
             stdin=pipe,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -103,7 +103,7 @@ def end_as(status: int) -> None:
 
 def sources() -> dict[str, tuple[int, int]]:
     """Time and size of every file of the package: whether what was imported is what stands there."""
-    files = Path(__file__).parent.rglob("*.py")
+    files = Path(__file__).parents[1].rglob("*.py")
     return {str(file): (state.st_mtime_ns, state.st_size) for file in files for state in [file.stat()]}
 
 
@@ -217,11 +217,11 @@ def become(request: list[Any], files: list[int]) -> None:
 
 
 def main() -> None:
-    """The server: ``python -m segloss.warm <file descriptor of the socket> <its path>``."""
+    """The server: ``python -m segloss.runtime.forkserver <file descriptor of the socket> <its path>``."""
     place = Path(sys.argv[2])
     if request := serve(socket.socket(fileno=int(sys.argv[1]))):
         become(*request)
-        from segloss.__main__ import main as segloss
+        from segloss.cli import main as segloss
 
         sys.argv[0] = "segloss"
         segloss()

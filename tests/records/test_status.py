@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segloss import grid, progress
-from segloss.attempts import attempt, running
-from segloss.status import Seen, look, outlook, show
+from segloss import grid
+from segloss.records import progress
+from segloss.records.run_lock import attempt, running
+from segloss.records.status import Seen, look, outlook, show
 from tests.conftest import BIN, TINY_GRID, TINY_SCHEDULE, run
 
 CELL = "phantom/unet-tiny/tiny/hard/ce/seed0"
@@ -120,8 +121,8 @@ def test_who_holds_a_cell_is_told_from_who_left_it(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from segloss import progress
-from segloss.attempts import attempt
+from segloss.records import progress
+from segloss.records.run_lock import attempt
 with attempt(Path({str(tmp_path)!r})):
     progress.tell(Path({str(tmp_path)!r}), "training", iteration=1, iterations=4)
     print("holds", flush=True)

@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import Hook
 
 from segloss.engine import processes
-from segloss.engine.states import write_state
+from segloss.engine.checkpoints import write_state
 from segloss.engine.training import MeasureHook
 
 

@@ -15,7 +15,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from segloss.configs import (
+from segloss.datasets import DATASETS
+from segloss.grid.configs import (
     CONFIGS,
     NAME,
     ConfigError,
@@ -33,7 +34,6 @@ from segloss.configs import (
     unknown,
     validate,
 )
-from segloss.datasets import DATASETS
 
 
 @dataclass(frozen=True, order=True)

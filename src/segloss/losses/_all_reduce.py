@@ -6,7 +6,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from segloss.losses._switches import exchange_on
+from segloss.losses._flags import exchange_on
 
 
 class _SumOverProcesses(torch.autograd.Function):

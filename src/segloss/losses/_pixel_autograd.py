@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segloss.losses._core import LEAST, slices, without_void
+from segloss.losses._sums import LEAST, slices, without_void
 
 
 class HardPixelLosses(torch.autograd.Function):

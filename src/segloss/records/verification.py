@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segloss import configs
-from segloss.grid import Cell, hash_of
+from segloss.grid import Cell, configs, hash_of
 from segloss.scores import calibration_error, image_counts, mean_iou
 
 RECORD_VERSION = 3
