@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache, cached_property
 from types import ModuleType
 
@@ -39,10 +39,19 @@ class Batch:
         valid: (B, N) bool, or None where every pixel is valid.
         soft: Whether the target holds probabilities.
         sums: The names, among likelihood, minimum, product, predicted and squares, of what the terms will ask for.
+        spatial: Sizes of the spatial axes, whose product is N.
     """
 
-    def __init__(self, logits: Tensor, target: Tensor, valid: Tensor | None, sums: Collection[str]):
+    def __init__(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        valid: Tensor | None,
+        sums: Collection[str],
+        spatial: Sequence[int] | None = None,
+    ):
         self.logits, self.target, self.valid, self.sums = logits, target, valid, sums
+        self.spatial = tuple(logits.shape[2:] if spatial is None else spatial)
         self.soft = target.is_floating_point()
         self.classes = logits.shape[1]
 
@@ -78,7 +87,7 @@ class Batch:
                 check_indices(without_void(target, valid), 2 if foreground_channel else classes)
             if foreground_channel:
                 target = target[:, None].to(logits.dtype)
-        return Batch(logits, target, valid, sums)
+        return Batch(logits, target, valid, sums, spatial)
 
     @cached_property
     def _sums(self) -> dict[str, Tensor | None]:

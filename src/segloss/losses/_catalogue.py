@@ -10,7 +10,14 @@ Loss = Callable[..., Tensor]
 CATALOGUE: dict[str, Loss] = {}
 
 
-def register(module_name: str, *, soft_targets: bool = True, sums: Sequence[str] = ()) -> Callable[[Loss], Loss]:
+def register(
+    module_name: str,
+    *,
+    soft_targets: bool = True,
+    sums: Sequence[str] = (),
+    pixelwise: bool | None = None,
+    needs: Sequence[str] = (),
+) -> Callable[[Loss], Loss]:
     """Put a loss function into the catalogue under its own name.
 
     The function then also carries what is given here, ``takes_class_counts``: whether it has that argument, the number
@@ -22,13 +29,17 @@ def register(module_name: str, *, soft_targets: bool = True, sums: Sequence[str]
         soft_targets: Whether the loss is defined on target probabilities.
         sums: What the loss reads of a `Batch`: some of likelihood, minimum, product, predicted, squares. A compound
             loss computes what any of its terms reads, once.
+        pixelwise: Sets that attribute where `sums` does not show it. Default: None: the sums decide.
+        needs: Names of the keyword arguments that are tensors of the batch, not settings: the caller supplies them, or
+            the loss computes them anew.
     """
 
     def add(function: Loss) -> Loss:
         function.module_name = module_name
         function.soft_targets = soft_targets
         function.sums = frozenset(sums)
-        function.pixelwise = function.sums == {"likelihood"}
+        function.pixelwise = function.sums == {"likelihood"} if pixelwise is None else pixelwise
+        function.needs = tuple(needs)
         function.takes_class_counts = "class_counts" in inspect.signature(function).parameters
         CATALOGUE[function.__name__] = function
         return function

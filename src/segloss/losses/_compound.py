@@ -10,7 +10,7 @@ from segloss.losses._catalogue import get, register
 from segloss.losses._weights import PerClass
 
 
-@register("CompoundLoss")
+@register("CompoundLoss", needs=("distance_maps",))
 def compound(
     logits: Tensor | Batch,
     target: Tensor | None,
@@ -18,6 +18,7 @@ def compound(
     valid: Tensor | None = None,
     terms: Sequence[Mapping[str, Any]],
     class_counts: PerClass | None = None,
+    distance_maps: Tensor | None = None,
 ) -> Tensor:
     """Weighted sum Σ_i weight_i · loss_i; the terms share the softmax and all sums over pixels.
 
@@ -48,5 +49,7 @@ def compound(
         options = {name: value for name, value in term.items() if name not in ("loss", "weight")}
         if class_counts is not None and loss.takes_class_counts:
             options.setdefault("class_counts", class_counts)
+        if distance_maps is not None and "distance_maps" in loss.needs:
+            options["distance_maps"] = distance_maps
         total = total + term.get("weight", 1.0) * loss(batch, None, **options)
     return total

@@ -1,0 +1,187 @@
+"""Cross-entropy with a penalty on over-confidence: on the entropy, on logit distances, or on the neighbours' share.
+
+None of them elicits probabilities on soft labels: their minimum is not p = y.
+"""
+
+import torch
+from torch import Tensor
+
+from segloss.losses._batch import Batch
+from segloss.losses._catalogue import register
+from segloss.losses._image_sums import cross_entropies, log_probabilities, mean_over_pixels, one_hot
+from segloss.losses._sums import LEAST
+
+
+def _check(alpha: float, ce_weight: float) -> None:
+    if alpha < 0 or ce_weight < 0:
+        raise ValueError(f"Expected alpha and ce_weight of at least 0, got {alpha} and {ce_weight}.")
+
+
+@register("ConfidencePenaltyLoss", pixelwise=True)
+def confidence_penalty(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    alpha: float = 0.1,
+    ce_weight: float = 1.0,
+) -> Tensor:
+    """Cross-entropy minus α times the entropy -Σ_c p_c log p_c of the prediction (ECP), over pixels; lower is better.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        alpha: α, at least 0. Default .1, the article's for images; code that averages the entropy over classes, too, as
+            that of MbLS, means α / C by it.
+        ce_weight: Weight of cross-entropy; 0 leaves the penalty alone, as a term beside other losses. Default 1.
+
+    Returns:
+        A scalar in [-α log C, ∞), in nats.
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Pereyra et al., "Regularizing Neural Networks by Penalizing Confident Output Distributions", 2017,
+        https://arxiv.org/abs/1701.06548
+    """
+    batch = Batch.read(logits, target, valid, confidence_penalty.sums)
+    _check(alpha, ce_weight)
+
+    def losses(logits: Tensor, part: slice) -> Tensor:
+        log_p = log_probabilities(logits)
+        negative_entropy = (log_p.exp() * log_p).sum(1)
+        return ce_weight * cross_entropies(log_p, batch, part) + alpha * negative_entropy
+
+    return mean_over_pixels(batch, losses)
+
+
+@register("MarginLabelSmoothingLoss", pixelwise=True)
+def margin_label_smoothing(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    margin: float = 10.0,
+    alpha: float = 0.1,
+    ce_weight: float = 1.0,
+) -> Tensor:
+    """Margin-based label smoothing (MbLS): cross-entropy + α · mean_c max(0, max_k z_k - z_c - m); lower is better.
+
+    Logits may differ by the margin m; what they differ by beyond it is penalised, the mean being over pixels and
+    classes, that of the largest logit included. The authors' code lets void pixels into the penalty unless told their
+    label; here they never count.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        margin: m, in logits, at least 0. Default 10, the article's.
+        alpha: α, at least 0. Default .1, the article's.
+        ce_weight: Weight of cross-entropy; 0 leaves the penalty alone, as a term beside other losses. Default 1.
+
+    Returns:
+        A scalar in [0, ∞).
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Liu et al., "The Devil is in the Margin: Margin-based Label Smoothing for Network Calibration", 2022,
+        https://arxiv.org/abs/2111.15430
+    """
+    batch = Batch.read(logits, target, valid, margin_label_smoothing.sums)
+    _check(alpha, ce_weight)
+    if margin < 0:
+        raise ValueError(f"Expected margin of at least 0, got {margin}.")
+
+    def losses(logits: Tensor, part: slice) -> Tensor:
+        largest = logits.max(1, keepdim=True).values
+        penalty = (largest - logits - margin).clamp(0, -LEAST).mean(1)
+        return ce_weight * cross_entropies(log_probabilities(logits), batch, part) + alpha * penalty
+
+    return mean_over_pixels(batch, losses)
+
+
+@register("NeighborAwareCalibrationLoss", pixelwise=True)
+def neighbor_aware_calibration(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    kernel_size: int = 3,
+    alpha: float = 0.1,
+    distance: str = "l1",
+    border: str = "valid",
+    ce_weight: float = 1.0,
+) -> Tensor:
+    """Neighbour-aware calibration (NACL): cross-entropy + α · mean_c |τ_c - z_c|; lower is better.
+
+    τ_c is the share of class c in the window around the pixel, itself included. The distance is that of the raw logits
+    z, and not the same for z + constant: it holds them within [0, 1]. Void pixels are no neighbours. MONAI's form with
+    the mean kernel is ``border="zero"``; its Gaussian kernel and the authors' one are two further losses.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+        valid: bool (B, *spatial), or None: every pixel is valid.
+        kernel_size: Width of the window, odd. Default 3, the authors'.
+        alpha: α, at least 0. Default .1, the authors'.
+        distance: ``"l1"`` or ``"l2"``: absolute or squared differences. Default: l1, the authors' best.
+        border: ``"valid"``: shares among the window's valid pixels in the image, so that Σ_c τ_c = 1. ``"zero"``: shares
+            of the whole window, of which what is outside or void belongs to no class. Default: valid.
+        ce_weight: Weight of cross-entropy; 0 leaves the penalty alone, as a term beside other losses. Default 1.
+
+    Returns:
+        A scalar in [0, ∞).
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Murugesan et al., "Trust your neighbours: Penalty-based constraints for model calibration", 2023,
+        https://arxiv.org/abs/2303.06268
+    """
+    batch = Batch.read(logits, target, valid, neighbor_aware_calibration.sums)
+    _check(alpha, ce_weight)
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"Expected kernel_size to be an odd number of at least 1, got {kernel_size}.")
+    if distance not in ("l1", "l2"):
+        raise ValueError(f"Expected distance to be l1 or l2, got {distance!r}.")
+    if border not in ("valid", "zero"):
+        raise ValueError(f"Expected border to be valid or zero, got {border!r}.")
+    power = 1 if distance == "l1" else 2
+
+    def losses(logits: Tensor, part: slice) -> Tensor:
+        with torch.no_grad():
+            shares = _neighbour_shares(batch, part, kernel_size, border)
+        differences = (logits - shares).clamp(LEAST if power == 1 else -1e15, -LEAST if power == 1 else 1e15)
+        penalty = (differences.abs() if power == 1 else differences.square()).mean(1)
+        return ce_weight * cross_entropies(log_probabilities(logits), batch, part) + alpha * penalty
+
+    return mean_over_pixels(batch, losses)
+
+
+def _neighbour_shares(batch: Batch, part: slice, kernel_size: int, border: str) -> Tensor:
+    """Share of each class in the window around each pixel (b, C, N), 0 in a window without valid pixels."""
+    maps = one_hot(batch, part)
+    maps = _window_sums(maps.view(*maps.shape[:2], *batch.spatial), kernel_size)
+    if border == "zero":
+        return (
+            maps.div_(kernel_size ** len(batch.spatial)).flatten(2) if batch.spatial else maps.view(*maps.shape[:2], 1)
+        )
+    if batch.valid is None:
+        inside = maps.new_ones(1, 1, *batch.spatial)
+    else:
+        inside = batch.valid[part].to(maps.dtype).view(-1, 1, *batch.spatial)
+    maps /= _window_sums(inside, kernel_size).clamp_min_(1)
+    return maps.view(*maps.shape[:2], -1)
+
+
+def _window_sums(maps: Tensor, width: int) -> Tensor:
+    """Sums over a window around each pixel of (K, L, *spatial), 0 outside; axis by axis, as the window is a product."""
+    for axis in range(2, maps.dim()):
+        size, sums = maps.shape[axis], maps.clone()
+        for shift in range(1, min(width // 2, size - 1) + 1):
+            sums.narrow(axis, shift, size - shift).add_(maps.narrow(axis, 0, size - shift))
+            sums.narrow(axis, 0, size - shift).add_(maps.narrow(axis, shift, size - shift))
+        maps = sums
+    return maps

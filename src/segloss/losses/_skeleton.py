@@ -1,0 +1,131 @@
+"""clDice: Dice of two centre lines, each found by soft skeletonisation, with the other's mask."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from segloss.losses._all_reduce import sum_over_processes
+from segloss.losses._batch import Batch
+from segloss.losses._catalogue import register
+from segloss.losses._image_sums import one_hot, softmax_of_valid, sum_over_images, through_softmax
+
+CACHED = 1 << 16  # numbers of a map that stay in a core's own cache
+
+
+@register("CenterlineDiceLoss", soft_targets=False)
+def cldice(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    iterations: int = 3,
+    smooth: float = 1.0,
+    include_background: bool = False,
+) -> Tensor:
+    """clDice loss 1 - 2 P·S / (P + S), with P and S precision and sensitivity of the centre lines; lower is better.
+
+    P = (Σ s_p y + s) / (Σ s_p + s) and S = (Σ s_y p + s) / (Σ s_y + s), where s_p and s_y are the soft skeletons of p
+    and y: what repeated erosions leave of each opening. Of each class and image; then the mean over the classes that
+    occur in an image, and over images. Never alone: the article adds it to Dice, half and half, as a skeleton says
+    nothing of the width. The sums of the authors' and of MONAI's code are over all channels of an image together.
+
+    Args:
+        logits: (B, C, *spatial), any float type.
+        target: int64 class map (B, *spatial); p = y would not be the minimum on probabilities.
+        valid: bool (B, *spatial), or None: every pixel is valid. Void pixels are no part of any mask.
+        iterations: Erosions, at least 0; as many as the largest half-width in pixels. Default 3, as in the authors'
+            code.
+        smooth: s, in pixels, above 0. Default 1, the authors'.
+        include_background: Whether class 0 counts. Default: False, as in the authors' code.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Raises:
+        ValueError: target probabilities, shapes, types or options that do not fit.
+
+    Reference: Shit et al., "clDice - a Novel Topology-Preserving Loss Function for Tubular Structure Segmentation",
+        2020, https://arxiv.org/abs/2003.07311
+    """
+    batch = Batch.read(logits, target, valid, cldice.sums)
+    if batch.soft:
+        raise ValueError(
+            "Expected an int64 class map, got target probabilities: the skeleton of a soft mask is none of its "
+            "centre line, and p = y would not be the minimum."
+        )
+    if iterations < 0 or smooth <= 0:
+        raise ValueError(f"Expected iterations of at least 0 and smooth above 0, got {iterations} and {smooth}.")
+    counted = batch.present(0.5)
+    if not include_background:
+        counted = counted & (torch.arange(batch.classes, device=counted.device) > 0)
+    number = counted.sum(1)
+    shares = counted / number.clamp_min(1)[:, None].to(batch.logits.dtype)
+
+    def formula(logits: Tensor, part: slice, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        p, true = softmax_of_valid(logits, batch, part), one_hot(batch, part)
+        by_p = torch.zeros_like(p)
+        value = p.new_zeros((), dtype=torch.float64)
+        step = max(1, CACHED // max(1, p.shape[-1]))
+        for maps in counted[part].nonzero().split(step):
+            where = tuple(maps.T)
+            shape = (len(maps), *batch.spatial)
+            with torch.set_grad_enabled(wanted):
+                predicted = p[where].view(shape).requires_grad_(wanted)
+                losses = _losses(predicted, true[where].view(shape), iterations, smooth)
+                total = (losses * shares[part][where]).sum()
+            value += total.detach()
+            if wanted:
+                by_p[where] = torch.autograd.grad(total, predicted)[0].view(len(maps), -1)
+        return value, through_softmax(p, by_p) if wanted else None
+
+    total, images = sum_over_processes(sum_over_images(batch, formula), (number > 0).sum().to(shares.dtype))
+    return total / images.clamp_min(1)
+
+
+def _losses(predicted: Tensor, true: Tensor, iterations: int, smooth: float) -> Tensor:
+    """1 - 2 P·S / (P + S) of maps (K, *spatial): (K,)."""
+
+    def quotient(skeleton: Tensor, mask: Tensor) -> Tensor:
+        return ((skeleton * mask).flatten(1).sum(1) + smooth) / (skeleton.flatten(1).sum(1) + smooth)
+
+    precision = quotient(soft_skeleton(predicted, iterations), true)
+    sensitivity = quotient(soft_skeleton(true, iterations), predicted)
+    return 1 - 2 * precision * sensitivity / (precision + sensitivity)
+
+
+def soft_skeleton(maps: Tensor, iterations: int) -> Tensor:
+    """Soft skeletons of maps (K, *spatial) in [0, 1], after so many erosions."""
+    skeleton = None
+    for _ in range(iterations + 1):
+        eroded = _erode(maps)
+        ridge = torch.relu(maps - _dilate(eroded))
+        skeleton = ridge if skeleton is None else skeleton + torch.relu(ridge - skeleton * ridge)
+        maps = eroded
+    return skeleton
+
+
+def _erode(maps: Tensor) -> Tensor:
+    """The least of each pixel and its neighbours along the axes; beyond the edge there are none."""
+    lowest = maps
+    for axis in range(1, maps.dim()):
+        along = _of_three(maps, axis, torch.minimum)
+        lowest = along if axis == 1 else torch.minimum(lowest, along)
+    return lowest
+
+
+def _dilate(maps: Tensor) -> Tensor:
+    """The largest of each pixel and all its neighbours, the diagonal ones included."""
+    for axis in range(1, maps.dim()):
+        maps = _of_three(maps, axis, torch.maximum)
+    return maps
+
+
+def _of_three(maps: Tensor, axis: int, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """A function of each pixel and its two neighbours along an axis."""
+    size = maps.shape[axis]
+    if size == 1:
+        return maps
+    pairs = function(maps.narrow(axis, 0, size - 1), maps.narrow(axis, 1, size - 1))
+    inner = function(pairs.narrow(axis, 0, size - 2), pairs.narrow(axis, 1, size - 2))
+    return torch.cat([pairs.narrow(axis, 0, 1), inner, pairs.narrow(axis, size - 2, 1)], axis)
