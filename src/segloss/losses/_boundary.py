@@ -24,9 +24,10 @@ def boundary(
     """Boundary loss: the mean of p_c·φ_c over images, classes and valid pixels; lower is better.
 
     φ_c is the signed distance to the boundary of class c in pixels: the distance to the class outside it, and inside
-    1 minus the distance to its complement: 0 on its outermost pixels, negative further inside, 0 everywhere if the class
-    is absent or fills the image. The loss may be negative, and its minimum puts all probability on the class with the
-    smallest φ: it makes over-confident. The article adds it to generalized Dice with a weight that grows from .01.
+    1 minus the distance to its complement: 0 on its outermost pixels, negative further inside, 0 everywhere if the
+    class is absent or fills the image. The loss may be negative, and its minimum puts all probability on the class with
+    the smallest φ: it favours over-confidence. The article adds it to generalized Dice with a weight that grows
+    from .01.
 
     Args:
         logits: (B, C, *spatial), any float type.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._image_sums import cross_entropies, log_probabilities, mean_over_pixels, one_hot
+from segloss.losses._image_sums import one_hot, penalised_cross_entropy
 from segloss.losses._sums import LEAST
 
 
@@ -48,12 +48,12 @@ def confidence_penalty(
     batch = Batch.read(logits, target, valid, confidence_penalty.sums)
     _check(alpha, ce_weight)
 
-    def losses(logits: Tensor, part: slice) -> Tensor:
-        log_p = log_probabilities(logits)
-        negative_entropy = (log_p.exp() * log_p).sum(1)
-        return ce_weight * cross_entropies(log_p, batch, part) + alpha * negative_entropy
+    def negative_entropy(logits: Tensor, log_p: Tensor, p: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        gradient = p * log_p
+        value = gradient.sum(1)
+        return value, gradient.addcmul_(p, value[:, None], value=-1)
 
-    return mean_over_pixels(batch, losses)
+    return penalised_cross_entropy(batch, ce_weight, alpha, negative_entropy)
 
 
 @register("MarginLabelSmoothingLoss", pixelwise=True)
@@ -94,12 +94,14 @@ def margin_label_smoothing(
     if margin < 0:
         raise ValueError(f"Expected margin of at least 0, got {margin}.")
 
-    def losses(logits: Tensor, part: slice) -> Tensor:
-        largest = logits.max(1, keepdim=True).values
-        penalty = (largest - logits - margin).clamp(0, -LEAST).mean(1)
-        return ce_weight * cross_entropies(log_probabilities(logits), batch, part) + alpha * penalty
+    def excess(logits: Tensor, log_p: Tensor, p: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        largest, index = logits.max(1, keepdim=True)
+        beyond = (largest - margin).sub(logits).clamp_(0, -LEAST)
+        value = beyond.mean(1)
+        gradient = beyond.sign_().div_(-batch.classes)
+        return value, gradient.scatter_add_(1, index, -gradient.sum(1, keepdim=True))
 
-    return mean_over_pixels(batch, losses)
+    return penalised_cross_entropy(batch, ce_weight, alpha, excess)
 
 
 @register("NeighborAwareCalibrationLoss", pixelwise=True)
@@ -127,8 +129,8 @@ def neighbor_aware_calibration(
         kernel_size: Width of the window, odd. Default 3, the authors'.
         alpha: α, at least 0. Default .1, the authors'.
         distance: ``"l1"`` or ``"l2"``: absolute or squared differences. Default: l1, the authors' best.
-        border: ``"valid"``: shares among the window's valid pixels in the image, so that Σ_c τ_c = 1. ``"zero"``: shares
-            of the whole window, of which what is outside or void belongs to no class. Default: valid.
+        border: ``"valid"``: shares among the window's valid pixels in the image, so that Σ_c τ_c = 1. ``"zero"``:
+            shares of the whole window, of which what is outside or void belongs to no class. Default: valid.
         ce_weight: Weight of cross-entropy; 0 leaves the penalty alone, as a term beside other losses. Default 1.
 
     Returns:
@@ -148,32 +150,29 @@ def neighbor_aware_calibration(
         raise ValueError(f"Expected distance to be l1 or l2, got {distance!r}.")
     if border not in ("valid", "zero"):
         raise ValueError(f"Expected border to be valid or zero, got {border!r}.")
-    power = 1 if distance == "l1" else 2
+    most = -LEAST if distance == "l1" else 1e15  # so that no sum of them overflows
 
-    def losses(logits: Tensor, part: slice) -> Tensor:
-        with torch.no_grad():
-            shares = _neighbour_shares(batch, part, kernel_size, border)
-        differences = (logits - shares).clamp(LEAST if power == 1 else -1e15, -LEAST if power == 1 else 1e15)
-        penalty = (differences.abs() if power == 1 else differences.square()).mean(1)
-        return ce_weight * cross_entropies(log_probabilities(logits), batch, part) + alpha * penalty
+    def difference(logits: Tensor, log_p: Tensor, p: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        gaps = (logits - _neighbour_shares(batch, part, kernel_size, border)).clamp_(-most, most)
+        if distance == "l1":
+            return gaps.abs().mean(1), gaps.sign_().div_(batch.classes)
+        return gaps.square().mean(1), gaps.mul_(2 / batch.classes)
 
-    return mean_over_pixels(batch, losses)
+    return penalised_cross_entropy(batch, ce_weight, alpha, difference)
 
 
 def _neighbour_shares(batch: Batch, part: slice, kernel_size: int, border: str) -> Tensor:
     """Share of each class in the window around each pixel (b, C, N), 0 in a window without valid pixels."""
     maps = one_hot(batch, part)
-    maps = _window_sums(maps.view(*maps.shape[:2], *batch.spatial), kernel_size)
+    shape = maps.shape
+    maps = _window_sums(maps.reshape(*shape[:2], *batch.spatial), kernel_size)
     if border == "zero":
-        return (
-            maps.div_(kernel_size ** len(batch.spatial)).flatten(2) if batch.spatial else maps.view(*maps.shape[:2], 1)
-        )
-    if batch.valid is None:
-        inside = maps.new_ones(1, 1, *batch.spatial)
-    else:
-        inside = batch.valid[part].to(maps.dtype).view(-1, 1, *batch.spatial)
-    maps /= _window_sums(inside, kernel_size).clamp_min_(1)
-    return maps.view(*maps.shape[:2], -1)
+        return maps.div_(kernel_size ** len(batch.spatial)).view(shape)
+    inside = (
+        torch.ones_like(batch.logits[part, :1]) if batch.valid is None else batch.valid[part][:, None].to(maps.dtype)
+    )
+    number = _window_sums(inside.reshape(len(inside), 1, *batch.spatial), kernel_size)
+    return maps.div_(number.clamp_min_(1)).view(shape)
 
 
 def _window_sums(maps: Tensor, width: int) -> Tensor:

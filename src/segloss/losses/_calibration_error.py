@@ -33,8 +33,8 @@ def average_calibration_error(
     pixels it holds. Then the mean over classes and images. It is 0 for any calibrated prediction, a constant one
     included: always a term beside cross-entropy, with weights of 1 : 1 in the authors' code. Lower is better.
 
-    Hard bins [b/M, (b+1)/M) pass the gradient through mean p_c alone. In soft bins a pixel belongs to the two bins whose
-    centres are nearest, by a triangular weight, which has a gradient too.
+    Hard bins [b/M, (b+1)/M) pass the gradient through mean p_c alone. In soft bins a pixel belongs to the two bins
+    whose centres are nearest, by a triangular weight, which has a gradient too.
 
     Args:
         logits: (B, C, *spatial), any float type.
@@ -124,7 +124,7 @@ def _bins(probabilities: Tensor, bins: int, soft: bool) -> tuple[Tensor, Tensor 
 
 def _tables(probabilities: Tensor, batch: Batch, part: slice, bins: int, soft: bool) -> Tensor:
     """Σ w, Σ w·p and Σ w·y of each image, class and bin: (3, b, C, M), float64."""
-    images, classes, pixels = probabilities.shape
+    images, classes, _ = probabilities.shape
     lower, upper_weight = _bins(probabilities, bins, soft)
     lower += (bins * torch.arange(images * classes, device=lower.device)).view(images, classes, 1)
     valid = None if batch.valid is None else batch.valid[part][:, None].double()
@@ -145,10 +145,9 @@ def _tables(probabilities: Tensor, batch: Batch, part: slice, bins: int, soft: b
 
 def _derivative(p: Tensor, batch: Batch, part: slice, slope: Tensor, gap: Tensor, soft: bool) -> Tensor:
     """The derivative by p of the errors (b, C, N), 0 where void; slope and gap are (b or 1, C, M)."""
-    images, classes, pixels = p.shape
     bins = slope.shape[-1]
     lower, upper_weight = _bins(p, bins, soft)
-    slope, gap = slope.expand(images, -1, -1), gap.expand(images, -1, -1)
+    slope, gap = slope.expand(len(p), -1, -1), gap.expand(len(p), -1, -1)
     by_p = slope.gather(2, lower)
     if soft:
         error = p - one_hot(batch, part)

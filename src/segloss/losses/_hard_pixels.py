@@ -24,7 +24,7 @@ def topk_cross_entropy(
     The pixels are those of the whole batch, of all processes: their values, one float per pixel, are gathered. At least
     one pixel is kept; of equal ones at the limit the first. nnU-Net counts void pixels among those the share is of, and
     gives NaN below ten pixels. On soft labels the pixels are ranked by KL(y‖p) = CE - H(y), so that ambiguous ones are
-    not the hardest for ever.
+    not the hardest for ever; which pixels are kept depends on p, and so p = y is not the minimum there.
 
     Args:
         logits: (B, C, *spatial), any float type.

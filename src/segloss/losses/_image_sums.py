@@ -46,15 +46,32 @@ def sum_over_images(batch: Batch, formula: Formula) -> Tensor:
     return _SumOverImages.apply(batch.logits, formula)
 
 
-def mean_over_pixels(batch: Batch, losses: Callable[[Tensor, slice], Tensor]) -> Tensor:
-    """The mean over the valid pixels of all processes of a loss per pixel, (b, C, N) -> (b, N); 0 without any pixel."""
+# (logits, log p and p of some images, which images) -> a penalty of each pixel (b, N), its gradient by the logits.
+Penalty = Callable[[Tensor, Tensor, Tensor, slice], tuple[Tensor, Tensor]]
+
+
+def penalised_cross_entropy(batch: Batch, ce_weight: float, alpha: float, penalty: Penalty) -> Tensor:
+    """The mean over the valid pixels of all processes of weighted cross-entropy plus α times a penalty."""
 
     def formula(logits: Tensor, part: slice, wanted: bool) -> tuple[Tensor, Tensor | None]:
-        with torch.set_grad_enabled(wanted):
-            logits = logits.detach().requires_grad_(wanted)
-            values = losses(logits, part)
-            value = (values if batch.valid is None else values * batch.valid[part]).sum()
-        return value.detach(), torch.autograd.grad(value, logits)[0] if wanted else None
+        # Bounded, so that products with it stay finite where p underflows.
+        log_p = torch.log_softmax(logits, 1).clamp_(min=LEAST)
+        p = log_p.exp()
+        values, by_logits = penalty(logits, log_p, p, part)
+        values, by_logits = values.mul_(alpha), by_logits.mul_(alpha)
+        if batch.soft:
+            y = batch.valid_target[part]
+            values.sub_((y * log_p).sum(1), alpha=ce_weight)
+            by_logits.addcmul_(p, y.sum(1, keepdim=True), value=ce_weight).sub_(y, alpha=ce_weight)
+        else:
+            index = batch.index[part][:, None]
+            values.sub_(log_p.gather(1, index)[:, 0], alpha=ce_weight)
+            by_logits.add_(p, alpha=ce_weight)
+            by_logits.scatter_add_(1, index, by_logits.new_full((1, 1, 1), -ce_weight).expand_as(index))
+        if batch.valid is not None:
+            keep = batch.valid[part].to(values.dtype)
+            values, by_logits = values * keep, by_logits.mul_(keep[:, None])
+        return values.sum(), by_logits
 
     total, pixels = sum_over_processes(sum_over_images(batch, formula), batch.pixels.sum())
     return total / torch.where(pixels > 0, pixels, 1)
@@ -64,18 +81,6 @@ def through_softmax(probabilities: Tensor, derivative: Tensor) -> Tensor:
     """The gradient by the logits (b, C, N) from that by the probabilities; overwrites the latter."""
     derivative *= probabilities
     return derivative.addcmul_(probabilities, derivative.sum(1, keepdim=True), value=-1)
-
-
-def log_probabilities(logits: Tensor) -> Tensor:
-    """Log-softmax over classes, bounded so that products with it stay finite."""
-    return torch.log_softmax(logits, 1).clamp(min=LEAST)
-
-
-def cross_entropies(log_p: Tensor, batch: Batch, part: slice) -> Tensor:
-    """-Σ_c y_c log p_c of each pixel (b, N); of class 0 where a class map is void."""
-    if batch.soft:
-        return -(batch.valid_target[part] * log_p).sum(1)
-    return -log_p.gather(1, batch.index[part][:, None])[:, 0]
 
 
 def one_hot(batch: Batch, part: slice) -> Tensor:

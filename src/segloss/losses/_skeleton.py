@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
@@ -67,10 +68,12 @@ def cldice(
         by_p = torch.zeros_like(p)
         value = p.new_zeros((), dtype=torch.float64)
         step = max(1, CACHED // max(1, p.shape[-1]))
-        for maps in counted[part].nonzero().split(step):
+        present = counted[part].nonzero()
+        for maps in present.split(step) if len(present) else ():
             where = tuple(maps.T)
             shape = (len(maps), *batch.spatial)
-            with torch.set_grad_enabled(wanted):
+            # The caller's hooks on saved tensors are for what is kept until backward.
+            with torch.set_grad_enabled(wanted), saved_tensors_hooks(_as_it_is, _as_it_is):
                 predicted = p[where].view(shape).requires_grad_(wanted)
                 losses = _losses(predicted, true[where].view(shape), iterations, smooth)
                 total = (losses * shares[part][where]).sum()
@@ -83,11 +86,16 @@ def cldice(
     return total / images.clamp_min(1)
 
 
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 def _losses(predicted: Tensor, true: Tensor, iterations: int, smooth: float) -> Tensor:
     """1 - 2 P·S / (P + S) of maps (K, *spatial): (K,)."""
 
     def quotient(skeleton: Tensor, mask: Tensor) -> Tensor:
-        return ((skeleton * mask).flatten(1).sum(1) + smooth) / (skeleton.flatten(1).sum(1) + smooth)
+        skeleton, mask = skeleton.reshape(len(mask), -1), mask.reshape(len(mask), -1)
+        return ((skeleton * mask).sum(1) + smooth) / (skeleton.sum(1) + smooth)
 
     precision = quotient(soft_skeleton(predicted, iterations), true)
     sensitivity = quotient(soft_skeleton(true, iterations), predicted)

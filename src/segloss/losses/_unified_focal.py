@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._overlap import tversky
@@ -73,7 +72,7 @@ def asymmetric_focal(
     delta: float = 0.7,
     gamma: float = 2.0,
 ) -> Tensor:
-    """Asymmetric focal loss -δ Σ_{c≥1} y_c log p_c - (1 - δ) y_0 (1 - p_0)^γ log p_0 over valid pixels; lower is better.
+    """Asymmetric focal loss -δ Σ_{c≥1} y_c log p_c - (1 - δ) y_0 (1 - p_0)^γ log p_0, over pixels; lower is better.
 
     Class 0 is the background and the only one that is focal, so that rare foreground is not suppressed. MONAI averages
     over its two channels, too: half this value. On soft labels the minimum is not p = y.
@@ -166,7 +165,7 @@ def unified_focal(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    weight: float = 0.5,
+    region_weight: float = 0.5,
     delta: float = 0.6,
     gamma: float = 0.5,
     classes: str = "present",
@@ -180,7 +179,7 @@ def unified_focal(
         logits: (B, C, *spatial), any float type.
         target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
         valid: bool (B, *spatial), or None: every pixel is valid.
-        weight: λ, from 0 to 1. Default .5, the authors'.
+        region_weight: λ, from 0 to 1. Default .5, the authors'.
         delta: δ of both. Default .6, the authors'.
         gamma: γ of both, at least 0 and below 1. Default .5, the authors'.
         classes: See `asymmetric_focal_tversky`. Default: present.
@@ -195,7 +194,7 @@ def unified_focal(
     Reference: Yeung et al., "Unified Focal loss", 2021, https://arxiv.org/abs/2102.04525
     """
     batch = Batch.read(logits, target, valid, unified_focal.sums)
-    if not 0 <= weight <= 1:
-        raise ValueError(f"Expected weight from 0 to 1, got {weight}.")
+    if not 0 <= region_weight <= 1:
+        raise ValueError(f"Expected region_weight from 0 to 1, got {region_weight}.")
     region = asymmetric_focal_tversky(batch, None, delta=delta, gamma=gamma, classes=classes, threshold=threshold)
-    return weight * region + (1 - weight) * asymmetric_focal(batch, None, delta=delta, gamma=gamma)
+    return region_weight * region + (1 - region_weight) * asymmetric_focal(batch, None, delta=delta, gamma=gamma)
