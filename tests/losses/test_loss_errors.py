@@ -65,7 +65,7 @@ def test_input_that_does_not_fit(name, logits, target, valid, sentence):
         ("bce_dice", {"foreground_channel": True}, r"Expected one channel of logits with foreground_channel, got"),
         ("compound", {"terms": []}, r"Expected at least one term such as .*, got \[\]."),
         ("compound", {"terms": [{"weight": 1.0}]}, "a term to name its loss under 'loss', got {'weight': 1.0}."),
-        ("compound", {"terms": [{"loss": "dise"}]}, "got 'dise'; known are bce_dice, "),
+        ("compound", {"terms": [{"loss": "dise"}]}, "got 'dise'; known are asymmetric_focal, "),
     ],
 )  # fmt: skip
 def test_options_that_do_not_fit(name, options, sentence):
@@ -81,7 +81,7 @@ def test_lovasz_says_why_it_takes_no_probabilities():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="Expected the name of a loss, got 'jacard'; known are bce_dice, compatible"):
+    with pytest.raises(ValueError, match="Expected the name of a loss, got 'jacard'; known are asymmetric_focal, "):
         get("jacard")
 
 
