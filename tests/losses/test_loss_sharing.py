@@ -118,6 +118,7 @@ def test_a_docstring_says_what_the_contract_wants(name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # the compiler's own, about tensors it looks at
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # it does so itself
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_nothing_breaks_under_compile(name):
     logits, target, _, valid = inputs(0)

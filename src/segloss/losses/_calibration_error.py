@@ -9,7 +9,7 @@ from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._flags import exchange_on
-from segloss.losses._image_sums import one_hot, through_softmax
+from segloss.losses._image_sums import gradient_wanted, one_hot, through_softmax
 from segloss.losses._sums import slices
 
 EMPTY = 0.01  # a soft bin with less weight than a hundredth of a pixel counts as empty, as in the authors' code
@@ -64,22 +64,21 @@ def average_calibration_error(
         raise ValueError(f"Expected classes to be present or all, got {classes!r}.")
     counted = batch.present(threshold) if classes == "present" else (batch.pixels > 0)[:, None].expand_as(batch.true)
     counted = counted.to(batch.logits.dtype)
+    form = (bins, soft_bins, not per_image, gradient_wanted(batch.logits))
     if per_image:
-        total, number = sum_over_processes(
-            _AverageCalibrationError.apply(batch.logits, batch, counted, bins, soft_bins, False), counted.sum()
-        )
+        total = _AverageCalibrationError.apply(batch.logits, batch, counted, *form)
+        total, number = sum_over_processes(total, counted.sum())
         return total / number.clamp_min(1)
     (images_with_class,) = sum_over_processes(counted.sum(0))
     counted = (images_with_class > 0).to(counted.dtype)[None]
-    total = _AverageCalibrationError.apply(batch.logits, batch, counted, bins, soft_bins, True)
-    return total / counted.sum().clamp_min(1)
+    return _AverageCalibrationError.apply(batch.logits, batch, counted, *form) / counted.sum().clamp_min(1)
 
 
 class _AverageCalibrationError(torch.autograd.Function):
     """Σ over images (or of the batch) and counted classes of the error; only the gradient is kept."""
 
     @staticmethod
-    def forward(ctx, logits, batch: Batch, counted: Tensor, bins: int, soft: bool, pooled: bool):
+    def forward(ctx, logits, batch: Batch, counted: Tensor, bins: int, soft: bool, pooled: bool, wanted: bool):
         probabilities = torch.log_softmax(logits, 1).exp_()
         parts = list(slices(len(logits), logits[:1].numel()))
         tables = torch.cat([_tables(probabilities[part], batch, part, bins, soft) for part in parts], 1)
@@ -92,7 +91,7 @@ class _AverageCalibrationError(torch.autograd.Function):
         share = counted.double()[:, :, None] * occupied / occupied.sum(-1, keepdim=True).clamp_min(1)
         gap = (predicted - true) / torch.where(occupied, weight, 1)
         total = (share * gap.abs()).sum().to(logits.dtype)
-        if ctx.needs_input_grad[0]:
+        if wanted:
             # |P/W - Y/W| with W, P and Y the bin's sums of w, w·p and w·y: its derivative by a pixel's w is
             # s (p - y - gap) / W, and by its p beside that s w / W.
             slope = (share * gap.sign() / torch.where(occupied, weight, 1)).to(logits.dtype)
@@ -109,7 +108,7 @@ class _AverageCalibrationError(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         (by_logits,) = ctx.saved_tensors
-        return by_logits * gradient, *[None] * 5
+        return by_logits * gradient, *[None] * 6
 
 
 def _bins(probabilities: Tensor, bins: int, soft: bool) -> tuple[Tensor, Tensor | None]:

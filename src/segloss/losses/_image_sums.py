@@ -20,8 +20,7 @@ Formula = Callable[[Tensor, slice, bool], tuple[Tensor, Tensor | None]]
 
 class _SumOverImages(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits: Tensor, formula: Formula) -> Tensor:
-        wanted = ctx.needs_input_grad[0]
+    def forward(ctx, logits: Tensor, formula: Formula, wanted: bool) -> Tensor:
         gradient = torch.empty_like(logits) if wanted else None
         total = logits.new_zeros((), dtype=torch.float64)
         # Autocast would round the formulas' products.
@@ -38,12 +37,17 @@ class _SumOverImages(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         (by_logits,) = ctx.saved_tensors
-        return by_logits * gradient, None
+        return by_logits * gradient, None, None
+
+
+def gradient_wanted(logits: Tensor) -> bool:
+    """Whether backward may follow."""
+    return logits.requires_grad and torch.is_grad_enabled()
 
 
 def sum_over_images(batch: Batch, formula: Formula) -> Tensor:
     """The sum of a formula over the images of this process, a scalar."""
-    return _SumOverImages.apply(batch.logits, formula)
+    return _SumOverImages.apply(batch.logits, formula, gradient_wanted(batch.logits))
 
 
 # (logits, log p and p of some images, which images) -> a penalty of each pixel (b, N), its gradient by the logits.
