@@ -53,6 +53,16 @@ def training_target(*parts: Part) -> Iterator[None]:
         _TARGET.reset(token)
 
 
+def ramped(options: Mapping[str, Any], progress: float) -> dict[str, Any]:
+    """Options without their ``ramp``, those it names at this fraction of the training."""
+    ramp = options.get("ramp", {})
+    result = {name: value for name, value in options.items() if name != "ramp"}
+    for name, (start, end) in ramp.items():
+        if name in result:  # not while it is deferred
+            result[name] *= min(max((progress - start) / (end - start), 0.0), 1.0)
+    return result
+
+
 class SegmentationLoss(nn.Module):
     """A loss of ``segloss.losses`` in MMSegmentation's form; its subclasses, one for each loss, are registered.
 
@@ -62,6 +72,9 @@ class SegmentationLoss(nn.Module):
         defer: For some options the fraction of the training before which they keep their defaults, such as LDAM's
             deferred re-weighting ``dict(reweighting=0.8)`` (https://arxiv.org/abs/1906.07413). Whoever trains tells
             the module its ``progress``; without that the options hold from the start. Default none.
+        ramp: For some numbers among the options the two fractions of the training between which they grow linearly from
+            0 to their value, such as ``dict(alpha=(0.0, 0.5))``; a term of CompoundLoss has its own, which may name its
+            ``weight``. Default none.
         options: The keyword options of the loss function.
 
     Raises:
@@ -75,6 +88,7 @@ class SegmentationLoss(nn.Module):
         loss_weight: float = 1.0,
         loss_name: str | None = None,
         defer: Mapping[str, float] | None = None,
+        ramp: Mapping[str, Sequence[float]] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -92,7 +106,10 @@ class SegmentationLoss(nn.Module):
         for option in defer or {}:
             if option not in options:
                 raise TypeError(f"{type(self).__name__} is to defer {option!r}, which is not among its options")
-        self.defer, self.progress = dict(defer or {}), 1.0
+        for option in ramp or {}:
+            if option not in options:
+                raise TypeError(f"{type(self).__name__} is to ramp {option!r}, which is not among its options")
+        self.defer, self.ramp, self.progress = dict(defer or {}), dict(ramp or {}), 1.0
         self.loss_weight = loss_weight
         self._loss_name = loss_name or f"loss_{self.function.__name__}"
         self.options = options
@@ -112,6 +129,9 @@ class SegmentationLoss(nn.Module):
             ignore_index: The index of void pixels.
         """
         options = {name: value for name, value in self.options.items() if self.progress >= self.defer.get(name, 0.0)}
+        options = ramped({**options, "ramp": self.ramp}, self.progress)
+        if "terms" in options:
+            options["terms"] = [ramped(term, self.progress) for term in options["terms"]]
         values = []
         for part in _TARGET.get() or (Part(labels, labels != ignore_index),):
             if "terms" in options:

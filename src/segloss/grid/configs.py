@@ -107,9 +107,20 @@ def load_losses() -> dict[str, dict[str, Any]]:
         if "terms" in line and (extra := set(line) - {"title", "terms"}):
             raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), ('title', 'terms'))}")
         for term in loss_terms(line):
-            options = set(term) - {"loss", "weight", *(("defer",) if "loss" in line else ())}
+            options = set(term) - {"loss", "weight", "ramp", *(("defer",) if "loss" in line else ())}
             check_options("losses", term["loss"], options | set(term.get("defer", {})), f"{path}: {name}")
+            check_ramp(term, {"weight"} if "terms" in line else set(), f"{path}: {name}")
     return lines
+
+
+def check_ramp(term: Mapping[str, Any], weights: set[str], where: str) -> None:
+    """Raise ConfigError unless a term's ``ramp`` names numbers of that term and each begins before it ends."""
+    numbers = {name for name, value in term.items() if type(value) in (int, float)} - {"weight"} | weights
+    for name, (start, end) in term.get("ramp", {}).items():
+        if name not in numbers:
+            raise ConfigError(f"{where}: ramp: {unknown('number', name, numbers)}")
+        if start >= end:
+            raise ConfigError(f"{where}: ramp: {name} must begin before it ends, got [{start}, {end}]")
 
 
 @functools.cache
