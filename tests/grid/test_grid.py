@@ -71,7 +71,7 @@ def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) ->
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (dict(losses=["jmll"]), r"unknown loss 'jmll' \(did you mean 'jml'\?\); known: bce-dice, .*jml"),
+        (dict(losses=["jmll"]), r"unknown loss 'jmll' \(did you mean 'jml'\?\); known: .*bce-dice, .*jml"),
         (dict(labels=["hrd"]), r"unknown labels 'hrd' \(did you mean 'hard'\?\); known: bls, .*hard, .*raters"),
         (dict(datasets=["cityscape"]), r"unknown dataset 'cityscape'.*; known: .*camvid, .*phantom"),
         (dict(models=["unet"]), r"unknown model 'unet'.*; known: .*unet-tiny or a config of the zoo as mmseg::<name>"),
@@ -94,7 +94,7 @@ def test_a_wrong_grid_is_refused_in_one_sentence(in_workplace: Path, changes: di
 
 def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: camvid, camvid-cpu, demo"
+        ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: .*camvid, camvid-cpu, demo"
     ):
         grid.load_grid("dmeo")
     with pytest.raises(ConfigError, match=r"unknown grid '\.\./demo'"):
