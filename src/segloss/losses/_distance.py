@@ -12,7 +12,7 @@ def squared_distances(pixels: Tensor) -> Tensor:
 
     The sum over axes of (i - j)² is minimised axis by axis. Along the last axis two scans do that; along another one
     every shift is tried until its square alone is more than any distance found. So the cost is N times the largest
-    distance per further axis: in maps of 256x256 about that of SciPy's transform, in larger, emptier ones more.
+    distance per further axis: where that is a hundred pixels, twice that of SciPy's transform.
     """
     spatial = pixels.shape[1:]
     # Squared distances are integers, and float32 holds them up to 2^24.
