@@ -4,11 +4,13 @@ import math
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from segloss.losses._all_reduce import gather_pixels, sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._flags import exchange_on
+from segloss.losses._sums import LEAST, slices, without_void
 
 
 @register("TopKCrossEntropyLoss", sums=["likelihood"])
@@ -41,10 +43,10 @@ def topk_cross_entropy(
     Reference: Wu et al., "Bridging Category-level and Instance-level Semantic Image Segmentation", 2016,
         https://arxiv.org/abs/1605.06885
     """
-    batch = Batch.read(logits, target, valid, topk_cross_entropy.sums)
+    shared, batch = isinstance(logits, Batch), Batch.read(logits, target, valid, topk_cross_entropy.sums)
     if not 0 < k <= 1:
         raise ValueError(f"Expected k above 0 and at most 1, got {k}.")
-    return _mean_of_hardest(batch, share=k, least=1, limit=math.inf)
+    return _mean_of_hardest(batch, shared, share=k, least=1, limit=math.inf)
 
 
 @register("OHEMLoss", sums=["likelihood"])
@@ -80,18 +82,21 @@ def ohem_cross_entropy(
     Reference: Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example Mining", 2016,
         https://arxiv.org/abs/1604.03540
     """
-    batch = Batch.read(logits, target, valid, ohem_cross_entropy.sums)
+    shared, batch = isinstance(logits, Batch), Batch.read(logits, target, valid, ohem_cross_entropy.sums)
     if threshold is not None and not 0 < threshold <= 1:
         raise ValueError(f"Expected threshold above 0 and at most 1, or None, got {threshold}.")
     if min_kept < 1:
         raise ValueError(f"Expected min_kept of at least 1, got {min_kept}.")
     limit = math.inf if threshold is None else -math.log(threshold)
-    return _mean_of_hardest(batch, share=0.0, least=min_kept, limit=limit)
+    return _mean_of_hardest(batch, shared, share=0.0, least=min_kept, limit=limit)
 
 
-def _mean_of_hardest(batch: Batch, *, share: float, least: int, limit: float) -> Tensor:
+def _mean_of_hardest(batch: Batch, shared: bool, *, share: float, least: int, limit: float) -> Tensor:
     """Mean cross-entropy over a share of the valid pixels, at least so many, and all whose KL is above the limit."""
-    losses = -batch.log_likelihood.flatten()
+    if shared or batch.soft or batch.logits.is_cuda:
+        losses = -batch.log_likelihood.flatten()  # other terms read it, too
+    else:
+        losses = _CrossEntropies.apply(batch.logits, batch.target, batch.valid).flatten()
     with torch.no_grad():
         hardness = losses
         if batch.soft:
@@ -101,6 +106,39 @@ def _mean_of_hardest(batch: Batch, *, share: float, least: int, limit: float) ->
         kept = _hardest(hardness, share, least, limit)
     total, pixels = sum_over_processes((losses * kept).sum(), kept.sum().to(losses.dtype))
     return total / pixels.clamp_min(1)
+
+
+class _CrossEntropies(torch.autograd.Function):
+    """-log p_y of each pixel (B, N), 0 where void, from logits (B, C, N) and a class map; only these are kept.
+
+    Backward computes the softmax of those pixels alone whose gradient is not zero.
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        ctx.save_for_backward(logits, target, valid)
+        index = without_void(target, valid)[:, None]
+        losses = torch.empty_like(logits[:, 0])
+        for part in slices(len(logits), logits[:1].numel()):
+            losses[part] = torch.log_softmax(logits[part], 1).gather(1, index[part])[:, 0].clamp_(min=LEAST).neg_()
+        return losses if valid is None else losses.mul_(valid)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        logits, target, valid = ctx.saved_tensors
+        index, by_logits = without_void(target, valid), torch.zeros_like(logits)
+        for image, scale in enumerate(gradient if valid is None else gradient * valid):
+            pixels = scale.nonzero()[:, 0]
+            few = len(pixels) < 0.3 * len(scale)
+            z, c, scale = (each[..., pixels] if few else each for each in (logits[image], index[image], scale))
+            result = torch.softmax(z, 0).mul_(scale)
+            result.scatter_add_(0, c[None], -scale[None])
+            if few:
+                by_logits[image].index_copy_(1, pixels, result)
+            else:
+                by_logits[image] = result
+        return by_logits, None, None
 
 
 def _hardest(hardness: Tensor, share: float, least: int, limit: float) -> Tensor:

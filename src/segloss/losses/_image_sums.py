@@ -5,6 +5,7 @@ it, so that the temporaries stay in the processor's cache, and only the gradient
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,6 +77,35 @@ def penalised_cross_entropy(batch: Batch, ce_weight: float, alpha: float, penalt
             keep = batch.valid[part].to(values.dtype)
             values, by_logits = values * keep, by_logits.mul_(keep[:, None])
         return values.sum(), by_logits
+
+    total, pixels = sum_over_processes(sum_over_images(batch, formula), batch.pixels.sum())
+    return total / torch.where(pixels > 0, pixels, 1)
+
+
+# (log p, parameters) -> a function of log p, or its derivative.
+OfLogP = Callable[[Tensor, Any], Tensor]
+
+
+def mean_over_pixels(batch: Batch, value: OfLogP, slope: OfLogP, parameters: Any, weights: Tensor | None) -> Tensor:
+    """The mean over the valid pixels of all processes of Σ_c w_c y_c f(log p_c), from f and its derivative."""
+
+    def formula(logits: Tensor, part: slice, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        log_p = torch.log_softmax(logits, 1).clamp_(min=LEAST)
+        if batch.soft:
+            share = batch.valid_target[part]
+            share = share if weights is None else share * weights[:, None]
+            by_log_p = slope(log_p, parameters).mul_(share)
+            total = (value(log_p, parameters) * share).sum()
+            return total, by_log_p.addcmul_(log_p.exp_(), by_log_p.sum(1, keepdim=True), value=-1)
+        index = batch.index[part][:, None]
+        log_likelihood = log_p.gather(1, index)
+        values, by_log_p = value(log_likelihood, parameters), slope(log_likelihood, parameters)
+        if batch.valid is not None:
+            keep = batch.valid[part][:, None].to(log_p.dtype)
+            values, by_log_p = values * keep, by_log_p.mul_(keep)
+        if weights is not None:
+            values, by_log_p = values * weights[index], by_log_p.mul_(weights[index])
+        return values.sum(), log_p.exp_().mul_(-by_log_p).scatter_add_(1, index, by_log_p)
 
     total, pixels = sum_over_processes(sum_over_images(batch, formula), batch.pixels.sum())
     return total / torch.where(pixels > 0, pixels, 1)

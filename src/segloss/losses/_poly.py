@@ -4,8 +4,8 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._pixel import focal_slope, focal_value, mean_over_processes
-from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
+from segloss.losses._image_sums import mean_over_pixels
+from segloss.losses._pixel import focal_slope, focal_value
 from segloss.losses._weights import PerClass, class_vector
 
 Parameters = tuple[float, float]  # γ and ε
@@ -32,15 +32,10 @@ def _poly(batch: Batch, gamma: float, epsilon: float, alpha: PerClass | None) ->
     if epsilon < -1:
         raise ValueError(f"Expected epsilon of at least -1, got {epsilon}.")
     weights = None if alpha is None else class_vector(alpha, batch.logits, batch.classes, "alpha")
-    form = (weights, _value, _slope, (gamma, epsilon))
-    if batch.soft:
-        losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, *form)
-    else:
-        losses = HardPixelLosses.apply(batch.log_likelihood, batch.target, batch.valid, *form)
-    return mean_over_processes(losses.sum(), batch.pixels.sum())
+    return mean_over_pixels(batch, _value, _slope, (gamma, epsilon), weights)
 
 
-@register("PolyCrossEntropyLoss", sums=["likelihood"])
+@register("PolyCrossEntropyLoss", pixelwise=True)
 def poly_cross_entropy(
     logits: Tensor | Batch,
     target: Tensor | None,
@@ -73,7 +68,7 @@ def poly_cross_entropy(
     return _poly(Batch.read(logits, target, valid, poly_cross_entropy.sums), 0.0, epsilon, alpha)
 
 
-@register("PolyFocalLoss", sums=["likelihood"])
+@register("PolyFocalLoss", pixelwise=True)
 def poly_focal(
     logits: Tensor | Batch,
     target: Tensor | None,
