@@ -56,6 +56,10 @@ FAULTS = [
     ("_hard_pixels.py", "kept = everyones > limit", "kept = everyones > smallest"),  # the threshold is ignored
     ("_hard_pixels.py", "hardness = losses - torch.special.entr(batch.valid_target).sum(1).flatten()", "pass"),
     ("_hard_pixels.py", "hardness.masked_fill(~batch.valid.flatten(), -torch.inf)", "hardness"),  # void is ranked
+    ("_hard_pixels.py", "index_copy_(1, pixels, result)", "index_copy_(1, pixels, 2 * result)"),
+    ("_hard_pixels.py", "scatter_add_(0, c[None], -scale[None])", "scatter_add_(0, c[None], scale[None])"),
+    ("_image_sums.py", "values * keep, by_log_p.mul_(keep)", "values, by_log_p.mul_(keep)"),
+    ("_image_sums.py", "values * weights[index], by_log_p.mul_(weights[index])", "values * weights[index], by_log_p"),
     ("_unified_focal.py", "background[0], foreground[0] = 1 - delta, 0", "background[0] = 1 - delta"),
     ("_unified_focal.py", "form = (1 - delta, delta, smooth)", "form = (delta, 1 - delta, smooth)"),
     ("_image_sums.py", "by_logits.mul_(keep[:, None])", "by_logits"),
