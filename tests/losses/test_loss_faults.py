@@ -69,7 +69,7 @@ FAULTS = [
     ("_calibration.py", "gradient = beyond.sign_()", "gradient = beyond.sign_().abs_().clamp_(min=1)"),
     ("_calibration.py", "maps.div_(number.clamp_min_(1))", "maps.div_(number.amax().clamp_min(1))"),  # as if no border
     ("_calibration.py", "size - shift).add_(maps.narrow(axis, shift, size - shift))", "size - shift)"),  # one side
-    ("_calibration_error.py", "for factor in (bin_weight, valid):", "for factor in (bin_weight,):"),
+    ("_calibration_error.py", "valid if weight is None else weight * valid", "weight"),
     ("_calibration_error.py", "upper * (error - gap.gather(2, lower + 1))", "upper * error"),
     (
         "_calibration_error.py",

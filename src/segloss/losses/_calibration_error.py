@@ -126,19 +126,30 @@ def _tables(probabilities: Tensor, batch: Batch, part: slice, bins: int, soft: b
     images, classes, _ = probabilities.shape
     lower, upper_weight = _bins(probabilities, bins, soft)
     lower += (bins * torch.arange(images * classes, device=lower.device)).view(images, classes, 1)
-    valid = None if batch.valid is None else batch.valid[part][:, None].double()
-    p, y = probabilities, one_hot(batch, part)
+    valid = None if batch.valid is None else batch.valid[part][:, None].to(probabilities.dtype)
+    index = None if batch.soft else batch.index[part][:, None]
 
-    def sums(values: Tensor | None, bin_weight: Tensor | None) -> Tensor:
-        for factor in (bin_weight, valid):
-            if factor is not None:
-                values = factor if values is None else values * factor
-        weights = None if values is None else values.double().expand_as(lower).flatten()
-        return torch.bincount(lower.flatten(), weights, minlength=images * classes * bins).double()
+    def sums(where: Tensor, weight: Tensor | None) -> Tensor:
+        if weight is None:
+            return torch.bincount(where.flatten(), minlength=images * classes * bins).double()
+        table = weight.new_zeros(images * classes * bins, dtype=torch.float64)
+        return table.scatter_add_(0, where.flatten(), weight.expand_as(where).flatten().double())
 
-    tables = torch.stack([sums(each, None if upper_weight is None else 1 - upper_weight) for each in (None, p, y)])
+    def of_weights(weight: Tensor | None) -> Tensor:
+        if valid is not None:
+            weight = valid if weight is None else weight * valid
+        predicted = sums(lower, probabilities if weight is None else probabilities * weight)
+        if index is None:
+            y = batch.valid_target[part]
+            true = sums(lower, y if weight is None else y * weight)
+        else:
+            of_target = weight if weight is None else weight.expand_as(lower).gather(1, index)
+            true = sums(lower.gather(1, index), of_target)
+        return torch.stack([sums(lower, weight), predicted, true])
+
+    tables = of_weights(None if upper_weight is None else 1 - upper_weight)
     if upper_weight is not None:
-        tables[:, 1:] += torch.stack([sums(each, upper_weight) for each in (None, p, y)])[:, :-1]
+        tables[:, 1:] += of_weights(upper_weight)[:, :-1]
     return tables.view(3, images, classes, bins)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from segloss.losses import _batch, _sums
 from segloss.losses._all_reduce import gather_pixels, sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
@@ -93,8 +94,9 @@ def ohem_cross_entropy(
 
 def _mean_of_hardest(batch: Batch, shared: bool, *, share: float, least: int, limit: float) -> Tensor:
     """Mean cross-entropy over a share of the valid pixels, at least so many, and all whose KL is above the limit."""
-    if shared or batch.soft or batch.logits.is_cuda:
-        losses = -batch.log_likelihood.flatten()  # other terms read it, too
+    # Where other terms read the likelihoods, too, or fused kernels compute them, there is nothing to save.
+    if shared or batch.soft or _batch.core_for(batch.logits) is not _sums:
+        losses = -batch.log_likelihood.flatten()
     else:
         losses = _CrossEntropies.apply(batch.logits, batch.target, batch.valid).flatten()
     with torch.no_grad():
@@ -150,7 +152,10 @@ def _hardest(hardness: Tensor, share: float, least: int, limit: float) -> Tensor
     pixels = int((everyones > -torch.inf).sum())
     number = min(pixels, max(least, math.floor(share * pixels + 1e-9)))
     if number < pixels:
-        smallest = torch.kthvalue(everyones, len(everyones) - number + 1).values
+        if everyones.is_cuda:  # where kthvalue has no deterministic form
+            smallest = everyones.sort().values[len(everyones) - number]
+        else:
+            smallest = torch.kthvalue(everyones, len(everyones) - number + 1).values
         # A limit that is met by more pixels than the least number is the lower of the two.
         if limit >= smallest:
             above = everyones > smallest
