@@ -339,3 +339,5 @@ def main() -> None:
         arguments.run(arguments)
     except (ConfigError, DatasetError, LeaseError, RecordError) as error:
         sys.exit(f"segloss: {error}")
+    except BrokenPipeError:  # the reader of a pipe, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -102,6 +102,9 @@ class MachineRunner(Runner):
         if machine.channels_last:
             self.register_hook(ChannelsLastHook())
 
+    def _log_env(self, env_cfg: dict) -> None:
+        """Log nothing: the record describes code and machine, and MMEngine's survey of them takes seconds."""
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """The model as it is trained."""
         if self.machine.compiled:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segloss.grid import Cell
+from segloss.grid import Cell, ConfigError, settings_hash
+from segloss.grid.errors import validate
 from segloss.scores import calibration_error, image_counts, mean_iou
 
 RECORD_VERSION = 4

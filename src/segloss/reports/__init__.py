@@ -9,7 +9,7 @@ import pandas as pd
 from segloss import records
 from segloss.datasets import DATASETS, locate
 from segloss.files import write_text
-from segloss.grid import Grid, configs
+from segloss.grid import Grid
 from segloss.reports import comparisons, diagrams, figures, intervals, ranks, tables
 from segloss.reports.summary import CALIBRATION_METRICS, PAPER_METRICS, SOFT_METRICS, summarise, tidy
 
