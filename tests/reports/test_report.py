@@ -95,18 +95,18 @@ def ranked_table(blocks: int, random: np.random.Generator) -> pd.DataFrame:
 
 
 def test_a_picture_of_ranks_is_drawn_where_blocks_are_enough(in_workplace: Path) -> None:
-    random, titles = np.random.default_rng(0), grid_of("tiny").titles
-    enough = "".join(report_ranks(ranked_table(8, random), titles, in_workplace))
+    random, grid = np.random.default_rng(0), grid_of("tiny")
+    enough = "".join(report_ranks(grid, ranked_table(8, random), in_workplace))
     assert "Mean rank over 8 blocks" in enough
     assert "no independent data sets" in enough
     assert "The blocks are of" not in enough
     assert "| JML | 1.00 | 1.00 |" in enough
     for metric in ("mIoU", "ECE"):
         assert (in_workplace / f"ranks-{metric}.png").stat().st_size > 5_000
-    few = "".join(report_ranks(ranked_table(2, random), titles, in_workplace))
+    few = "".join(report_ranks(grid, ranked_table(2, random), in_workplace))
     assert "so few blocks cannot show which losses differ" in few
     assert not (in_workplace / "ranks-mIoU.png").exists()
-    assert report_ranks(ranked_table(1, random), titles, in_workplace) == []
+    assert report_ranks(grid, ranked_table(1, random), in_workplace) == []
 
 
 def test_whether_ranks_can_tell_is_decided_by_the_largest_possible_distance() -> None:
