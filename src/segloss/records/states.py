@@ -1,4 +1,4 @@
-"""The state of a cell, decided here alone: for the results table, for ``segloss status`` and for the workflow's plan."""
+"""The state of a cell, decided here alone, for the results table, ``segloss status`` and the workflow's plan."""
 
 import json
 from collections.abc import Mapping
