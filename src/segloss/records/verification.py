@@ -91,11 +91,11 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> None:
         counts = image_counts(content)
     except ValueError as error:
         raise RecordError(f"{path}: {error}") from error
-    found = {
+    recounted = {
         "mIoU": mean_iou(counts.overlap.sum(0)),
         "ECE": calibration_error(counts.calibration.sum(0)),
     }
-    for name, value in found.items():
+    for name, value in recounted.items():
         if not abs(value - record["metrics"][name]) <= TOLERANCE * 100:
             raise RecordError(
                 f"the {name} of {path} is {value}, the record beside it says {record['metrics'][name]}: {again}"
@@ -105,7 +105,7 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> None:
 def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
     """Refuse records of one data set whose data, evaluation or metrics differ, and two records of one cell.
 
-    Training data may differ where the label scenarios say so: some leave images without labels.
+    Training data may differ between label scenarios: some leave images without labels.
 
     Raises:
         RecordError: names the data set, what differs, and two records that differ.
