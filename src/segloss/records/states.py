@@ -8,6 +8,7 @@ from typing import Any
 
 from segloss.files import sha256_of
 from segloss.grid import Cell, Experiment
+from segloss.grid.weights import pretrained_entry
 from segloss.records import progress
 from segloss.records.run_lock import crash_reason, is_running
 from segloss.records.verification import RecordError, load
@@ -63,6 +64,9 @@ def stale_reason(experiment: Experiment, results: Path, fingerprints: Mapping[st
         return str(error)
     if record["config_hash"] != experiment.config_hash:
         return "it was trained with other settings than those in configs/"
+    weights = pretrained_entry(experiment.pretrained)
+    if weights and record["pretrained"] != weights:
+        return "its pretrained weights have changed since it was trained"
     for name, value in (fingerprints or {}).items():
         if record["data"]["fingerprints"][name] != value:
             return f"its {name} data have changed since it was trained"
