@@ -92,7 +92,7 @@ def whole_logits(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 class Teacher:
-    """A trained model that labels batches, without gradients and in half precision on a GPU; it is no submodule of its student.
+    """A trained model that labels batches, without gradients, on a GPU in half precision; no submodule of its student.
 
     Args:
         model: In evaluation mode.

@@ -147,7 +147,7 @@ class Configs:
         return source
 
     def check_validation(self, dataset: str, schedule: str) -> None:
-        """Raise ConfigError unless the data set declares its validation and the schedule which weights are evaluated."""
+        """Raise ConfigError unless the data set declares its validation and the schedule the evaluated weights."""
         data, file = self.mmengine_file("datasets", dataset), self.mmengine_file("schedules", schedule)
         split, reason = data.literals.get("val_split"), data.literals.get("no_validation")
         if (split is None) == (reason is None):
@@ -157,7 +157,7 @@ class Configs:
             raise ConfigError(f"{file.path}: {unknown('checkpoint', str(choice), CHECKPOINTS)}")
         if (choice == "best") != (type(interval) is int and interval > 0):
             raise ConfigError(
-                f'{file.path}: checkpoint = "best" and validation_interval, a number of iterations from 1, go together; '
+                f'{file.path}: checkpoint = "best" and validation_interval, a whole number from 1, go together; '
                 f"got {choice!r} and {interval!r}"
             )
         if choice == "best" and split is None:
