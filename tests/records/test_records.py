@@ -64,9 +64,29 @@ def test_a_changed_value_is_refused(filled: Path) -> None:
     refused(results, str(cell), "was changed after it was written")
     # A new checksum does not help: the counts say otherwise.
     edited(results, cell, lambda record: None, seal=True)
-    refused(results, str(cell), "the mIoU of", "the record beside it says 99.0")
+    refused(results, str(cell), "the mIoU of", "in the record beside it 99.0")
     rewrite(results, cell, metrics={"mIoU": 20.0, "ECE": 0.0})
     refused(results, str(cell), "counts.npz")
+
+
+def test_every_metric_is_held_against_the_counts(filled: Path) -> None:
+    cell, results = first_cells()[0], filled / "results"
+    path = results / str(cell) / "record.json"
+    metrics = read(path)["metrics"]
+    content = path.read_bytes()
+    assert len(metrics) >= 29
+    for name, value in metrics.items():
+        # The smallest change that is no rounding, in the units of the metric.
+        edited(results, cell, lambda record, n=name, v=value: record["metrics"].update({n: v * (1 + 1e-8)}), seal=True)
+        refused(results, f"the {name} of {path.parent / 'counts.npz'} is {value}, in the record beside it")
+        edited(results, cell, lambda record, n=name: record["metrics"].pop(n), seal=True)
+        refused(results, f"differ in which metrics they have ({name})")
+        path.write_bytes(content)
+    edited(results, cell, lambda record: record["metrics"].update(mIoU_best=100.0), seal=True)
+    refused(results, "differ in which metrics they have (mIoU_best)")
+    rounded = {name: value * (1 + 1e-12) for name, value in metrics.items()}
+    edited(results, cell, lambda record: record.update(metrics=rounded), seal=True)
+    records.collect(grid.load_grid("tiny"), results)
 
 
 def test_counts_that_are_not_those_of_the_record_are_refused(filled: Path) -> None:
