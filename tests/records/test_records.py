@@ -1,6 +1,7 @@
 """Records that may not be believed are refused, each with one sentence that names the record."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from segloss import grid, records
 from segloss.grid import Cell
-from segloss.records.verification import RecordError, checksum, read
+from segloss.records.verification import RecordError, check_counts, checksum, read
 from tests.conftest import run
 from tests.written_records import PROTOCOL, write_cell
 
@@ -72,21 +73,21 @@ def test_a_changed_value_is_refused(filled: Path) -> None:
 def test_every_metric_is_held_against_the_counts(filled: Path) -> None:
     cell, results = first_cells()[0], filled / "results"
     path = results / str(cell) / "record.json"
-    metrics = read(path)["metrics"]
-    content = path.read_bytes()
-    assert len(metrics) >= 29
-    for name, value in metrics.items():
-        # The smallest change that is no rounding, in the units of the metric.
-        edited(results, cell, lambda record, n=name, v=value: record["metrics"].update({n: v * (1 + 1e-8)}), seal=True)
-        refused(results, f"the {name} of {path.parent / 'counts.npz'} is {value}, in the record beside it")
-        edited(results, cell, lambda record, n=name: record["metrics"].pop(n), seal=True)
-        refused(results, f"differ in which metrics they have ({name})")
-        path.write_bytes(content)
-    edited(results, cell, lambda record: record["metrics"].update(mIoU_best=100.0), seal=True)
-    refused(results, "differ in which metrics they have (mIoU_best)")
-    rounded = {name: value * (1 + 1e-12) for name, value in metrics.items()}
-    edited(results, cell, lambda record: record.update(metrics=rounded), seal=True)
-    records.collect(grid.load_grid("tiny"), results)
+    record, counts = read(path), path.parent / "counts.npz"
+    assert len(record["metrics"]) >= 29
+    for name, value in record["metrics"].items():
+        changed = record | {"metrics": record["metrics"] | {name: value * (1 + 1e-8)}}  # the smallest beyond rounding
+        with pytest.raises(RecordError, match=re.escape(f"the {name} of {counts} is {value}, in the record beside it")):
+            check_counts(changed, path.parent)
+        without = record | {
+            "metrics": {other: record["metrics"][other] for other in record["metrics"] if other != name}
+        }
+        with pytest.raises(RecordError, match=re.escape(f"differ in which metrics they have ({name})")):
+            check_counts(without, path.parent)
+    with pytest.raises(RecordError, match=r"differ in which metrics they have \(mIoU_best\)"):
+        check_counts(record | {"metrics": record["metrics"] | {"mIoU_best": 100.0}}, path.parent)
+    rounded = {name: value * (1 + 1e-12) for name, value in record["metrics"].items()}
+    check_counts(record | {"metrics": rounded}, path.parent)
 
 
 def test_counts_that_are_not_those_of_the_record_are_refused(filled: Path) -> None:
