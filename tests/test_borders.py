@@ -15,7 +15,7 @@ ALLOWED = {
     "labels": {"torch"},
     "metrics": {"torch", "numpy", "segloss.files"},
     "datasets": {"numpy", "PIL", "scipy", "segloss.files"},
-    "grid": {"yaml", "jsonschema", "segloss.datasets"},
+    "grid": {"yaml", "jsonschema", "segloss.datasets", "segloss.files"},
     "records": {
         "numpy",
         "pandas",
@@ -37,9 +37,9 @@ ALLOWED = {
         "segloss.metrics",
         "segloss.records",
     },
-    "tracking": {"wandb", "segloss.files", "segloss.records"},
+    "tracking": {"wandb", "segloss.files", "segloss.grid", "segloss.records"},
     "files.py": set(),
-    "workflow.py": {"snakemake", "segloss.cli", "segloss.datasets", "segloss.grid", "segloss.records"},
+    "workflow.py": {"snakemake", "segloss.cli", "segloss.datasets", "segloss.grid", "segloss.records", "segloss.runtime"},
     "cli.py": {"torch", "pandas", "segloss"},
 }
 WITHOUT_TORCH = (
