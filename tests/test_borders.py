@@ -11,17 +11,15 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "segloss"
 ROOMS = {"datasets", "engine", "grid", "labels", "losses", "metrics", "records", "reports", "runtime", "tracking"}
 DOORS = {"__init__.py", "__main__.py", "cli.py", "workflow.py", "files.py"}
-# Modules at the top that the room that replaces them still has to delete.
-LEAVING = {"scores.py"}
 
 # Beside the standard library and the room itself.
 ALLOWED = {
     "losses": {"torch", "triton"},
     "labels": {"torch"},
-    "metrics": {"torch", "numpy"},
+    "metrics": {"torch", "numpy", "segloss.files"},
     "datasets": {"numpy", "PIL", "scipy", "segloss.files"},
-    "grid": {"yaml", "jsonschema", "segloss.datasets"},
-    "records": {"numpy", "pandas", "segloss.files", "segloss.grid", "segloss.metrics", "segloss.scores"},
+    "grid": {"yaml", "jsonschema", "segloss.datasets", "segloss.files"},
+    "records": {"numpy", "pandas", "segloss.files", "segloss.grid", "segloss.metrics"},
     "runtime": set(),
     "reports": {
         "numpy",
@@ -34,7 +32,6 @@ ALLOWED = {
         "segloss.grid",
         "segloss.metrics",
         "segloss.records",
-        "segloss.scores",
     },
     "tracking": {"wandb", "segloss.files", "segloss.grid", "segloss.records"},
     "files.py": set(),
@@ -60,6 +57,7 @@ WITHOUT_TORCH = (
     "datasets",
     "files",
     "grid",
+    "metrics",
     "records",
     "records.status",
     "reports",
@@ -257,7 +255,7 @@ def test_the_rooms_are_all_there_is() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     modules = {path.name for path in PACKAGE.glob("*.py")}
     assert folders == ROOMS
-    assert modules - LEAVING == DOORS
+    assert modules == DOORS
     assert ALLOWED.keys() >= ROOMS
     assert DOORS - {"__init__.py"} <= ALLOWED.keys()
 
@@ -320,6 +318,21 @@ def test_the_mathematics_imports_without_the_suite(room: str) -> None:
 @pytest.mark.parametrize("module", WITHOUT_TORCH)
 def test_what_plans_and_reports_imports_without_torch(module: str) -> None:
     done = try_import(f"segloss.{module}", {"torch", "mmengine", "mmseg", "mmcv", "wandb"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_metrics_import_torch_only_where_it_is_used() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, segloss.metrics as metrics; assert 'torch' not in sys.modules; "
+            "metrics.TemperatureFit; assert 'torch' in sys.modules; assert set(metrics.__all__) <= set(dir(metrics))",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Stale results in real workflows: a changed setting, changed labels or lost counts are seen whatever Snakemake knows."""
+"""Stale results in real workflows: changed settings, changed labels and lost counts are seen by status, table and plan."""
 
 import json
 import re

@@ -98,7 +98,7 @@ def test_a_wrong_grid_is_refused_in_one_sentence(in_workplace: Path, changes: di
 
 def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: camvid, camvid-cpu, demo"
+        ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: .*camvid, camvid-cpu, .*demo"
     ):
         grid_of("dmeo")
     with pytest.raises(ConfigError, match=r"unknown grid '\.\./demo'"):

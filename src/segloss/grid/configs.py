@@ -15,12 +15,14 @@ from segloss.grid.yaml_files import read_yaml
 SCHEMAS = Path(__file__).with_name("schemas")
 # Keys of a line of labels.yaml beside its title, its target and the target's options.
 TRAINING_KEYS = ("teacher", "labelled", "mean_teacher")
+# Keys of a line of losses.yaml beside its loss or terms.
+LINE_KEYS = ("title", "auxiliary_share")
 CHECKPOINTS = ("last", "best")  # which weights of a training are evaluated
 
 
 def loss_terms(line: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A line of losses.yaml as terms ``{loss, weight, options...}``; a single loss is one term of weight 1."""
-    return line.get("terms") or [{"weight": 1.0} | {key: value for key, value in line.items() if key != "title"}]
+    return line.get("terms") or [{"weight": 1.0} | {key: value for key, value in line.items() if key not in LINE_KEYS}]
 
 
 def model_name(entry: str) -> str:
@@ -54,8 +56,10 @@ class Configs:
         lines = read_yaml(path)
         validate(lines, SCHEMAS / "losses.schema.json", str(path))
         for name, line in lines.items():
-            if "terms" in line and (extra := set(line) - {"title", "terms"}):
-                raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), ('title', 'terms'))}")
+            if "terms" in line and (extra := set(line) - {*LINE_KEYS, "terms"}):
+                raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), (*LINE_KEYS, 'terms'))}")
+            if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):
+                raise ConfigError(f"{path}: {name}: auxiliary_share is of the cross-entropy, and there is none")
             for term in loss_terms(line):
                 options = set(term) - {"loss", "weight", *(("defer",) if "loss" in line else ())}
                 check_options("losses", term["loss"], options | set(term.get("defer", {})), f"{path}: {name}")

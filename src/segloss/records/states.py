@@ -8,6 +8,7 @@ from typing import Any
 
 from segloss.files import sha256_of
 from segloss.grid import Cell, Experiment
+from segloss.grid.weights import pretrained_entry
 from segloss.records import progress
 from segloss.records.run_lock import crash_reason, is_running
 from segloss.records.verification import RecordError, load
@@ -71,6 +72,9 @@ def stale_reason(experiment: Experiment, results: Path, fingerprints: Mapping[st
         return f"its record is that of another cell, {cell}"
     if config_hash != experiment.config_hash:
         return "it was trained with other settings than those in configs/"
+    weights = pretrained_entry(experiment.pretrained)
+    if weights and record.get("pretrained") != weights:
+        return "its pretrained weights have changed since it was trained"
     if changed:
         return f"its {' and '.join(changed)} data have changed since it was trained"
     return counts_problem(folder, counts)
