@@ -47,7 +47,7 @@ ALLOWED = {
     | {"segloss.files"},
     "__main__.py": {"segloss.cli"},
     "engine": {
-        *("torch", "numpy", "cv2", "PIL", "mmengine", "mmseg", "mmcv", "timm", "torchvision"),
+        *("torch", "numpy", "cv2", "PIL", "mmengine", "mmseg", "mmcv", "timm", "torchvision", "safetensors"),
         *(f"segloss.{room}" for room in ROOMS - {"reports"}),
         "segloss.files",
     },

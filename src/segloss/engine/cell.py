@@ -189,8 +189,8 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
         teacher=distillation.Teacher.load(entry, experiment, results) if entry else None,
         teacher_entry=entry,
         pretrained_entry=weights,
-        # With another teacher or other pretrained weights it is another training, though its settings are the same.
-        identity=distillation.training_identity(experiment, entry, weights),
+        # With other labels, another teacher or other pretrained weights it is another training of the same settings.
+        identity=distillation.training_identity(experiment.config_hash, prints["training"], entry, weights),
         evaluation=Evaluation(len(source.classes), config.reference, Protocol(**config.protocol)),
     )
 

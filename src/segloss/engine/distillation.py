@@ -48,13 +48,18 @@ def choose_teacher(experiment: Experiment, results: Path) -> dict[str, Any] | No
 
 
 def training_identity(
-    experiment: Experiment, teacher: Mapping[str, Any] | None, pretrained: Mapping[str, Any] | None
+    config_hash: str, training_data: str, teacher: Mapping[str, Any] | None, pretrained: Mapping[str, Any] | None
 ) -> str:
-    """The identity of a training: the hash of its settings, and of the weights of its teacher and of its backbone."""
+    """The identity of a training, that of its checkpoints and weights.
+
+    Args:
+        config_hash: That of its settings.
+        training_data: The fingerprint of its training data: with corrected labels it is another training.
+        teacher: The record's entry about its teacher.
+        pretrained: The record's entry about its pretrained weights.
+    """
     weights = [entry[key] for entry, key in ((teacher, "weights_sha256"), (pretrained, "sha256")) if entry]
-    if not weights:
-        return experiment.config_hash
-    return hashlib.sha256("".join([experiment.config_hash, *weights]).encode()).hexdigest()
+    return hashlib.sha256("".join([config_hash, training_data, *weights]).encode()).hexdigest()
 
 
 def weights_file(folder: Path) -> Path:
@@ -78,7 +83,8 @@ def load_model(folder: Path) -> nn.Module:
     record = records.read(folder / "record.json")
     path = weights_file(folder)
     weights = torch.load(path, map_location="cpu", weights_only=True)
-    if weights["config_hash"] != record["config_hash"]:
+    training_data, teacher = record["data"]["fingerprints"]["training"], record.get("teacher")
+    if weights["config_hash"] != training_identity(record["config_hash"], training_data, teacher, record["pretrained"]):
         raise TeacherError(f"{path} is not what {folder / 'record.json'} was measured on: delete both and train again")
     init_default_scope("mmseg")
     model = MODELS.build(ConfigDict(record["config"]["model"]))
