@@ -4,15 +4,27 @@ from pathlib import Path
 
 from segloss.datasets._dataset import Dataset, DatasetError, image_names, read_list
 from segloss.datasets._semi_supervised import split_labelled, training_lists
+from segloss.datasets.ade20k import ADE20K
 from segloss.datasets.bubil import BUBIL
 from segloss.datasets.camvid import CAMVID
+from segloss.datasets.camvid_original import CAMVID_ORIGINAL
+from segloss.datasets.cityscapes import CITYSCAPES
+from segloss.datasets.coco_stuff import COCO_STUFF
 from segloss.datasets.cwfid import CWFID
+from segloss.datasets.dark_zurich import DARK_ZURICH
+from segloss.datasets.deepglobe import DEEPGLOBE_LAND, DEEPGLOBE_ROAD
+from segloss.datasets.deepglobe_building import DEEPGLOBE_BUILDING
+from segloss.datasets.mapillary_vistas import MAPILLARY_VISTAS
+from segloss.datasets.nighttime_driving import NIGHTTIME_DRIVING
+from segloss.datasets.pascal_context import PASCAL_CONTEXT
+from segloss.datasets.pascal_voc import PASCAL_VOC
 from segloss.datasets.phantom import PHANTOM
 from segloss.datasets.qubiq import QUBIQ
 from segloss.datasets.stare import STARE
 
 __all__ = [
     "DATASETS",
+    "PAPER_DATASETS",
     "Dataset",
     "DatasetError",
     "image_names",
@@ -23,7 +35,24 @@ __all__ = [
     "training_lists",
 ]
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID, *QUBIQ)}
+# The large data sets of the articles on the JDT losses.
+PAPER_DATASETS = (
+    CITYSCAPES,
+    NIGHTTIME_DRIVING,
+    DARK_ZURICH,
+    MAPILLARY_VISTAS,
+    *CAMVID_ORIGINAL,
+    ADE20K,
+    COCO_STUFF,
+    PASCAL_VOC,
+    PASCAL_CONTEXT,
+    DEEPGLOBE_LAND,
+    DEEPGLOBE_ROAD,
+    DEEPGLOBE_BUILDING,
+)
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID, *QUBIQ, *PAPER_DATASETS)
+}
 
 
 def root_of(name: str, data_root: Path) -> Path:
