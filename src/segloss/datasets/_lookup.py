@@ -39,9 +39,8 @@ def ids_of_values(values: np.ndarray, table: np.ndarray, path: Path) -> np.ndarr
     if values.ndim != 2:
         raise DatasetError(f"{path} must be one map of class values, got an array of shape {values.shape}")
     if values.dtype == np.uint8:  # bytes.translate is ten times faster than an index array
-        ids = np.frombuffer(bytearray(values.tobytes().translate(table[:256].tobytes())), np.uint8).reshape(
-            values.shape
-        )
+        translated = values.tobytes().translate(table[:256].tobytes())
+        ids = np.frombuffer(bytearray(translated), np.uint8).reshape(values.shape)
     else:
         if values.size and (values.min() < 0 or values.max() >= len(table)):
             raise DatasetError(f"{path} must hold values 0..{len(table) - 1}, got {values.min()}..{values.max()}")

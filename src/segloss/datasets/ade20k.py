@@ -17,8 +17,8 @@ from segloss.datasets._lookup import VOID, distinct_colours, ids_of_values, valu
 COUNTS = {"train": 20210, "val": 2000}
 FOLDERS = {"train": "training", "val": "validation"}
 HOW_TO_GET = (
-    "unpack http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip (research; check the owners' terms) to "
-    "ADEChallengeData2016/{images,annotations}/{training,validation}/"
+    "unpack http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip (research; check the owners' terms) "
+    "to ADEChallengeData2016/{images,annotations}/{training,validation}/"
 )
 CLASSES = tuple(
     """wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door,

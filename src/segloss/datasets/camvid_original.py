@@ -1,9 +1,9 @@
 """CamVid at its owners' 960 x 720 pixels: 32 classes in colours, of which the 11 of SegNet's version are made.
 
 Brostow et al., Segmentation and Recognition Using Structure from Motion Point Clouds, 2008. Official home:
-http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/. The classes are grouped as in the articles of the JDT losses,
-which is SegNet's grouping. The split is SegNet's, by its lists of 367, 101 and 233 names; ``camvid-960-trainval`` trains
-on its training and validation images together.
+http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/. The classes are grouped as in the articles of the JDT
+losses, which is SegNet's grouping. The split is SegNet's, by its lists of 367, 101 and 233 names;
+``camvid-960-trainval`` trains on its training and validation images together.
 """
 
 from functools import partial
@@ -19,9 +19,9 @@ from segloss.datasets._lookup import VOID, colour_table, ids_of_colours
 COUNTS = {"train": 367, "val": 101, "test": 233}
 TRAINVAL_COUNTS = {"train": 468, "test": 233}
 HOW_TO_GET = (
-    "unpack the images and labels of http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/ (check the owners' terms) "
-    "to camvid-960/701_StillsRaw_full/<name>.png and camvid-960/LabeledApproved_full/<name>_L.png, and put SegNet's lists "
-    f"{camvid.URL.replace('/archive/', '/tree/').removesuffix('.tar.gz')}/CamVid to camvid-960/{{train,val,test}}.txt"
+    "unpack the images and labels of http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/ (check the owners' "
+    "terms) to camvid-960/701_StillsRaw_full/<name>.png and camvid-960/LabeledApproved_full/<name>_L.png, and put "
+    f"SegNet's lists {camvid.URL.replace('/archive/', '/tree/').removesuffix('.tar.gz')}/CamVid to camvid-960/{{train,val,test}}.txt"
 )
 # The owners' colours of each class, its own one first.
 COLOURS = {

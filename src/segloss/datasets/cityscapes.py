@@ -19,9 +19,9 @@ from segloss.datasets._lookup import VOID, ids_of_values, value_table
 
 COUNTS = {"train": 2975, "val": 500}
 HOW_TO_GET = (
-    "register at https://www.cityscapes-dataset.com (non-commercial; check its terms), unpack leftImg8bit_trainvaltest.zip "
-    "and gtFine_trainvaltest.zip to cityscapes/{leftImg8bit,gtFine}/, and for semi-supervised grids UniMatch's lists to "
-    "cityscapes/unimatch/<list>/labeled.txt"
+    "register at https://www.cityscapes-dataset.com (non-commercial; check its terms), unpack "
+    "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip to cityscapes/{leftImg8bit,gtFine}/, and for "
+    "semi-supervised grids put UniMatch's lists to cityscapes/unimatch/<list>/labeled.txt"
 )
 # Class: its id in the label files, its colour.
 CLASSES = {

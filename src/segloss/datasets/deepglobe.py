@@ -1,8 +1,9 @@
 """DeepGlobe Land Cover and Road Extraction: satellite images, 6 classes of 2448 x 2448 and roads of 1024 x 1024 pixels.
 
 Demir et al., DeepGlobe 2018: A Challenge to Parse the Earth through Satellite Images, 2018,
-https://arxiv.org/abs/1805.06561. The labels of the owners' validation and test images are not public: as in the articles
-of the JDT losses the training images are divided into five folds by name, and ``train`` and ``val`` are those of fold 0.
+https://arxiv.org/abs/1805.06561. The labels of the owners' validation and test images are not public: as in the
+articles of the JDT losses the training images are divided into five folds by name, and ``train`` and ``val`` are those
+of fold 0.
 """
 
 from functools import partial

@@ -5,8 +5,8 @@ Sensing Dataset and Challenge Series, 2018, https://arxiv.org/abs/1807.01232. Ho
 
 The owners' files are read as they are: images of 16 bit a channel are scaled to 8 bit, each channel from its minimum to
 its maximum (as gdal_translate -scale), and footprints in longitude and latitude are filled through the image's
-geographic tags: a pixel is a building where its centre is inside a footprint (as gdal_rasterize). Each city's images are
-divided into five folds by number as text; ``train`` and ``val`` are those of fold 0 of the four cities.
+geographic tags: a pixel is a building where its centre is inside a footprint (as gdal_rasterize). Each city's images
+are divided into five folds by number as text; ``train`` and ``val`` are those of fold 0 of the four cities.
 """
 
 import json
@@ -23,8 +23,8 @@ from segloss.datasets._image_folders import fold_split, folder_dataset
 COUNTS = {"train": 8476, "val": 2117}
 AREAS = ("AOI_2_Vegas", "AOI_3_Paris", "AOI_4_Shanghai", "AOI_5_Khartoum")
 HOW_TO_GET = (
-    "get the training tiles of SpaceNet 2 at https://spacenet.ai (CC BY-SA; check the owners' terms) and unpack them to "
-    f"deepglobe-building/{{{','.join(AREAS)}}}_Train/{{RGB-PanSharpen,geojson/buildings}}/"
+    "get the training tiles of SpaceNet 2 at https://spacenet.ai (CC BY-SA; check the owners' terms) and unpack them "
+    f"to deepglobe-building/{{{','.join(AREAS)}}}_Train/{{RGB-PanSharpen,geojson/buildings}}/"
 )
 PIXEL_SCALE, TIE_POINT = 33550, 33922  # tags of the GeoTIFF standard
 

@@ -25,8 +25,8 @@ PNG_FOLDER, MAT_FOLDER = "VOC2010/SegmentationClassContext", "VOC2010/trainval"
 LISTS = {"png": "VOC2010/ImageSets/SegmentationContext", "mat": "VOC2010/ImageSets/Main"}
 HOW_TO_GET = (
     "unpack VOC 2010 of http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ to VOCdevkit/VOC2010/ and trainval.tar.gz of "
-    "https://cs.stanford.edu/~roozbeh/pascal-context/ to VOCdevkit/VOC2010/trainval/, or run MMSegmentation's converter "
-    "pascal_context.py (photographs by Flickr's terms; check the owners' pages)"
+    "https://cs.stanford.edu/~roozbeh/pascal-context/ to VOCdevkit/VOC2010/trainval/, or run MMSegmentation's "
+    "converter pascal_context.py (photographs by Flickr's terms; check the owners' pages)"
 )
 # Class: its id among the owners' 459.
 CLASSES = {

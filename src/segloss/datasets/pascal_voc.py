@@ -24,12 +24,12 @@ HOW_TO_GET = (
     "unpack VOCtrainval_11-May-2012.tar of http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ and benchmark.tgz of "
     "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/ to "
     "VOCdevkit/{VOC2012,benchmark_RELEASE}/ (photographs by Flickr's terms; check the owners' pages), and for "
-    "semi-supervised grids UniMatch's lists to VOCdevkit/unimatch/<list>/labeled.txt"
+    "semi-supervised grids put UniMatch's lists to VOCdevkit/unimatch/<list>/labeled.txt"
 )
 SBD_FOLDERS = ("benchmark_RELEASE/dataset", "VOCaug/dataset")  # the archive's, MMSegmentation's documentation's
 CLASSES = tuple(
-    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
-    "pottedplant sheep sofa train tvmonitor".split()
+    """background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
+    pottedplant sheep sofa train tvmonitor""".split()
 )
 TABLE = consecutive(len(CLASSES))
 
