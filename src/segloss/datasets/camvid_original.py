@@ -21,7 +21,8 @@ TRAINVAL_COUNTS = {"train": 468, "test": 233}
 HOW_TO_GET = (
     "unpack the images and labels of http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/ (check the owners' "
     "terms) to camvid-960/701_StillsRaw_full/<name>.png and camvid-960/LabeledApproved_full/<name>_L.png, and put "
-    f"SegNet's lists {camvid.URL.replace('/archive/', '/tree/').removesuffix('.tar.gz')}/CamVid to camvid-960/{{train,val,test}}.txt"
+    f"SegNet's lists {camvid.URL.replace('/archive/', '/tree/').removesuffix('.tar.gz')}/CamVid to "
+    "camvid-960/{train,val,test}.txt"
 )
 # The owners' colours of each class, its own one first.
 COLOURS = {

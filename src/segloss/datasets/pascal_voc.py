@@ -27,10 +27,10 @@ HOW_TO_GET = (
     "semi-supervised grids put UniMatch's lists to VOCdevkit/unimatch/<list>/labeled.txt"
 )
 SBD_FOLDERS = ("benchmark_RELEASE/dataset", "VOCaug/dataset")  # the archive's, MMSegmentation's documentation's
-CLASSES = tuple(
-    """background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
-    pottedplant sheep sofa train tvmonitor""".split()
-)
+CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
 TABLE = consecutive(len(CLASSES))
 
 
