@@ -19,6 +19,7 @@ ALLOWED = {
     "records": {
         "numpy",
         "pandas",
+        "yaml",
         "segloss.files",
         "segloss.grid",
         "segloss.metrics",
