@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from segloss.datasets._dataset import Dataset, DatasetError, image_names, read_list
+from segloss.datasets._fingerprints import fingerprints
 from segloss.datasets._semi_supervised import split_labelled, training_lists
 from segloss.datasets.ade20k import ADE20K
 from segloss.datasets.bubil import BUBIL
@@ -27,6 +28,7 @@ __all__ = [
     "PAPER_DATASETS",
     "Dataset",
     "DatasetError",
+    "fingerprints",
     "image_names",
     "locate",
     "read_list",
