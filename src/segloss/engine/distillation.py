@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,14 @@ def choose_teacher(experiment: Experiment, results: Path) -> dict[str, Any] | No
     return {"cell": best, "weights_sha256": sha256_of(weights_file(results / best)), "candidates": candidates}
 
 
-def training_identity(experiment: Experiment, teacher: dict[str, Any] | None) -> str:
-    """The identity of a training: the hash of its settings, and of its teacher's weights if it has one."""
-    if teacher is None:
+def training_identity(
+    experiment: Experiment, teacher: Mapping[str, Any] | None, pretrained: Mapping[str, Any] | None
+) -> str:
+    """The identity of a training: the hash of its settings, and of the weights of its teacher and of its backbone."""
+    weights = [entry[key] for entry, key in ((teacher, "weights_sha256"), (pretrained, "sha256")) if entry]
+    if not weights:
         return experiment.config_hash
-    return hashlib.sha256(f"{experiment.config_hash}{teacher['weights_sha256']}".encode()).hexdigest()
+    return hashlib.sha256("".join([experiment.config_hash, *weights]).encode()).hexdigest()
 
 
 def weights_file(folder: Path) -> Path:
@@ -88,7 +92,7 @@ def whole_logits(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 class Teacher:
-    """A trained model that labels batches, without gradients and in half precision on a GPU; it is no submodule of its student.
+    """A trained model that labels batches, without gradients, on a GPU in half precision; no submodule of its student.
 
     Args:
         model: In evaluation mode.
