@@ -1,5 +1,5 @@
-# Crops and augmentation of the articles on the JDT losses (arXiv 2302.05666, 2310.19252): scale .5 to 2 of an image's own
-# size, 512x512 crops, flips, no photometric distortion; evaluation at the image's own size.
+# Crops and augmentation of the articles on the JDT losses (arXiv 2302.05666, 2310.19252): scale .5 to 2 of an image's
+# own size, 512x512 crops, flips, no photometric distortion; evaluation at the image's own size.
 crop_size = (512, 512)
 train_pipeline = [
     dict(type="LoadImage"),
