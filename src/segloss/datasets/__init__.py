@@ -4,8 +4,10 @@ from pathlib import Path
 
 from segloss.datasets._dataset import Dataset, DatasetError, image_names, read_list
 from segloss.datasets._semi_supervised import split_labelled, training_lists
+from segloss.datasets.bsds500 import BSDS500
 from segloss.datasets.bubil import BUBIL
 from segloss.datasets.camvid import CAMVID
+from segloss.datasets.ccp import CCP12, CCP59
 from segloss.datasets.cwfid import CWFID
 from segloss.datasets.phantom import PHANTOM
 from segloss.datasets.qubiq import QUBIQ
@@ -23,7 +25,9 @@ __all__ = [
     "training_lists",
 ]
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID, *QUBIQ)}
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID, BSDS500, CCP12, CCP59, *QUBIQ)
+}
 
 
 def root_of(name: str, data_root: Path) -> Path:

@@ -73,6 +73,16 @@ def read_foreground(path: Path) -> np.ndarray:
     return foreground.astype(np.uint8)
 
 
+def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
+    """The first colours of the PASCAL VOC colour map, black first; all 256 differ."""
+
+    def colour(index: int) -> tuple[int, int, int]:
+        # Bits 0, 3, 6 of the index are the highest bits of red, bits 1, 4, 7 those of green, 2 and 5 those of blue.
+        return tuple(sum((index >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3))
+
+    return tuple(colour(index) for index in range(count))
+
+
 def content(path: Path) -> bytes:
     """A file's bytes, unpacked if it is gzip'ed: packing again may give others."""
     with gzip.open(path) if Path(path).suffix == ".gz" else open(path, "rb") as file:
