@@ -14,7 +14,7 @@ ALLOWED = {
     "losses": {"torch", "triton"},
     "labels": {"torch"},
     "metrics": {"torch", "numpy"},
-    "datasets": {"numpy", "PIL", "scipy", "segloss.files"},
+    "datasets": {"numpy", "PIL", "scipy", "yaml", "jsonschema", "nibabel", "segloss.files"},
     "grid": {"yaml", "jsonschema", "segloss.datasets"},
     "records": {
         "numpy",

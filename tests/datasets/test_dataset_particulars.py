@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from real_data import at_hand
 
-from segloss.datasets import DATASETS, DatasetError, _dataset, bubil, ccp, cwfid
+from segloss.datasets import DATASETS, DatasetError, _read, bubil, ccp, cwfid
 
 
 def all_entries(name: str, folder: Path) -> list:
@@ -100,10 +100,10 @@ def test_colours_become_classes(tmp_path):
 def test_foreground_is_no_void(tmp_path):
     """255 means the foreground here; as a class id it would be taken for void."""
     Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "a.png")
-    assert _dataset.read_foreground(tmp_path / "a.png").tolist() == [[0, 1]]
+    assert _read.read_foreground(tmp_path / "a.png").tolist() == [[0, 1]]
     Image.fromarray(np.array([[0, 255, 7]], np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(DatasetError, match="must hold 0 and 255 only, got 7"):
-        _dataset.read_foreground(tmp_path / "a.png")
+        _read.read_foreground(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("name", ["bubil", "stare", "ccp59"])
@@ -112,7 +112,7 @@ def test_one_changed_pixel_is_found(name, tmp_path):
     folder = tmp_path / (DATASETS[name].folder or name)
     shutil.copytree(at_hand(name), folder)
     path = folder / DATASETS[name].read_list(folder, "test")[-1][-1]
-    pixels = np.array(_dataset.read_label(path))
+    pixels = np.array(_read.read_label(path))
     pixels[0, 0] ^= 1 if name == "ccp59" else 255
     path.unlink()  # the copy may be read-only
     if path.suffix == ".gz":

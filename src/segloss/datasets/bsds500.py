@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
-from segloss.datasets._dataset import Dataset, DatasetError, Entry, put_there_by_hand, read_foreground
+from segloss.datasets._dataset import Dataset, Entry
+from segloss.datasets._folders import published
+from segloss.datasets._read import DatasetError, read_foreground
 
 COUNTS = {"train": 200, "val": 100, "test": 200}
 MOST_DRAWINGS = 9  # of one image
 LABELS_SHA256 = "a7704a937287278cabe39d0fef3b20b3be62a7e9b36b37fb41f2185305f64ab7"
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "from BSR_bsds500.tgz of https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html save "
     "images/<split>/<id>.jpg, each groundTruth{k}.Boundaries as boundaries/<split>/<id>_<k>.png (0 and 255), and the "
     "ids of each split as {train,val,test}.txt, below bsds500/"
@@ -35,7 +36,7 @@ def read_list(folder: Path, split: str) -> list[Entry]:
     folder = Path(folder)
     path = folder / f"{split}.txt"
     if not path.is_file():
-        raise DatasetError(f"bsds500: {path} is missing; {HOW_TO_GET}")
+        raise DatasetError(f"bsds500: {path} is missing; {INSTRUCTIONS}")
     entries = []
     for name in path.read_text().split():
         drawings = [f"boundaries/{split}/{name}_{number}.png" for number in range(MOST_DRAWINGS)]
@@ -53,23 +54,18 @@ def read_label(path: Path) -> np.ndarray:
     return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
-def verify(folder: Path) -> None:
-    """Raise DatasetError, in one sentence, unless the folder holds all images and the drawings unchanged."""
-    check_files_of_lists(BSDS500, folder, COUNTS)
-    check_labels(BSDS500, folder, LABELS_SHA256)
-    check_sizes(BSDS500, folder)
-
-
-BSDS500 = Dataset(
-    name="bsds500",
-    classes=("none", "boundary"),
-    palette=((0, 0, 0), (230, 159, 0)),
-    void=None,
-    raters=MOST_DRAWINGS,
-    generated=False,
-    prepare=put_there_by_hand("bsds500", verify, HOW_TO_GET),
-    verify=verify,
-    how_to_get=HOW_TO_GET,
-    read_list=read_list,
-    read_label=read_label,
+BSDS500 = published(
+    Dataset(
+        name="bsds500",
+        classes=("none", "boundary"),
+        palette=((0, 0, 0), (230, 159, 0)),
+        void=None,
+        raters=MOST_DRAWINGS,
+        generated=False,
+        instructions=INSTRUCTIONS,
+        read_list=read_list,
+        read_label=read_label,
+    ),
+    COUNTS,
+    LABELS_SHA256,
 )

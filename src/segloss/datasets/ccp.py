@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
-from segloss.datasets._dataset import Dataset, DatasetError, Entry, distinct_colours, put_there_by_hand, read_label
+from segloss.datasets._dataset import Dataset, Entry
+from segloss.datasets._folders import published
+from segloss.datasets._lookup import distinct_colours, ids_of_values, value_table
+from segloss.datasets._read import DatasetError, read_label
 
 COUNTS = {"train": 704, "val": 100, "test": 200}
 _NAMES = """
@@ -40,14 +42,13 @@ GROUPS = {
     "accessories": "accessories belt scarf hat gloves tie sunglasses glasses necklace bracelet watch ring earrings",
 }
 LABELS_SHA256 = "3ad67c93ab58ffa28ec1d6102ec3b1bf6e9fe024b6723e6e14a04431be2cc96e"
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "halve photos/ (area means) and annotations/pixel-level/ (nearest) of "
     "https://github.com/bearpaw/clothing-co-parsing to ccp/images/<nnnn>.jpg and ccp/labels59/<nnnn>.png, and write "
     "the numbers of each split to ccp/{train,val,test}.txt"
 )
-GROUP_OF_CLASS = np.array(
-    [next(group for group, members in enumerate(GROUPS.values()) if name in members.split()) for name in CLASSES],
-    np.uint8,
+GROUP_OF_CLASS = value_table(
+    {CLASSES.index(name): group for group, names in enumerate(GROUPS.values()) for name in names.split()}
 )
 
 
@@ -59,37 +60,29 @@ def read_list(folder: Path, split: str) -> list[Entry]:
     """
     path = Path(folder) / f"{split}.txt"
     if not path.is_file():
-        raise DatasetError(f"ccp: {path} is missing; {HOW_TO_GET}")
+        raise DatasetError(f"ccp: {path} is missing; {INSTRUCTIONS}")
     return [(f"images/{name}.jpg", f"labels59/{name}.png") for name in path.read_text().split()]
 
 
 def read_groups(path: Path) -> np.ndarray:
     """A label as the 12 groups, uint8 (height, width)."""
-    labels = read_label(path)
-    if labels.max(initial=0) >= len(CLASSES):
-        raise DatasetError(f"{path} must hold classes 0..{len(CLASSES) - 1}, got {labels.max()}")
-    return GROUP_OF_CLASS[labels]
+    return ids_of_values(read_label(path), GROUP_OF_CLASS, path)
 
 
-def verify(folder: Path) -> None:
-    """Raise DatasetError, in one sentence, unless the folder holds all photographs and the labels unchanged."""
-    check_files_of_lists(CCP59, folder, COUNTS)
-    check_labels(CCP59, folder, LABELS_SHA256)
-    check_sizes(CCP59, folder)
-
-
-CCP59 = Dataset(
-    name="ccp59",
-    classes=CLASSES,
-    palette=distinct_colours(len(CLASSES)),
-    void=None,
-    raters=0,
-    generated=False,
-    prepare=put_there_by_hand("ccp", verify, HOW_TO_GET),
-    verify=verify,
-    how_to_get=HOW_TO_GET,
-    folder="ccp",
-    read_list=read_list,
+CCP59 = published(
+    Dataset(
+        name="ccp59",
+        classes=CLASSES,
+        palette=distinct_colours(len(CLASSES)),
+        void=None,
+        raters=0,
+        generated=False,
+        instructions=INSTRUCTIONS,
+        folder="ccp",
+        read_list=read_list,
+    ),
+    COUNTS,
+    LABELS_SHA256,
 )
 CCP12 = replace(
     CCP59, name="ccp12", classes=tuple(GROUPS), palette=distinct_colours(len(GROUPS)), read_label=read_groups
