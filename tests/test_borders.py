@@ -14,7 +14,7 @@ ALLOWED = {
     "losses": {"torch", "triton"},
     "labels": {"torch"},
     "metrics": {"torch", "numpy", "segloss.files"},
-    "datasets": {"numpy", "PIL", "scipy", "tifffile", "segloss.files"},
+    "datasets": {"numpy", "PIL", "scipy", "yaml", "jsonschema", "nibabel", "tifffile", "segloss.files"},
     "grid": {"yaml", "jsonschema", "segloss.datasets"},
     "records": {
         "numpy",

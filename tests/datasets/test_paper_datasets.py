@@ -15,13 +15,13 @@ from segloss.datasets import (
     DATASETS,
     PAPER_DATASETS,
     DatasetError,
-    deepglobe,
     deepglobe_building,
+    find,
     pascal_context,
     training_lists,
 )
-from segloss.datasets._image_folders import fold_split
 from segloss.datasets._lookup import colour_table, ids_of_colours, ids_of_values, value_table
+from segloss.metrics import Counts
 from tests.conftest import TINY_SCHEDULE, copy_workflow, run
 
 ZOO = Path(importlib.util.find_spec("mmseg").origin).parent
@@ -260,23 +260,11 @@ def test_published_lists_of_labelled_images(name, tmp_path):
     assert unlabelled == [entry[:1] for place, entry in enumerate(train) if place != 2]
 
 
-def test_five_folds():
-    entries = [(f"{number}", "") for number in range(803)]
-    validated = []
-    for fold in range(5):
-        train, val = fold_split(entries, "train", fold), fold_split(entries, "val", fold)
-        assert (len(train), len(val)) == (643, 160)
-        assert sorted([*train, *val]) == sorted(entries)
-        validated += val
-    assert validated == entries[:800]  # three images are in no fold's val
-    with pytest.raises(DatasetError, match=r"the folds are 0..4, got 5"):
-        fold_split(entries, "val", 5)
-
-
 def test_folds_of_deepglobe(tmp_path):
     MINIATURES["deepglobe-land"].make(tmp_path)
     MINIATURES["deepglobe-building"].make(tmp_path)
-    land = [deepglobe.dataset("land", fold).read_list(tmp_path / "deepglobe-land", "val")[0][0] for fold in range(5)]
+    folds = [find(f"deepglobe-land-fold{fold}") for fold in range(5)]
+    land = [fold.read_list(tmp_path / "deepglobe-land", "val")[0][0] for fold in folds]
     assert land == [f"train/{name}_sat.jpg" for name in ("100", "119", "20", "3", "44")]
     first = deepglobe_building.entries(tmp_path / "deepglobe-building", "val", fold=0)
     # As text, with what follows the number: the articles' own order begins with 1000.
@@ -385,6 +373,12 @@ for cell in sys.argv[2:]:
 """
 
 
+OTHER_CELLS = (
+    "cityscapes/unet-tiny/tiny/um-mt-4th/paper-ce-jml-ic/seed0",
+    "pascal-voc-teacher/unet-tiny/tiny/bls/paper-ce-jml-d/seed0",
+)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A workplace in which a cell of two iterations was trained and evaluated on every miniature by its own config."""
@@ -404,7 +398,11 @@ def trained(tmp_path_factory):
     MINIATURES["pascal-context"].make(workplace / "data")
     if not (workplace / "data/VOCdevkit/VOC2012").is_dir():
         MINIATURES["pascal-voc"].make(workplace / "data")
-    cells = [f"{name}/unet-tiny/tiny/hard/ce-jml/seed0" for name in NAMES]
+    labelled = workplace / "data/cityscapes/unimatch/1_4/labeled.txt"
+    labelled.parent.mkdir(parents=True)
+    images = [image for image, _ in DATASETS["cityscapes"].read_list(workplace / "data/cityscapes", "train")]
+    labelled.write_text("".join(f"{image} a/converters_label.png\n" for image in images[1:3]))
+    cells = [*(f"{name}/unet-tiny/tiny/hard/ce-jml/seed0" for name in NAMES), *OTHER_CELLS]
     done = run("python", "-c", TRAIN_ALL, "data", *cells, cwd=workplace, WANDB_MODE="disabled")
     return workplace, done.stderr
 
@@ -425,3 +423,26 @@ def test_a_miniature_trains_and_is_evaluated(name, trained):
     assert 0 <= record["metrics"]["mIoU"] < 100
     with np.load(path.parent / "counts.npz") as counts:
         assert len(counts.files) > 0
+
+
+@pytest.mark.slow
+def test_published_lists_and_validation_on_evaluated_images_reach_their_records(trained):
+    workplace, log = trained
+    records = [workplace / "results" / cell / "record.json" for cell in OTHER_CELLS]
+    assert all(path.is_file() for path in records), log[-3000:]
+    semi, teacher = (json.loads(path.read_text()) for path in records)
+    assert semi["data"]["labelled_images"] == 2
+    assert semi["validation"] is None
+    assert teacher["validation"]["split"] == teacher["data"]["split"] == "val"
+
+
+@pytest.mark.slow
+def test_mapillary_is_scored_at_the_labels_full_size(trained):
+    workplace, _ = trained
+    folder = folder_of("mapillary-vistas", workplace / "data")
+    dataset = DATASETS["mapillary-vistas"]
+    labels = [dataset.read_label(folder / label) for _, label in dataset.read_list(folder, "val")]
+    assert len({label.shape for label in labels}) == 2
+    counts = Counts.load(workplace / "results/mapillary-vistas/unet-tiny/tiny/hard/ce-jml/seed0/counts.npz")
+    scored = counts.histogram.sum((1, 2))  # of each image, pixels right or wrong by confidence
+    assert scored.tolist() == [int((label != VOID).sum()) for label in labels]

@@ -1,4 +1,4 @@
-"""Data sets that are folders of image and label files: lists from patterns, folds, and the counts of the articles.
+"""Data sets that are folders of image and label files: lists from patterns, and the counts of the articles.
 
 The large data sets are put in place by hand: their owners ask for a registration, or they are too big to fetch unasked.
 ``verify`` compares the number of images of each split with the articles' counts, so a part of a data set is reported;
@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from segloss.datasets._checks import check_files_of_lists, check_sizes
-from segloss.datasets._dataset import Dataset, DatasetError, Entry, put_there_by_hand, read_image
+from segloss.datasets._dataset import Dataset, Entry
+from segloss.datasets._folders import manual_download
+from segloss.datasets._folds import FOLDS
 from segloss.datasets._lookup import Colour
+from segloss.datasets._read import DatasetError, read_image
 
 Entries = Callable[[Path, str], list[Entry]]
 
@@ -29,21 +32,6 @@ def pairs(folder: Path, pattern: str, label_of: Callable[[str], str]) -> list[En
     return [(image, label_of(image)) for image in images]
 
 
-def fold_split(entries: Sequence[Entry], split: str, fold: int = 0, folds: int = 5) -> list[Entry]:
-    """The part of sorted entries that is ``train`` or ``val`` in one fold of a cross-validation.
-
-    Fold k validates on the k-th run of len // folds entries; what is left over by the division is always ``train``.
-
-    Raises:
-        DatasetError: There is no such fold.
-    """
-    if fold not in range(folds):
-        raise DatasetError(f"the folds are 0..{folds - 1}, got {fold!r}")
-    size = len(entries) // folds
-    start, stop = fold * size, (fold + 1) * size
-    return list(entries[start:stop]) if split == "val" else [*entries[:start], *entries[stop:]]
-
-
 def folder_dataset(
     *,
     name: str,
@@ -51,7 +39,8 @@ def folder_dataset(
     palette: Sequence[Colour],
     void: int | None,
     counts: Mapping[str, int] | Callable[[Path], Mapping[str, int]],
-    how_to_get: str,
+    instructions: str,
+    terms: str,
     entries: Entries,
     read_label: Callable[[Path], np.ndarray],
     read_image: Callable[[Path], np.ndarray] = read_image,
@@ -59,11 +48,13 @@ def folder_dataset(
     splits: Sequence[str] = ("train", "val"),
     why_no_other: str = "",
     entries_of: Callable[[Path, list[str]], list[Entry]] | None = None,
+    with_fold: Callable[[int], Dataset] | None = None,
 ) -> Dataset:
     """The description of a data set put in place by hand.
 
     Args:
-        name: As of ``Dataset``, like classes, palette, void, how_to_get, read_label, read_image, folder and splits.
+        name: As of ``Dataset``, like classes, palette, void, instructions, terms, read_label, read_image, folder,
+            splits and with_fold, of five folds.
         counts: Number of images of each split in the articles; or a function of the folder, where owners have several
             layouts.
         entries: (folder, split) -> entries, for the splits of ``splits`` only.
@@ -86,7 +77,7 @@ def folder_dataset(
             raise DatasetError(f"{name} has no list {split!r}{why_no_other}; known: {', '.join(splits)}")
         listed = entries(folder, split)
         if not listed:
-            raise DatasetError(f"{name}: {folder} has no images for {split}; {how_to_get}")
+            raise DatasetError(f"{name}: {folder} has no images for {split}; {instructions}")
         return listed
 
     def _published_list(folder: Path, split: str) -> list[Entry]:
@@ -95,7 +86,7 @@ def folder_dataset(
             lines = path.read_text(encoding="utf-8").splitlines()
             return entries_of(folder, [line.split()[0] for line in lines if line.strip()])
         if path.name != "unlabeled.txt" or not path.with_name("labeled.txt").is_file():
-            raise DatasetError(f"{name}: the list {path} is missing; {how_to_get}")
+            raise DatasetError(f"{name}: the list {path} is missing; {instructions}")
         labelled = {image for image, _ in _published_list(folder, split.replace("unlabeled", "labeled"))}
         return [entry for entry in read_list(folder, "train") if entry[0] not in labelled]
 
@@ -111,13 +102,16 @@ def folder_dataset(
         void=void,
         raters=0,
         generated=False,
-        prepare=put_there_by_hand(folder or name, verify, how_to_get),
+        prepare=manual_download(folder or name, verify, instructions),
         verify=verify,
-        how_to_get=how_to_get,
+        instructions=instructions,
+        terms=terms,
         splits=tuple(splits),
         folder=folder,
         read_list=read_list,
         read_image=read_image,
         read_label=read_label,
+        folds=FOLDS if with_fold else 0,
+        with_fold=with_fold,
     )
     return dataset

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets._dataset import DatasetError
+from segloss.datasets._read import DatasetError
 
 Colour = tuple[int, int, int]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets._dataset import DatasetError
+from segloss.datasets._read import DatasetError
 
 
 def read_map(path: Path, *names: str) -> np.ndarray:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from segloss.datasets._dataset import Entry
-from segloss.datasets._dataset import read_label as read_values
 from segloss.datasets._image_folders import folder_dataset, pairs
 from segloss.datasets._lookup import VOID, distinct_colours, ids_of_values, value_table
+from segloss.datasets._read import read_values
 
 COUNTS = {"train": 20210, "val": 2000}
 FOLDERS = {"train": "training", "val": "validation"}
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "unpack http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip (research; check the owners' terms) "
     "to ADEChallengeData2016/{images,annotations}/{training,validation}/"
 )
@@ -58,7 +58,8 @@ ADE20K = folder_dataset(
     palette=distinct_colours(len(CLASSES)),
     void=VOID,
     counts=COUNTS,
-    how_to_get=HOW_TO_GET,
+    instructions=INSTRUCTIONS,
+    terms="research; annotations BSD-3; check the owners' page",
     entries=entries,
     read_label=read_label,
     folder="ADEChallengeData2016",

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from segloss.datasets import camvid
-from segloss.datasets._dataset import Dataset, DatasetError, Entry, read_image
+from segloss.datasets._dataset import Dataset, Entry
 from segloss.datasets._image_folders import folder_dataset
 from segloss.datasets._lookup import VOID, colour_table, ids_of_colours
+from segloss.datasets._read import DatasetError, read_image
 
 COUNTS = {"train": 367, "val": 101, "test": 233}
 TRAINVAL_COUNTS = {"train": 468, "test": 233}
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "unpack the images and labels of http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/ (check the owners' "
     "terms) to camvid-960/701_StillsRaw_full/<name>.png and camvid-960/LabeledApproved_full/<name>_L.png, and put "
     f"SegNet's lists {camvid.URL.replace('/archive/', '/tree/').removesuffix('.tar.gz')}/CamVid to "
@@ -50,7 +51,7 @@ def entries(folder: Path, split: str, trainval: bool = False) -> list[Entry]:
     for name in ("train", "val") if trainval and split == "train" else (split,):
         path = Path(folder) / f"{name}.txt"
         if not path.is_file():
-            raise DatasetError(f"camvid-960: {path} is missing; {HOW_TO_GET}")
+            raise DatasetError(f"camvid-960: {path} is missing; {INSTRUCTIONS}")
         lines = path.read_text(encoding="utf-8").splitlines()
         listed += [Path(line.split()[0]).stem for line in lines if line.strip()]
     return [(f"701_StillsRaw_full/{name}.png", f"LabeledApproved_full/{name}_L.png") for name in listed]
@@ -73,7 +74,8 @@ def dataset(trainval: bool = False) -> Dataset:
         palette=tuple(colours[0] for colours in COLOURS.values()),
         void=VOID,
         counts=TRAINVAL_COUNTS if trainval else COUNTS,
-        how_to_get=HOW_TO_GET,
+        instructions=INSTRUCTIONS,
+        terms="not stated; check the owners' page",
         entries=partial(entries, trainval=trainval),
         read_label=read_label,
         folder="camvid-960",

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from segloss.datasets._dataset import Entry
-from segloss.datasets._dataset import read_label as read_values
 from segloss.datasets._image_folders import folder_dataset, pairs
 from segloss.datasets._lookup import VOID, ids_of_values, value_table
+from segloss.datasets._read import read_values
 
 COUNTS = {"train": 2975, "val": 500}
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "register at https://www.cityscapes-dataset.com (non-commercial; check its terms), unpack "
     "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip to cityscapes/{leftImg8bit,gtFine}/, and for "
     "semi-supervised grids put UniMatch's lists to cityscapes/unimatch/<list>/labeled.txt"
@@ -81,7 +81,8 @@ CITYSCAPES = folder_dataset(
     palette=PALETTE,
     void=VOID,
     counts=COUNTS,
-    how_to_get=HOW_TO_GET,
+    instructions=INSTRUCTIONS,
+    terms="registration; non-commercial; check the owners' page",
     entries=entries,
     read_label=read_label,
     entries_of=entries_of,

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from segloss.datasets._dataset import Entry
-from segloss.datasets._dataset import read_label as read_values
 from segloss.datasets._image_folders import folder_dataset, pairs
 from segloss.datasets._lookup import VOID, distinct_colours, ids_of_values, value_table
+from segloss.datasets._read import read_values
 
 COUNTS = {"train": 118287, "val": 5000}
 FOLDERS = {"train": "train2017", "val": "val2017"}
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "unpack train2017.zip and val2017.zip of http://images.cocodataset.org/zips/ to coco-stuff/images/ and "
     "stuffthingmaps_trainval2017.zip of https://github.com/nightrome/cocostuff to coco-stuff/annotations/ (annotations "
     "CC BY 4.0, photographs by Flickr's terms; check the owners' pages)"
@@ -65,7 +65,8 @@ COCO_STUFF = folder_dataset(
     palette=distinct_colours(len(CLASSES)),
     void=VOID,
     counts=COUNTS,
-    how_to_get=HOW_TO_GET,
+    instructions=INSTRUCTIONS,
+    terms="annotations CC BY 4.0, photographs by Flickr's terms; check the owners' pages",
     entries=entries,
     read_label=read_label,
 )

@@ -13,7 +13,7 @@ from segloss.datasets._lookup import VOID
 from segloss.datasets.nighttime_driving import read_label
 
 COUNTS = {"test": 50}
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "unpack https://data.vision.ee.ethz.ch/csakarid/shared/GCMA_UIoU/Dark_Zurich_val_anon.zip (research; check the "
     "owners' terms) to dark-zurich/{rgb_anon,gt}/val/night/GOPR0356/"
 )
@@ -35,7 +35,8 @@ DARK_ZURICH = folder_dataset(
     palette=cityscapes.PALETTE,
     void=VOID,
     counts=COUNTS,
-    how_to_get=HOW_TO_GET,
+    instructions=INSTRUCTIONS,
+    terms="research; check the owners' page",
     entries=entries,
     read_label=read_label,
     splits=("test",),

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets._dataset import Dataset, DatasetError, Entry, read_image
-from segloss.datasets._image_folders import fold_split, folder_dataset, pairs
+from segloss.datasets._dataset import Dataset, Entry
+from segloss.datasets._folds import fold_of
+from segloss.datasets._image_folders import folder_dataset, pairs
 from segloss.datasets._lookup import VOID, colour_table, ids_of_colours
+from segloss.datasets._read import DatasetError, read_image
 
 LAND_COUNTS = {"train": 643, "val": 160}
 ROAD_COUNTS = {"train": 4981, "val": 1245}
@@ -28,7 +30,7 @@ LAND = {
 LAND_COLOURS = (*((colour, index) for index, colour in enumerate(LAND.values())), ((0, 0, 0), VOID))
 
 
-def how_to_get(task: str) -> str:
+def instructions(task: str) -> str:
     """The sentence for a person who does not have the images of a task."""
     return (
         f"get the training images of the {task} task at http://deepglobe.org (research; check the owners' terms) and "
@@ -39,7 +41,8 @@ def how_to_get(task: str) -> str:
 def entries(folder: Path, split: str, fold: int = 0) -> list[Entry]:
     """Image and mask of each image of a split of one of five folds by name."""
     images = pairs(folder, "train/*_sat.jpg", lambda image: image.replace("_sat.jpg", "_mask.png"))
-    return fold_split(images, split, fold)
+    train, val = fold_of(images, fold)
+    return train if split == "train" else val
 
 
 def read_land(path: Path) -> np.ndarray:
@@ -64,19 +67,21 @@ def read_road(path: Path) -> np.ndarray:
     return (grey[..., 0] >= 128).astype(np.uint8)
 
 
-def dataset(task: str, fold: int = 0) -> Dataset:
-    """The description of a task, ``land`` or ``road``, with the split of one fold."""
+def dataset(task: str, fold: int | None = None) -> Dataset:
+    """The description of a task, ``land`` or ``road``, with the split of one fold; by default of fold 0."""
     land = task == "land"
     return folder_dataset(
-        name=f"deepglobe-{task}" + (f"-fold{fold}" if fold else ""),
+        name=f"deepglobe-{task}" + ("" if fold is None else f"-fold{fold}"),
         classes=tuple(LAND) if land else ("background", "road"),
         palette=tuple(LAND.values()) if land else ((0, 0, 0), (255, 255, 255)),
         void=VOID if land else None,
         counts=LAND_COUNTS if land else ROAD_COUNTS,
-        how_to_get=how_to_get(task),
-        entries=partial(entries, fold=fold),
+        instructions=instructions(task),
+        terms="competition terms, research; check the owners' page",
+        entries=partial(entries, fold=fold or 0),
         read_label=read_land if land else read_road,
         folder=f"deepglobe-{task}",
+        with_fold=partial(dataset, task) if fold is None else None,
     )
 
 

@@ -17,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets._dataset import Dataset, DatasetError, Entry
-from segloss.datasets._image_folders import fold_split, folder_dataset
+from segloss.datasets._dataset import Dataset, Entry
+from segloss.datasets._folds import fold_of
+from segloss.datasets._image_folders import folder_dataset
+from segloss.datasets._read import DatasetError
 
 COUNTS = {"train": 8476, "val": 2117}
 AREAS = ("AOI_2_Vegas", "AOI_3_Paris", "AOI_4_Shanghai", "AOI_5_Khartoum")
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "get the training tiles of SpaceNet 2 at https://spacenet.ai (CC BY-SA; check the owners' terms) and unpack them "
     f"to deepglobe-building/{{{','.join(AREAS)}}}_Train/{{RGB-PanSharpen,geojson/buildings}}/"
 )
@@ -44,7 +46,8 @@ def entries(folder: Path, split: str, fold: int = 0) -> list[Entry]:
             )
             for number in numbers
         ]
-        listed += fold_split(tiles, split, fold)
+        train, val = fold_of(tiles, fold)
+        listed += train if split == "train" else val
     return listed
 
 
@@ -147,19 +150,21 @@ def read_label(path: Path) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
-def dataset(fold: int = 0) -> Dataset:
-    """The description with the split of one fold."""
+def dataset(fold: int | None = None) -> Dataset:
+    """The description with the split of one fold; by default of fold 0."""
     return folder_dataset(
-        name="deepglobe-building" + (f"-fold{fold}" if fold else ""),
+        name="deepglobe-building" + ("" if fold is None else f"-fold{fold}"),
         classes=("background", "building"),
         palette=((0, 0, 0), (255, 255, 255)),
         void=None,
         counts=COUNTS,
-        how_to_get=HOW_TO_GET,
-        entries=partial(entries, fold=fold),
+        instructions=INSTRUCTIONS,
+        terms="CC BY-SA; check the owners' page",
+        entries=partial(entries, fold=fold or 0),
         read_label=read_label,
         read_image=read_image,
         folder="deepglobe-building",
+        with_fold=dataset if fold is None else None,
     )
 
 

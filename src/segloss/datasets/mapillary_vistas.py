@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from segloss.datasets._dataset import Entry
-from segloss.datasets._dataset import read_label as read_values
 from segloss.datasets._image_folders import folder_dataset, pairs
 from segloss.datasets._lookup import VOID, distinct_colours, ids_of_values, value_table
+from segloss.datasets._read import read_values
 
 COUNTS = {"train": 18000, "val": 2000}
 FOLDERS = {"train": "training", "val": "validation"}
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "get the research edition at https://www.mapillary.com/dataset/vistas (CC BY-NC-SA; check the owners' terms) and "
     "unpack it to mapillary-vistas/{training,validation}/{images,v1.2/labels}/"
 )
@@ -56,7 +56,8 @@ MAPILLARY_VISTAS = folder_dataset(
     palette=distinct_colours(len(CLASSES)),
     void=VOID,
     counts=COUNTS,
-    how_to_get=HOW_TO_GET,
+    instructions=INSTRUCTIONS,
+    terms="CC BY-NC-SA research edition; check the owners' page",
     entries=entries,
     read_label=read_label,
 )

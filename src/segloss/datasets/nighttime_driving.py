@@ -10,12 +10,12 @@ import numpy as np
 
 from segloss.datasets import cityscapes
 from segloss.datasets._dataset import Entry
-from segloss.datasets._dataset import read_label as read_values
 from segloss.datasets._image_folders import folder_dataset, pairs
 from segloss.datasets._lookup import VOID, consecutive, ids_of_values
+from segloss.datasets._read import read_values
 
 COUNTS = {"test": 50}
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "unpack https://data.vision.ee.ethz.ch/daid/NighttimeDriving/NighttimeDrivingTest.zip (research; check the owners' "
     "terms) to NighttimeDrivingTest/{leftImg8bit,gtCoarse_daytime_trainvaltest}/test/night/"
 )
@@ -48,7 +48,8 @@ NIGHTTIME_DRIVING = folder_dataset(
     palette=cityscapes.PALETTE,
     void=VOID,
     counts=COUNTS,
-    how_to_get=HOW_TO_GET,
+    instructions=INSTRUCTIONS,
+    terms="research; check the owners' page",
     entries=entries,
     read_label=read_label,
     folder="NighttimeDrivingTest",

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets._dataset import DatasetError, Entry
-from segloss.datasets._dataset import read_label as read_values
+from segloss.datasets._dataset import Entry
 from segloss.datasets._image_folders import folder_dataset
 from segloss.datasets._lookup import VOID, distinct_colours, ids_of_values, value_table
 from segloss.datasets._matlab import read_map
+from segloss.datasets._read import DatasetError, read_values
 
 COUNTS = {"png": {"train": 4996, "val": 5104}, "mat": {"train": 4998, "val": 5105}}
 PNG_FOLDER, MAT_FOLDER = "VOC2010/SegmentationClassContext", "VOC2010/trainval"
 LISTS = {"png": "VOC2010/ImageSets/SegmentationContext", "mat": "VOC2010/ImageSets/Main"}
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "unpack VOC 2010 of http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ to VOCdevkit/VOC2010/ and trainval.tar.gz of "
     "https://cs.stanford.edu/~roozbeh/pascal-context/ to VOCdevkit/VOC2010/trainval/, or run MMSegmentation's "
     "converter pascal_context.py (photographs by Flickr's terms; check the owners' pages)"
@@ -60,7 +60,7 @@ def entries(folder: Path, split: str) -> list[Entry]:
     labels = form(folder)
     path = Path(folder) / LISTS[labels] / f"{split}.txt"
     if not path.is_file():
-        raise DatasetError(f"pascal-context: {path} is missing; {HOW_TO_GET}")
+        raise DatasetError(f"pascal-context: {path} is missing; {INSTRUCTIONS}")
     names = sorted(path.read_text(encoding="utf-8").split())
     place = PNG_FOLDER if labels == "png" else MAT_FOLDER
     return [(f"VOC2010/JPEGImages/{name}.jpg", f"{place}/{name}.{labels}") for name in names]
@@ -83,7 +83,8 @@ PASCAL_CONTEXT = folder_dataset(
     palette=distinct_colours(len(CLASSES)),
     void=VOID,
     counts=counts,
-    how_to_get=HOW_TO_GET,
+    instructions=INSTRUCTIONS,
+    terms="photographs by Flickr's terms; check the owners' pages",
     entries=entries,
     read_label=read_label,
     folder="VOCdevkit",

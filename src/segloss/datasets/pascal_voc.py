@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets._dataset import DatasetError, Entry
-from segloss.datasets._dataset import read_label as read_values
+from segloss.datasets._dataset import Entry
 from segloss.datasets._image_folders import folder_dataset
 from segloss.datasets._lookup import VOID, consecutive, distinct_colours, ids_of_values
 from segloss.datasets._matlab import read_map
+from segloss.datasets._read import DatasetError, read_values
 
 COUNTS = {"train": 10582, "val": 1449}
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "unpack VOCtrainval_11-May-2012.tar of http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ and benchmark.tgz of "
     "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/ to "
     "VOCdevkit/{VOC2012,benchmark_RELEASE}/ (photographs by Flickr's terms; check the owners' pages), and for "
@@ -37,7 +37,7 @@ TABLE = consecutive(len(CLASSES))
 def names_of(path: Path) -> list[str]:
     """The image names in a list of the owners."""
     if not path.is_file():
-        raise DatasetError(f"pascal-voc: {path} is missing; {HOW_TO_GET}")
+        raise DatasetError(f"pascal-voc: {path} is missing; {INSTRUCTIONS}")
     return path.read_text(encoding="utf-8").split()
 
 
@@ -97,7 +97,8 @@ PASCAL_VOC = folder_dataset(
     palette=distinct_colours(len(CLASSES)),
     void=VOID,
     counts=COUNTS,
-    how_to_get=HOW_TO_GET,
+    instructions=INSTRUCTIONS,
+    terms="photographs by Flickr's terms; check the owners' pages",
     entries=entries,
     read_label=read_label,
     folder="VOCdevkit",
