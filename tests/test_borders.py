@@ -17,9 +17,9 @@ ALLOWED = {
     "losses": {"torch", "triton"},
     "labels": {"torch"},
     "metrics": {"torch", "numpy", "segloss.files"},
-    "datasets": {"numpy", "PIL", "scipy", "segloss.files"},
+    "datasets": {"numpy", "PIL", "scipy", "yaml", "jsonschema", "nibabel", "tifffile", "segloss.files"},
     "grid": {"yaml", "jsonschema", "segloss.datasets", "segloss.files"},
-    "records": {"numpy", "pandas", "segloss.files", "segloss.grid", "segloss.metrics"},
+    "records": {"numpy", "pandas", "yaml", "segloss.files", "segloss.grid", "segloss.metrics"},
     "runtime": set(),
     "reports": {
         "numpy",

@@ -93,9 +93,9 @@ def prepare(arguments: argparse.Namespace) -> None:
     """Make, fetch or verify a data set."""
     root = root_of(arguments.dataset, data_root(arguments))
     dataset = DATASETS[arguments.dataset]
-    dataset.prepare(root)
-    dataset.verify(root / dataset.name)
-    print(f"{dataset.name} is in {root / dataset.name}")
+    folder = dataset.prepare(root)
+    dataset.verify(folder)
+    print(f"{dataset.name} is in {folder}")
 
 
 def train(arguments: argparse.Namespace) -> None:
