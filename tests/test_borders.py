@@ -11,11 +11,12 @@ PACKAGE = Path(__file__).parents[1] / "src" / "segloss"
 
 # Beside the standard library and the room itself.
 ALLOWED = {
-    "losses": {"torch", "triton"},
-    "labels": {"torch"},
+    "options": set(),
+    "losses": {"torch", "triton", "segloss.options"},
+    "labels": {"torch", "segloss.options"},
     "metrics": {"torch", "numpy"},
     "datasets": {"numpy", "PIL", "scipy", "segloss.files"},
-    "grid": {"yaml", "jsonschema", "segloss.datasets"},
+    "grid": {"yaml", "jsonschema", "segloss.datasets", "segloss.options"},
     "records": {
         "numpy",
         "pandas",
@@ -49,6 +50,7 @@ WITHOUT_TORCH = (
     "datasets",
     "files",
     "grid",
+    "options",
     "records",
     "records.status",
     "reports",

@@ -16,7 +16,7 @@ VOID = 255  # MMSegmentation's own void index; data sets with another are mapped
 
 
 @dataclass(frozen=True)
-class Part:
+class TargetTerm:
     """What losses are computed against, instead of the index map a head hands them.
 
     Attributes:
@@ -40,11 +40,11 @@ class Part:
 
 # Heads hand their losses an index map and nothing else. Other targets travel beside it, for the time of one ``loss``
 # call.
-_TARGET: ContextVar[Sequence[Part]] = ContextVar("target", default=())
+_TARGET: ContextVar[Sequence[TargetTerm]] = ContextVar("target", default=())
 
 
 @contextmanager
-def training_target(*parts: Part) -> Iterator[None]:
+def training_target(*parts: TargetTerm) -> Iterator[None]:
     """Within this context every loss of the catalogue is the weighted sum over these parts that concern it."""
     token = _TARGET.set(parts)
     try:
@@ -113,7 +113,7 @@ class SegmentationLoss(nn.Module):
         """
         options = {name: value for name, value in self.options.items() if self.progress >= self.defer.get(name, 0.0)}
         values = []
-        for part in _TARGET.get() or (Part(labels, labels != ignore_index),):
+        for part in _TARGET.get() or (TargetTerm(labels, labels != ignore_index),):
             if "terms" in options:
                 concerned = [term for term in options["terms"] if part.concerns(term["loss"])]
                 own = {**options, "terms": concerned}

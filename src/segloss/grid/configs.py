@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from segloss import options
 from segloss.datasets import DATASETS
 
 PACKAGE = Path(__file__).parents[1]
@@ -66,35 +67,52 @@ def validate(data: Any, schema: str, where: str) -> None:
 
 @functools.cache
 def signatures(room: str) -> dict[str, dict[str, Any]]:
-    """What the functions registered in segloss.<room> declare, read from the source so that nothing imports torch.
+    """The functions registered in segloss.<room>, read from the source so that nothing imports torch.
 
     Returns:
-        For each function its keyword-only ``options`` and what its ``@register(...)`` line says.
+        For each function the keyword arguments of its ``@register(...)`` line and, under ``options``, its keyword-only
+        parameters with their annotations.
     """
-    found = {}
-    for file in sorted((PACKAGE / room).glob("*.py")):
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            for call in getattr(node, "decorator_list", ()):
-                if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "register":
-                    declared = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-                    found[node.name] = declared | {"options": {argument.arg for argument in node.args.kwonlyargs}}
-    return found
+    return {
+        name: function.registered | {"options": function.options}
+        for name, function in options.declared(PACKAGE / room).items()
+    }
 
 
-def check_options(room: str, function: str, options: Iterable[str], where: str) -> None:
-    """Raise ConfigError unless segloss.<room> has that function and it takes these options."""
+# Keyword-only parameters that belong to a call, or that the engine supplies, beside all that are tensors.
+NO_SETTINGS = {"reduction", "terms", "class_counts"}
+
+
+def check_options(room: str, function: str, settings: Mapping[str, Any], where: str) -> None:
+    """Check the options of a function of segloss.<room> by name and value.
+
+    Raises:
+        ConfigError: the function or an option is unknown, or a value is outside its range.
+    """
     known = signatures(room)
     if function not in known:
         raise ConfigError(f"{where}: {unknown({'losses': 'loss', 'labels': 'target'}[room], function, known)}")
-    allowed = known[function]["options"] - {"valid", "terms", "class_counts", *known[function].get("needs", ())}
-    for option in options:
+    supplied = {*NO_SETTINGS, *known[function].get("needs", ())}
+    allowed = {
+        name: kind
+        for name, kind in known[function]["options"].items()
+        if name not in supplied and options.is_setting(kind)
+    }
+    for option, value in settings.items():
         if option not in allowed:
             raise ConfigError(f"{where}: {unknown(f'option of {function}', option, allowed)}")
+        try:
+            options.check(option, value, allowed[option])
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from None
 
 
 def loss_terms(line: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A line of losses.yaml as terms ``{loss, weight, options...}``; a single loss is one term of weight 1."""
-    return line.get("terms") or [{"weight": 1.0} | {key: value for key, value in line.items() if key != "title"}]
+    if "terms" in line:
+        exchange = {key: line[key] for key in ("exchange",) if key in line}
+        return [term | exchange for term in line["terms"]]
+    return [{"weight": 1.0} | {key: value for key, value in line.items() if key != "title"}]
 
 
 @functools.cache
@@ -104,11 +122,16 @@ def load_losses() -> dict[str, dict[str, Any]]:
     lines = read_yaml(path)
     validate(lines, "losses", str(path))
     for name, line in lines.items():
-        if "terms" in line and (extra := set(line) - {"title", "terms"}):
-            raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), ('title', 'terms'))}")
+        if "terms" in line and (extra := set(line) - {"title", "terms", "exchange"}):
+            raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), ('title', 'terms', 'exchange'))}")
         for term in loss_terms(line):
-            options = set(term) - {"loss", "weight", *(("defer",) if "loss" in line else ())}
-            check_options("losses", term["loss"], options | set(term.get("defer", {})), f"{path}: {name}")
+            where, apart = f"{path}: {name}", {"loss", "weight", "exchange", *(("defer",) if "loss" in line else ())}
+            settings = {key: value for key, value in term.items() if key not in apart}
+            check_options("losses", term["loss"], settings, where)
+            for option in term.get("defer", {}):
+                if option not in settings:
+                    kind = f"option of {term['loss']} to defer"
+                    raise ConfigError(f"{where}: {unknown(kind, option, settings)}")
     return lines
 
 
@@ -121,7 +144,8 @@ def load_labels() -> dict[str, dict[str, Any]]:
     losses = load_losses()
     for name, line in lines.items():
         where = f"{path}: {name}"
-        check_options("labels", line["target"], set(line) - {"title", "target", *TRAINING_PARTS}, where)
+        settings = {key: value for key, value in line.items() if key not in ("title", "target", *TRAINING_PARTS)}
+        check_options("labels", line["target"], settings, where)
         taught, asks = "teacher" in line, "teacher_logits" in signatures("labels")[line["target"]].get("needs", ())
         if taught != asks:
             raise ConfigError(f"{where}: the target {line['target']} {'needs a' if asks else 'has no'} teacher")

@@ -1,5 +1,7 @@
 """The losses: pure functions of logits, target and valid, and a catalogue of them by name.
 
+Every private module of this folder is imported, so that a loss in a new file is found by being there.
+
 >>> import torch
 >>> from segloss.losses import compound
 >>> logits, target = torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64)
@@ -7,6 +9,9 @@
 >>> round(float(compound(logits, target, terms=terms)), 3)
 0.548
 """
+
+import importlib
+import pkgutil
 
 from segloss.losses._catalogue import CATALOGUE, get, register
 from segloss.losses._composite import bce_dice, dice_focal, exponential_logarithmic
@@ -18,6 +23,11 @@ from segloss.losses._margin import ldam, lmf
 from segloss.losses._overlap import dice, generalized_dice, jaccard, tversky
 from segloss.losses._pixel import cross_entropy, focal
 from segloss.losses._weights import class_weights
+
+for _module in pkgutil.iter_modules(__path__):
+    if _module.name != "_fused":  # needs Triton; imported where there is a GPU
+        importlib.import_module(f"{__name__}.{_module.name}")
+globals().update(CATALOGUE)
 
 __all__ = [
     "CATALOGUE",

@@ -1,5 +1,7 @@
 """The fixed sums of the literature: BCE + Dice, Dice + focal, exponential logarithmic."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,8 @@ from segloss.losses._pixel import focal, mean_over_processes
 from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
 from segloss.losses._region import NEARLY_PERFECT, region_loss
 from segloss.losses._sigmoid import SigmoidSums
-from segloss.losses._weights import PerClass, class_vector, occurring_counts
+from segloss.losses._weights import class_vector, occurring_counts
+from segloss.options import NonNegative, PerClass, Positive, Share
 
 
 @register("BceDiceLoss")
@@ -20,11 +23,11 @@ def bce_dice(
     *,
     valid: Tensor | None = None,
     foreground_channel: bool = False,
-    bce_weight: float = 1.0,
-    dice_weight: float = 1.0,
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1.0,
+    bce_weight: NonNegative = 1.0,
+    dice_weight: NonNegative = 1.0,
+    classes: Literal["present", "all"] = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1.0,
 ) -> Tensor:
     """Binary cross-entropy + Dice, each class against the rest: BCE(σ(z), y) + 1 - (2 Σσy + s) / (Σσ + Σy + s).
 
@@ -77,12 +80,12 @@ def dice_focal(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    focal_weight: float = 0.5,
-    gamma: float = 2.0,
+    focal_weight: NonNegative = 0.5,
+    gamma: NonNegative = 2.0,
     alpha: PerClass | None = None,
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
+    classes: Literal["present", "all"] = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
 ) -> Tensor:
     """Dice + λ · focal: `dice` over the batch and `focal` over its pixels; lower is better.
 
@@ -127,13 +130,13 @@ def exponential_logarithmic(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    gamma_dice: float = 0.3,
-    gamma_cross: float = 0.3,
-    dice_weight: float = 0.8,
-    cross_weight: float = 0.2,
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1.0,
+    gamma_dice: Positive = 0.3,
+    gamma_cross: Positive = 0.3,
+    dice_weight: NonNegative = 0.8,
+    cross_weight: NonNegative = 0.2,
+    classes: Literal["present", "all"] = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1.0,
     class_counts: PerClass | None = None,
 ) -> Tensor:
     """Exponential logarithmic loss .8 · E_c[(-ln Dice_c)^γ] + .2 · E[w_y (-ln p_y)^γ]; lower is better.
@@ -165,8 +168,6 @@ def exponential_logarithmic(
         2018, https://arxiv.org/abs/1809.00076
     """
     batch = Batch.read(logits, target, valid, exponential_logarithmic.sums)
-    if gamma_dice <= 0 or gamma_cross <= 0:
-        raise ValueError(f"Expected gamma_dice and gamma_cross above 0, got {gamma_dice} and {gamma_cross}.")
     overlap_loss = dice(batch, None, classes=classes, threshold=threshold, smooth=smooth, power=gamma_dice, log=True)
     weights = None
     if class_counts is not None:

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from segloss.losses._batch import Batch
-from segloss.losses._catalogue import get, register
-from segloss.losses._weights import PerClass
+from segloss.losses._catalogue import checked_terms, get, register
+from segloss.options import PerClass
 
 
 @register("CompoundLoss")
@@ -36,12 +36,7 @@ def compound(
     Raises:
         ValueError: no terms, a term without a loss, a name that is not in the catalogue, and what the losses raise.
     """
-    if not terms:
-        raise ValueError(f"Expected at least one term such as {{'loss': 'dice', 'weight': 0.5}}, got {terms!r}.")
-    for term in terms:
-        if "loss" not in term:
-            raise ValueError(f"Expected a term to name its loss under 'loss', got {dict(term)!r}.")
-    losses = [get(term["loss"]) for term in terms]
+    losses = [get(term["loss"]) for term in checked_terms(terms)]
     batch = Batch.read(logits, target, valid, frozenset().union(*(loss.sums for loss in losses)))
     total = batch.logits.new_zeros(())
     for term, loss in zip(terms, losses, strict=True):

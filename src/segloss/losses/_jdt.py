@@ -1,13 +1,11 @@
 """The Jaccard metric, Dice semimetric and compatible Tversky losses: region losses on Σ min(p, y)."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._region import region_loss
-from segloss.losses._weights import PerClass
+from segloss.options import Classes, NonNegative, PerClass, Positive, Share, Weights
 
 
 @register("CompatibleTverskyLoss", sums=["minimum", "predicted"])
@@ -16,13 +14,13 @@ def compatible_tversky(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    alpha: float = 0.3,
-    beta: float = 0.7,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    alpha: NonNegative = 0.3,
+    beta: NonNegative = 0.7,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:
@@ -79,11 +77,11 @@ def jaccard_metric(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:
@@ -137,11 +135,11 @@ def dice_semimetric(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:

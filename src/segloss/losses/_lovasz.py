@@ -1,5 +1,7 @@
 """The Lovász-softmax loss, exact, for all classes at once."""
 
+from typing import Literal
+
 import torch
 import torch.distributed
 from torch import Tensor
@@ -20,7 +22,7 @@ def lovasz_softmax(
     *,
     valid: Tensor | None = None,
     per_image: bool = False,
-    classes: str = "present",
+    classes: Literal["present", "all"] = "present",
 ) -> Tensor:
     """Lovász-softmax loss: for each class the Lovász extension of its Jaccard loss, at the errors |[y = c] - p_c|.
 
@@ -52,8 +54,6 @@ def lovasz_softmax(
             "Expected an int64 class map, got target probabilities: the Lovász extension is that of a set function, "
             "the Jaccard loss of a set of mispredicted pixels, and a soft target has no such set; use jaccard_metric."
         )
-    if classes not in ("present", "all"):
-        raise ValueError(f"Expected classes to be present or all, got {classes!r}.")
     together = exchange_on() and not per_image
     losses, images = _Lovasz.apply(batch.logits, batch.index, batch.valid, per_image, classes == "all", together)
     if per_image:

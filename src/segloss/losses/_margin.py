@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from segloss.losses._catalogue import register
 from segloss.losses._pixel import cross_entropy, focal, mean_log_loss
 from segloss.losses._pixel_autograd import HardPixelLosses
 from segloss.losses._sums import LEAST, without_void
-from segloss.losses._weights import PerClass, class_vector, occurring_counts
+from segloss.losses._weights import class_vector, occurring_counts
+from segloss.options import AtLeast, Below, NonNegative, PerClass, Positive
 
 
 @register("LDAMLoss", sums=["likelihood"])
@@ -21,9 +23,9 @@ def ldam(
     *,
     valid: Tensor | None = None,
     class_counts: PerClass,
-    max_margin: float = 0.5,
-    scale: float = 1.0,
-    reweighting: float | None = None,
+    max_margin: NonNegative = 0.5,
+    scale: Positive = 1.0,
+    reweighting: Annotated[float, AtLeast(0), Below(1)] | None = None,
 ) -> Tensor:
     """Label-distribution-aware margin loss: cross-entropy of s·(z - Δ·y), Δ_c = m · n_c^-¼ / max_k n_k^-¼.
 
@@ -52,8 +54,6 @@ def ldam(
         https://arxiv.org/abs/1906.07413; Cui et al., 2019, https://arxiv.org/abs/1901.05555 (the class weights)
     """
     batch = Batch.read(logits, target, valid, ldam.sums)
-    if max_margin < 0 or scale <= 0:
-        raise ValueError(f"Expected max_margin of at least 0 and scale above 0, got {max_margin} and {scale}.")
     counts = occurring_counts(class_counts, batch.classes)
     rarest = min(counts)
     margins = class_vector(
@@ -101,8 +101,6 @@ def _margin_slope(log_p: Tensor, where: Margins) -> Tensor:
 
 def effective_number_weights(counts: Sequence[float], beta: float) -> list[float]:
     """(1 - β) / (1 - β^n_c)."""
-    if not 0 <= beta < 1:
-        raise ValueError(f"Expected reweighting from 0 to below 1, got {beta}.")
     return [1.0 if beta == 0 else (1 - beta) / -math.expm1(count * math.log(beta)) for count in counts]
 
 
@@ -113,12 +111,12 @@ def lmf(
     *,
     valid: Tensor | None = None,
     class_counts: PerClass,
-    ldam_weight: float = 1.0,
-    focal_weight: float = 1.0,
-    max_margin: float = 0.5,
-    scale: float = 1.0,
-    reweighting: float | None = None,
-    gamma: float = 2.0,
+    ldam_weight: NonNegative = 1.0,
+    focal_weight: NonNegative = 1.0,
+    max_margin: NonNegative = 0.5,
+    scale: Positive = 1.0,
+    reweighting: Annotated[float, AtLeast(0), Below(1)] | None = None,
+    gamma: NonNegative = 2.0,
     alpha: PerClass | None = None,
 ) -> Tensor:
     """Large margin aware focal loss: a weighted sum of `ldam` and `focal`; lower is better.

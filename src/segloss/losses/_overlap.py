@@ -4,8 +4,6 @@ On hard labels they are exact. On soft labels the forms with Σp + Σy below are
 smallest loss is at p = 1); they stand here as the baselines that the losses of `_jdt` correct.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._region import region_loss
-from segloss.losses._weights import PerClass
+from segloss.options import Classes, NonNegative, PerClass, Positive, Share, Weights
 
 
 @register("SoftDiceLoss", sums=["product", "predicted", "squares"])
@@ -23,11 +21,11 @@ def dice(
     *,
     valid: Tensor | None = None,
     squared: bool = False,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:
@@ -82,13 +80,13 @@ def tversky(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    alpha: float = 0.3,
-    beta: float = 0.7,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    alpha: NonNegative = 0.3,
+    beta: NonNegative = 0.7,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:
@@ -144,11 +142,11 @@ def jaccard(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:

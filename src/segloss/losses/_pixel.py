@@ -1,5 +1,7 @@
 """Losses that are a mean over pixels of a function of log p: cross-entropy and focal."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -7,8 +9,9 @@ from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
-from segloss.losses._weights import PerClass, class_vector
+from segloss.losses._weights import class_vector
 from segloss.losses._weights import class_weights as measured_weights
+from segloss.options import NonNegative, PerClass
 
 
 def mean_over_processes(total: Tensor, weight: Tensor) -> Tensor:
@@ -24,7 +27,7 @@ def cross_entropy(
     *,
     valid: Tensor | None = None,
     class_weights: PerClass | None = None,
-    weighting: str | None = None,
+    weighting: Literal["inverse", "median"] | None = None,
     class_counts: PerClass | None = None,
 ) -> Tensor:
     """Cross-entropy -Σ_c w_c y_c log p_c, averaged over the weight of the valid pixels; lower is better.
@@ -89,7 +92,7 @@ def focal(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    gamma: float = 2.0,
+    gamma: NonNegative = 2.0,
     alpha: PerClass | None = None,
 ) -> Tensor:
     """Focal loss -Σ_c α_c y_c (1 - p_c)^γ log p_c in its softmax form, averaged over valid pixels; lower is better.
@@ -113,8 +116,6 @@ def focal(
     Reference: Lin et al., "Focal Loss for Dense Object Detection", 2017, https://arxiv.org/abs/1708.02002
     """
     batch = Batch.read(logits, target, valid, focal.sums)
-    if gamma < 0:
-        raise ValueError(f"Expected gamma of at least 0, got {gamma}.")
     weights = None if alpha is None else class_vector(alpha, batch.logits, batch.classes, "alpha")
     if batch.soft:
         losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, weights, focal_value, focal_slope, gamma)

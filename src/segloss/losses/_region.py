@@ -7,9 +7,9 @@ from torch import Tensor
 
 from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
-from segloss.losses._weights import PerClass, class_vector
+from segloss.losses._weights import class_vector
+from segloss.options import PerClass
 
-CLASSES = ("present", "all", "agnostic")
 NEARLY_PERFECT = 1e-6  # where a power below 1 stops pulling: its slope would be infinite at 0
 
 
@@ -47,7 +47,7 @@ def region_loss(
         log: Take -log of the quotient instead of its difference from 1.
         class_weights: Weights of the mean over classes; of the sum over classes if agnostic.
     """
-    _check_options(level_weights, classes, power, smooth, alpha, beta)
+    _check_options(level_weights, classes)
     weights = true.new_ones(batch.classes)
     if class_weights is not None:
         weights = class_vector(class_weights, true, batch.classes, "class_weights")
@@ -99,20 +99,8 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / torch.where(total > 0, total, 1)
 
 
-def _check_options(
-    level_weights: Sequence[float], classes: str, power: float, smooth: float, alpha: float, beta: float
-) -> None:
-    if classes not in CLASSES:
-        raise ValueError(f"Expected classes to be one of {', '.join(CLASSES)}, got {classes!r}.")
-    if len(level_weights) != 3 or min(level_weights) < 0 or not any(level_weights):
-        raise ValueError(
-            "Expected level_weights to hold three numbers of at least 0 (data set, image, class), not all 0, "
-            f"got {level_weights!r}."
-        )
+def _check_options(level_weights: Sequence[float], classes: str) -> None:
+    if not any(level_weights):
+        raise ValueError(f"Expected level_weights (data set, image, class) that are not all 0, got {level_weights!r}.")
     if classes == "agnostic" and level_weights[2]:
         raise ValueError(f"Expected no weight on the class level with classes='agnostic', got {level_weights!r}.")
-    if power <= 0:
-        raise ValueError(f"Expected power above 0, got {power}.")
-    for name, value in (("smooth", smooth), ("alpha", alpha), ("beta", beta)):
-        if value < 0:
-            raise ValueError(f"Expected {name} of at least 0, got {value}.")
