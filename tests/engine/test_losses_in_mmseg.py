@@ -98,7 +98,7 @@ def test_a_deferred_option_holds_from_its_fraction_of_the_training_on() -> None:
     hook.before_train(runner)
     hook.before_train_iter(runner, 7)
     assert module.progress == 0.7
-    with pytest.raises(TypeError, match=r"LDAMLoss is to defer 'reweighting', which is not among its options"):
+    with pytest.raises(TypeError, match=r"LDAMLoss defers 'reweighting', which is not among its options"):
         build("ldam", defer=dict(reweighting=0.8))
 
 

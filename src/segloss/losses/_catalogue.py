@@ -105,11 +105,12 @@ def check_options(loss: Loss[...], options: Mapping[str, Any]) -> None:
         check(name, value, loss.options[name])
     if "terms" in options:
         for term in checked_terms(options["terms"]):
-            check_options(get(term["loss"]), {key: term[key] for key in term if key not in ("loss", "weight")})
+            settings = {key: value for key, value in term.items() if key not in ("loss", "weight", "exchange")}
+            check_options(get(term["loss"]), settings)
 
 
 def checked_terms(terms: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The terms of a compound loss, each with a loss and a weight that is a number.
+    """Check the terms of a compound loss: each has a loss, and a weight that is a number.
 
     Raises:
         ValueError: no terms, or one that is not as said.
@@ -120,4 +121,5 @@ def checked_terms(terms: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, A
         if "loss" not in term:
             raise ValueError(f"Expected a term to name its loss under 'loss', got {dict(term)!r}.")
         check("weight", term.get("weight", 1.0), NonNegative)
+        check("exchange", term.get("exchange", True), bool)
     return terms

@@ -17,7 +17,7 @@ def compatible_tversky(
     alpha: NonNegative = 0.3,
     beta: NonNegative = 0.7,
     level_weights: Weights = (1.0, 0.0, 0.0),
-    classes: Classes = "present",
+    classes: Classes | None = None,
     threshold: Share = 0.01,
     smooth: NonNegative = 1e-3,
     power: Positive = 1.0,
@@ -29,19 +29,14 @@ def compatible_tversky(
     fp = Σp - tp and fn = Σy - tp, so that on hard labels it is `tversky`; on soft labels it is 0 just where p = y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         alpha: Weight of false positives, at least 0. Default .3, as in `tversky`.
         beta: Weight of false negatives, at least 0. Default .7, as in `tversky`.
-        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
-        classes: ``"present"``, which the articles use on hard labels, ``"all"``, theirs on soft ones, or ``"agnostic"``
-            (sums over classes before the quotient, for extreme imbalance). Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        classes: The classes of the mean, as in `tversky`: ``"present"``, ``"all"`` or ``"agnostic"``. Default None: as
+            in the authors' code present on a class map and all on probabilities, where a class without any mass is
+            evidence too.
         smooth: s, in pixels. Default 1e-3, that of the authors' class; their configurations have 1.
-        power: Exponent of each class's loss, above 0. Default 1.
-        log: -log of the quotient instead of its difference from 1. Default: False.
-        class_weights: Weights of the mean over classes. Default: 1 each.
+        level_weights, threshold, power, log, class_weights: As in `tversky`.
 
     Returns:
         A scalar in [0, 1] without `log`.
@@ -54,6 +49,8 @@ def compatible_tversky(
         Semantic Segmentation", 2023, https://arxiv.org/abs/2310.19252
     """
     batch = Batch.read(logits, target, valid, compatible_tversky.sums)
+    if classes is None:
+        classes = "all" if batch.soft else "present"
     return region_loss(
         batch,
         batch.minimum,
@@ -78,7 +75,7 @@ def jaccard_metric(
     *,
     valid: Tensor | None = None,
     level_weights: Weights = (1.0, 0.0, 0.0),
-    classes: Classes = "present",
+    classes: Classes | None = None,
     threshold: Share = 0.01,
     smooth: NonNegative = 1e-3,
     power: Positive = 1.0,
@@ -91,17 +88,9 @@ def jaccard_metric(
     labels it is 0 just where p = y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
-        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
-        classes: ``"present"``, which the articles use on hard labels, ``"all"``, theirs on soft ones, or ``"agnostic"``
-            (sums over classes before the quotient, for extreme imbalance). Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
-        smooth: s, in pixels. Default 1e-3, that of the authors' class; their configurations have 1.
-        power: Exponent of each class's loss, above 0. Default 1.
-        log: -log of the quotient instead of its difference from 1. Default: False.
-        class_weights: Weights of the mean over classes. Default: 1 each.
+        logits, target, valid: As in every loss, see `segloss.losses`.
+        classes, smooth: As in `compatible_tversky`. Default: present on a class map, all on probabilities; 1e-3.
+        level_weights, threshold, power, log, class_weights: As in `tversky`.
 
     Returns:
         A scalar in [0, 1] without `log`.
@@ -136,7 +125,7 @@ def dice_semimetric(
     *,
     valid: Tensor | None = None,
     level_weights: Weights = (1.0, 0.0, 0.0),
-    classes: Classes = "present",
+    classes: Classes | None = None,
     threshold: Share = 0.01,
     smooth: NonNegative = 1e-3,
     power: Positive = 1.0,
@@ -149,17 +138,9 @@ def dice_semimetric(
     (with half its smooth), and on soft labels it is 0 just where p = y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
-        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
-        classes: ``"present"``, which the articles use on hard labels, ``"all"``, theirs on soft ones, or ``"agnostic"``
-            (sums over classes before the quotient, for extreme imbalance). Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
-        smooth: s, in pixels. Default 1e-3, that of the authors' class; their configurations have 1.
-        power: Exponent of each class's loss, above 0. Default 1.
-        log: -log of the quotient instead of its difference from 1. Default: False.
-        class_weights: Weights of the mean over classes. Default: 1 each.
+        logits, target, valid: As in every loss, see `segloss.losses`.
+        classes, smooth: As in `compatible_tversky`. Default: present on a class map, all on probabilities; 1e-3.
+        level_weights, threshold, power, log, class_weights: As in `tversky`.
 
     Returns:
         A scalar in [0, 1] without `log`.
