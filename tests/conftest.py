@@ -4,10 +4,14 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.faults.place import BIN, ROOT, copy_workflow
+
+if TYPE_CHECKING:
+    from segloss.grid import Experiment, Grid
 
 # Where the real data sets lie, for the tests that need them.
 DATA = Path(os.environ.get("SEGLOSS_DATA", ROOT.parent / "shared" / "data"))
@@ -69,21 +73,23 @@ def workplace(tmp_path: Path, phantom: Path) -> Path:
 
 @pytest.fixture
 def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The workplace as the working directory, for what reads configs/; nothing is remembered from another one."""
-    from segloss.grid import cells, configs, resources
-
+    """The workplace as the working directory."""
     monkeypatch.chdir(workplace)
-    for cached in (
-        configs.load_losses,
-        configs.load_labels,
-        configs.digest,
-        configs.files,
-        configs.dataset_source,
-        cells.axes_settings,
-        resources.needs_of,
-    ):
-        cached.cache_clear()
     return workplace
+
+
+def grid_of(name: str, root: Path = Path()) -> "Grid":
+    """A grid, resolved against the configs of a checkout as they are now."""
+    from segloss.grid import Configs, load_grid
+
+    return load_grid(name, Configs(root))
+
+
+def experiment_of(cell: str, root: Path = Path()) -> "Experiment":
+    """A cell, resolved against the configs of a checkout as they are now."""
+    from segloss.grid import Cell, Configs, resolve
+
+    return resolve(Cell.parse(cell), Configs(root))
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from segloss.grid import Cell, configs
 from segloss.grid.configs import ConfigError
 from segloss.losses import CATALOGUE
 
+from tests.conftest import grid_of
+
 
 def config(name: str):
     return cell_config(Cell.parse(f"phantom/{name}/seed0"), "data/phantom")
@@ -40,7 +42,7 @@ def test_every_line_of_losses_yaml_becomes_a_module(in_workplace: Path) -> None:
         assert MODELS.build(loss).loss_weight == 1.0
         used |= {term["loss"] for term in configs.loss_terms(line)}
     assert used == set(CATALOGUE) - {"compound"}
-    listed = {cell.loss for cell in grid.load_grid("losses").cells}
+    listed = {cell.loss for cell in grid_of("losses").cells}
     assert listed == set(configs.load_losses())
 
 

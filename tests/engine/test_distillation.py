@@ -15,7 +15,7 @@ from segloss.engine.distillation import Teacher, TeacherError, choose
 from segloss.engine.losses import training_target
 from segloss.grid import Cell, configs
 from segloss.grid.configs import ConfigError
-from tests.conftest import run
+from tests.conftest import run, grid_of
 
 STUDENT = "phantom/unet-tiny/tiny/kd/ce-jml/seed0"
 TEACHER = "phantom/unet-tiny/tiny/hard/ce"
@@ -112,9 +112,9 @@ def test_what_cannot_be_taught_is_said_before_the_first_job(in_workplace: Path) 
 
 
 def test_a_student_waits_for_its_teachers_settings(taught: Path, edit) -> None:
-    asked = grid.load_grid("own")
-    assert [str(cell) for cell in asked.cells] == [STUDENT]
-    assert list(asked.skipped.values()) == ["lovasz_softmax is defined on hard labels only"]
+    grid = grid_of("own")
+    assert [str(cell) for cell in grid.cells] == [STUDENT]
+    assert list(grid.skipped.values()) == ["lovasz_softmax is defined on hard labels only"]
     assert [str(cell) for cell in grid.teachers(Cell.parse(STUDENT))] == [f"{TEACHER}/seed0", f"{TEACHER}/seed1"]
     before = grid.config_hash(Cell.parse(STUDENT))
     edit(taught / "configs/losses.yaml", "{title: CE, loss: cross_entropy}", "{title: CE, loss: focal}")

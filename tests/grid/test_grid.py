@@ -11,6 +11,9 @@ from segloss import grid
 from segloss.grid import Cell, configs
 from segloss.grid.configs import ConfigError
 
+from tests.conftest import grid_of
+
+
 HEAD = dict(
     title="T", datasets=["phantom"], models=["unet-tiny"], schedule="tiny", labels=["hard"], losses=["ce"], seeds=1
 )
@@ -49,8 +52,8 @@ def test_what_is_no_cell_is_refused(name: str) -> None:
 
 
 def test_a_grid_is_the_product_of_its_axes_without_the_cells_that_make_no_sense(in_workplace: Path) -> None:
-    asked = grid.load_grid("tiny")
-    assert [str(cell).split("tiny/", 2)[-1] for cell in asked.cells] == [
+    grid = grid_of("tiny")
+    assert [str(cell).split("tiny/", 2)[-1] for cell in grid.cells] == [
         "hard/ce/seed0",
         "hard/ce/seed1",
         "hard/lovasz/seed0",
@@ -58,14 +61,14 @@ def test_a_grid_is_the_product_of_its_axes_without_the_cells_that_make_no_sense(
         "raters/ce/seed0",
         "raters/ce/seed1",
     ]
-    assert {cell.labels: reason for cell, reason in asked.skipped.items()} == {
+    assert {cell.labels: reason for cell, reason in grid.skipped.items()} == {
         "raters": "lovasz_softmax is defined on hard labels only"
     }
 
 
 @pytest.mark.parametrize("name", ["demo", "losses", "camvid-cpu", "camvid"])
 def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) -> None:
-    assert grid.load_grid(name).cells
+    assert grid_of(name).cells
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) ->
 )
 def test_a_wrong_grid_is_refused_in_one_sentence(in_workplace: Path, changes: dict, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
-        grid.load_grid(written(in_workplace, **changes))
+        grid_of(written(in_workplace, **changes))
     assert str(caught.value).startswith("configs/grids/own.yaml: ")
     assert "\n" not in str(caught.value)
 
@@ -96,9 +99,9 @@ def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: camvid, camvid-cpu, demo"
     ):
-        grid.load_grid("dmeo")
+        grid_of("dmeo")
     with pytest.raises(ConfigError, match=r"unknown grid '\.\./demo'"):
-        grid.load_grid("../demo")
+        grid_of("../demo")
 
 
 @pytest.mark.parametrize(
@@ -125,21 +128,21 @@ def test_a_wrong_loss_line_is_refused_before_any_job(
 ) -> None:
     edit(in_workplace / "configs/losses.yaml", old, new)
     with pytest.raises(ConfigError, match=sentence):
-        grid.load_grid("tiny")
+        grid_of("tiny")
 
 
 def test_a_wrong_label_option_is_refused(in_workplace: Path, edit) -> None:
     edit(in_workplace / "configs/labels.yaml", "epsilon: 0.1", "epsilonn: 0.1")
     with pytest.raises(ConfigError, match=r"labels.yaml: ls: unknown option of uniform_smoothing 'epsilonn'"):
-        grid.load_grid("tiny")
+        grid_of("tiny")
 
 
 def test_a_model_of_the_zoo_is_found_by_its_name(in_workplace: Path) -> None:
     name = "fcn_r50-d8_4xb2-40k_cityscapes-512x1024"
-    (cell,) = grid.load_grid(written(in_workplace, models=[f"mmseg::fcn/{name}"])).cells
+    (cell,) = grid_of(written(in_workplace, models=[f"mmseg::fcn/{name}"])).cells
     assert cell.model == name
     assert configs.mmengine_file("models", name).name == f"{name}.py"
-    assert grid.settings(cell)["model"] != grid.settings(grid.load_grid(written(in_workplace)).cells[0])["model"]
+    assert grid.settings(cell)["model"] != grid.settings(grid_of(written(in_workplace)).cells[0])["model"]
 
 
 def test_what_the_source_declares_is_what_is_registered() -> None:
@@ -159,7 +162,7 @@ def test_only_what_decides_a_result_changes_its_hash(in_workplace: Path, edit) -
     def hashes() -> dict[str, str]:
         for cached in (configs.load_losses, configs.load_labels, configs.digest, configs.files, grid.axes_settings):
             cached.cache_clear()
-        return {str(cell): grid.config_hash(cell) for cell in grid.load_grid("demo").cells}
+        return {str(cell): grid.config_hash(cell) for cell in grid_of("demo").cells}
 
     def changed(path: str, old: str, new: str) -> set[str]:
         before = hashes()
@@ -188,13 +191,13 @@ def test_a_base_counts_as_part_of_a_config(in_workplace: Path, edit) -> None:
 
 def test_seeds_are_stable_and_all_different(in_workplace: Path) -> None:
     assert grid.seed(Cell("phantom", "unet-tiny", "demo", "hard", "ce", 0)) == 922240450
-    cells = grid.load_grid("demo").cells
+    cells = grid_of("demo").cells
     assert len({grid.seed(cell) for cell in cells}) == len(cells)
 
 
 def test_five_thousand_cells_are_planned_in_seconds(in_workplace: Path) -> None:
     started = time.monotonic()
-    assert len(grid.load_grid(written(in_workplace, seeds=5000)).cells) == 5000
+    assert len(grid_of(written(in_workplace, seeds=5000)).cells) == 5000
     assert time.monotonic() - started < 10
 
 

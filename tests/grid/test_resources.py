@@ -8,7 +8,7 @@ import pytest
 from segloss import grid
 from segloss.grid.configs import ConfigError
 from segloss.grid.resources import DEFAULTS, needs_of
-from tests.conftest import run
+from tests.conftest import run, grid_of
 
 AXES = ("phantom", "unet-tiny", "tiny")
 
@@ -27,7 +27,7 @@ def test_the_largest_of_what_is_declared_counts_and_else_the_default(in_workplac
 
 
 def test_needs_are_no_part_of_a_cell(in_workplace: Path) -> None:
-    cell = grid.load_grid("tiny").cells[0]
+    cell = grid_of("tiny").cells[0]
     before = grid.config_hash(cell)
     file = in_workplace / "configs/mmseg/schedules/tiny.py"
     for text, same in (("needs = {'gpus': 2}\n", True), ("iterations = 17\n", False)):

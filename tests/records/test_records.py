@@ -11,20 +11,20 @@ import pytest
 from segloss import grid, records
 from segloss.grid import Cell
 from segloss.records.verification import RecordError, checksum, read
-from tests.conftest import run
+from tests.conftest import run, grid_of
 from tests.written_records import PROTOCOL, write_cell
 
 
 @pytest.fixture
 def filled(in_workplace: Path) -> Path:
     """A workplace whose grid ``tiny`` has all records."""
-    for cell in grid.load_grid("tiny").cells:
+    for cell in grid_of("tiny").cells:
         write_cell(in_workplace / "results", cell)
     return in_workplace
 
 
 def first_cells() -> list[Cell]:
-    return list(grid.load_grid("tiny").cells[:2])
+    return list(grid_of("tiny").cells[:2])
 
 
 def rewrite(results: Path, cell: Cell, **changes: Any) -> None:
@@ -44,7 +44,7 @@ def edited(results: Path, cell: Cell, change: Callable[[dict], None], seal: bool
 
 def refused(results: Path, *words: str) -> None:
     with pytest.raises(RecordError) as caught:
-        records.collect(grid.load_grid("tiny"), results)
+        records.collect(grid_of("tiny"), results)
     sentence = str(caught.value)
     assert "\n" not in sentence
     for word in words:
@@ -52,10 +52,10 @@ def refused(results: Path, *words: str) -> None:
 
 
 def test_whole_records_make_a_table_with_the_metrics_after_scaling(filled: Path) -> None:
-    table = records.collect(grid.load_grid("tiny"), filled / "results")
+    table = records.collect(grid_of("tiny"), filled / "results")
     done = table[table.status == "done"]
     assert {"mIoU", "ECE", "ECE_scaled", "temperature"} <= set(done.metric)
-    assert len(done[done.metric == "ECE"]) == len(grid.load_grid("tiny").cells)
+    assert len(done[done.metric == "ECE"]) == len(grid_of("tiny").cells)
 
 
 def test_a_changed_value_is_refused(filled: Path) -> None:

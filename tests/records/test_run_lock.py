@@ -16,7 +16,7 @@ from segloss.files import write_atomic, write_json
 from segloss.grid.configs import ConfigError
 from segloss.records import run_lock
 from segloss.workflow import check_writable, clear_stale_locks
-from tests.conftest import ROOT
+from tests.conftest import ROOT, grid_of
 
 # Enters a context or takes a lock in a folder, says so, and stays.
 ATTEMPT = """
@@ -50,12 +50,12 @@ def process(code: str, folder: Path) -> Iterator[subprocess.Popen]:
 
 
 def test_a_killed_cell_is_told_from_one_that_runs_and_one_that_never_began(in_workplace: Path) -> None:
-    asked = grid.load_grid("tiny")
-    cell, results = asked.cells[0], in_workplace / "results"
+    grid = grid_of("tiny")
+    cell, results = grid.cells[0], in_workplace / "results"
     folder = results / str(cell)
 
     def status() -> tuple[str, str]:
-        row = records.collect(asked, results).iloc[0]
+        row = records.collect(grid, results).iloc[0]
         return row.status, row.reason
 
     assert status() == ("missing", "not trained yet")

@@ -16,7 +16,7 @@ from segloss import grid
 from segloss.records import progress
 from segloss.records.run_lock import attempt, running
 from segloss.records.status import Seen, look, outlook, show
-from tests.conftest import BIN, TINY_GRID, TINY_SCHEDULE, run
+from tests.conftest import BIN, TINY_GRID, TINY_SCHEDULE, run, grid_of
 
 CELL = "phantom/unet-tiny/tiny/hard/ce/seed0"
 ONE_LOSS = TINY_GRID.replace("losses: [ce, lovasz]", "losses: [ce]").replace("labels: [hard, raters]", "labels: [hard]")
@@ -107,12 +107,12 @@ def test_a_failed_cell_shows_its_reason(in_workplace: Path) -> None:
     folder = in_workplace / "results" / CELL
     folder.mkdir(parents=True)
     (folder / "failure.json").write_text(json.dumps({"cell": CELL, "reason": "the loss is nan"}))
-    asked = grid.load_grid("tiny")
-    text = show(asked, look(asked, in_workplace / "results"))
+    grid = grid_of("tiny")
+    text = show(grid, look(grid, in_workplace / "results"))
     assert "0/6: 5 missing, 1 failed, 2 skipped" in text
     assert f"failed    {CELL}  the loss is nan" in text
     assert "lovasz_softmax" not in text
-    assert "lovasz_softmax is defined on hard labels only" in show(asked, look(asked, Path("results")), every=True)
+    assert "lovasz_softmax is defined on hard labels only" in show(grid, look(grid, Path("results")), every=True)
 
 
 def test_who_holds_a_cell_is_told_from_who_left_it(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ with attempt(Path({str(tmp_path)!r})):
 
 
 def test_time_left_is_that_of_cells_of_the_same_kind(in_workplace: Path) -> None:
-    cells = grid.load_grid("tiny").cells
+    cells = grid_of("tiny").cells
     said = {"state": "training", "host": "h", "pid": 1, "iteration": 30, "iterations": 40}
     running = Seen(cells[0], "running", said={**said, "images_per_second": 8.0, "seconds_left": 25.0})
     # 25 s are the last quarter of a cell of 100 s; a second one has not begun, a third stopped at three quarters.
@@ -157,7 +157,7 @@ def test_time_left_is_that_of_cells_of_the_same_kind(in_workplace: Path) -> None
 def test_five_thousand_cells_are_shown_in_two_seconds(in_workplace: Path) -> None:
     demo = yaml.safe_load((in_workplace / "configs/grids/demo.yaml").read_text())
     (in_workplace / "configs/grids/large.yaml").write_text(yaml.safe_dump({**demo, "seeds": 313}))
-    for index, cell in enumerate(grid.load_grid("large").cells):
+    for index, cell in enumerate(grid_of("large").cells):
         folder = in_workplace / "results" / str(cell)
         (folder / "work").mkdir(parents=True)
         if index % 10:

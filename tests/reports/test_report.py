@@ -16,9 +16,11 @@ from segloss.reports.summary import AXES
 from segloss.scores import calibration_error, image_counts, mean_iou
 from tests.written_records import write_cell
 
+from tests.conftest import grid_of
+
 
 def test_scores_without_torch_are_those_of_the_metrics(in_workplace: Path) -> None:
-    cell = grid.load_grid("tiny").cells[0]
+    cell = grid_of("tiny").cells[0]
     write_cell(in_workplace / "results", cell)
     folder = in_workplace / "results" / str(cell)
     metrics = records.read(folder / "record.json")["metrics"]
@@ -35,12 +37,12 @@ def test_a_report_says_what_was_evaluated_how_and_how_surely(in_workplace: Path)
         "{title: Own, datasets: [phantom], models: [unet-tiny], schedule: tiny, labels: [hard, bls, ls, raters],"
         " losses: [ce, focal, lovasz, jml], seeds: 2}"
     )
-    asked, results = grid.load_grid("own"), in_workplace / "results"
-    for cell in asked.cells:
+    asked, results = grid_of("own"), in_workplace / "results"
+    for cell in grid.cells:
         write_cell(results, cell)
-    table = records.collect(asked, results)
+    table = records.collect(grid, results)
     folder = in_workplace / "reports/own"
-    text = write_report(asked, table, results, in_workplace / "data", folder)
+    text = write_report(grid, table, results, in_workplace / "data", folder)
     assert text == (folder / "table.md").read_text()
     header = "Seeds: 2. Weights evaluated: last (of 16 iterations). Evaluation: phantom: test split, whole images."
     assert text.splitlines()[2] == header
@@ -61,7 +63,7 @@ def test_a_report_says_what_was_evaluated_how_and_how_surely(in_workplace: Path)
 
 
 def test_the_header_names_windows_views_and_the_choice_of_weights(in_workplace: Path) -> None:
-    cell = grid.load_grid("tiny").cells[0]
+    cell = grid_of("tiny").cells[0]
     protocol = dict(mode="slide", crop_size=[24, 32], stride=[16, 22], scales=[0.5, 1.0], flip=True, size_divisor=1)
     checkpoint = {"rule": "best", "iteration": 6, "validations": [{"iteration": 6, "mIoU": 30.0}]}
     write_cell(

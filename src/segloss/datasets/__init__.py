@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from segloss.datasets._dataset import Dataset, DatasetError, image_names, read_list
+from segloss.datasets._fingerprints import fingerprints
 from segloss.datasets._semi_supervised import split_labelled, training_lists
 from segloss.datasets.bubil import BUBIL
 from segloss.datasets.camvid import CAMVID
@@ -15,6 +16,7 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "DatasetError",
+    "fingerprints",
     "image_names",
     "locate",
     "read_list",

@@ -184,7 +184,7 @@ def missing_raters(dataset: ListDataset) -> dict[str, int]:
     return {str(number): missing[number] for number in sorted(missing)}
 
 
-class Visits(Dataset):
+class SampleSequence(Dataset):
     """The n-th training sample for n = 0, 1, 2, ...: its image and its augmentation follow from the seed and n alone.
 
     So a training can start at any iteration without drawing what came before, and workers change nothing.

@@ -1,4 +1,4 @@
-"""Knowledge distillation: which trained cell teaches, what it says of a batch, and what that costs."""
+"""Knowledge distillation: choosing the teacher cell, its predictions, and their run time."""
 
 import hashlib
 import time
@@ -11,45 +11,46 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from segloss import grid, records
+from segloss import records
 from segloss.engine.losses import Part
-from segloss.grid import Cell
+from segloss.files import sha256_of
+from segloss.grid import Experiment
 
 
 class TeacherError(RuntimeError):
-    """Why a cell cannot be taught, in one sentence."""
+    """The reason for which a cell has no teacher, in one sentence."""
 
 
-def choose(cell: Cell, results: Path) -> dict[str, Any] | None:
-    """The best on validation of the cells that may teach a cell; of equals the one with the lowest seed.
+def choose_teacher(experiment: Experiment, results: Path) -> dict[str, Any] | None:
+    """The cell with the best validation mIoU among those that may be the teacher; on ties the lowest seed.
 
     Returns:
-        For the record: the ``cell`` that teaches, the SHA-256 of its weights' file, and the validation mIoU of all
-        ``candidates``. None where the cell has no teacher.
+        The record's entry: ``cell``, the SHA-256 of its weights' file, and the validation mIoU of all ``candidates``.
+        None for a cell without a teacher.
 
     Raises:
-        TeacherError: one of them is not trained, or was trained with other settings than now stand in configs/.
+        TeacherError: one of them is not trained, or was trained with other settings than those in configs/.
     """
     candidates = {}
-    for teacher in grid.teachers(cell):
-        path = results / str(teacher) / "record.json"
+    for teacher in experiment.teachers:
+        path = results / str(teacher.cell) / "record.json"
         if not path.exists():
-            raise TeacherError(f"{cell} needs its teacher first: segloss train {teacher}")
+            raise TeacherError(f"{experiment.cell} needs its teacher first: segloss train {teacher.cell}")
         record = records.read(path)
-        if record["config_hash"] != grid.config_hash(teacher):
-            raise TeacherError(f"its teacher {teacher} was trained with other settings than now stand in configs/")
-        candidates[str(teacher)] = record["validation"]["metrics"]["mIoU"]
+        if record["config_hash"] != teacher.config_hash:
+            raise TeacherError(f"its teacher {teacher.cell} was trained with other settings than those in configs/")
+        candidates[str(teacher.cell)] = record["validation"]["metrics"]["mIoU"]
     if not candidates:
         return None
     best = max(candidates, key=candidates.get)
-    digest = hashlib.sha256(weights_file(results / best).read_bytes()).hexdigest()
-    return {"cell": best, "weights_sha256": digest, "candidates": candidates}
+    return {"cell": best, "weights_sha256": sha256_of(weights_file(results / best)), "candidates": candidates}
 
 
-def identity(cell: Cell, chosen: dict[str, Any] | None) -> str:
-    """The identity of a cell's training: the hash of its settings, and of its teacher's weights if it has one."""
-    own = grid.config_hash(cell)
-    return hashlib.sha256(f"{own}{chosen['weights_sha256']}".encode()).hexdigest() if chosen else own
+def training_identity(experiment: Experiment, teacher: dict[str, Any] | None) -> str:
+    """The identity of a training: the hash of its settings, and of its teacher's weights if it has one."""
+    if teacher is None:
+        return experiment.config_hash
+    return hashlib.sha256(f"{experiment.config_hash}{teacher['weights_sha256']}".encode()).hexdigest()
 
 
 def weights_file(folder: Path) -> Path:
@@ -87,7 +88,7 @@ def whole_logits(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 class Teacher:
-    """A trained model that labels batches: without gradients, in half precision on a GPU. No part of its student.
+    """A trained model that labels batches, without gradients and in half precision on a GPU; it is no submodule of its student.
 
     Args:
         model: In evaluation mode.
@@ -100,21 +101,20 @@ class Teacher:
         self._seconds, self._events = 0.0, []
 
     @classmethod
-    def of(cls, chosen: dict[str, Any], cell: Cell, results: Path) -> "Teacher":
-        """The teacher that ``choose`` found for a cell."""
-        options = grid.settings(cell)["labels"]["teacher"]
-        return cls(load_model(results / chosen["cell"]), options.get("hard_weight", 0.5))
+    def load(cls, entry: dict[str, Any], experiment: Experiment, results: Path) -> "Teacher":
+        """The teacher of an experiment that ``choose_teacher`` chose."""
+        return cls(load_model(results / entry["cell"]), experiment.scenario["teacher"].get("hard_weight", 0.5))
 
     @torch.no_grad()
     def logits(self, inputs: Tensor) -> Tensor:
-        """What the model says of a batch of normalised images (B, 3, H, W)."""
+        """The model's logits for a batch of normalised images (B, 3, H, W)."""
         self.model.to(inputs.device)
         if inputs.device.type == "cpu":
             started = time.perf_counter()
             logits = whole_logits(self.model, inputs)
             self._seconds += time.perf_counter() - started
             return logits
-        # A GPU works on while Python goes ahead: it keeps the time itself, and is not waited for.
+        # A GPU runs asynchronously: events measure its time without a synchronisation.
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         with torch.autocast(inputs.device.type, dtype=torch.float16):
@@ -124,7 +124,7 @@ class Teacher:
         return logits
 
     def parts(self, labelled: tuple[Tensor, Tensor], taught: tuple[Tensor, Tensor], temperature: float) -> list[Part]:
-        """What a student's losses are computed against.
+        """The targets of a student's losses.
 
         Pixel-wise losses: hard_weight L(z, y) + (1 - hard_weight) T^2 L(z / T, teacher), with T^2 so that the gradient
         keeps its size (Hinton et al., 2015, https://arxiv.org/abs/1503.02531). Cross-entropy against the teacher is the
@@ -144,7 +144,7 @@ class Teacher:
         return [part for part in parts if part.weight > 0]
 
     def seconds(self) -> float:
-        """The time it has taken so far."""
+        """Its run time so far."""
         if self._events:
             torch.cuda.synchronize()
             self._seconds += sum(start.elapsed_time(end) for start, end in self._events) / 1000

@@ -79,7 +79,7 @@ def predictions(
 
     The model is left in the mode it was in.
     """
-    segmentor = processes.bare(model)
+    segmentor = processes.unwrap(model)
     training = model.training
     model.eval()
     for batch in loader:
@@ -95,7 +95,7 @@ def validation_miou(model: nn.Module, loader: DataLoader, how: Evaluation) -> fl
     counts = Counts(how.num_classes, classwise=False)
     for name, probabilities, labels, valid, _ in predictions(model, loader, how):
         counts.update(probabilities, labels, valid, [name])
-    return summarize(processes.merged(counts))["mIoU"]
+    return summarize(processes.all_merge(counts))["mIoU"]
 
 
 def validate(model: nn.Module, loader: DataLoader, how: Evaluation) -> tuple[dict[str, float], float]:
@@ -105,7 +105,7 @@ def validate(model: nn.Module, loader: DataLoader, how: Evaluation) -> tuple[dic
         counts.update(probabilities, labels, valid, [name], **soft)
         some = (..., *[slice(None, None, math.isqrt(max(1, labels.numel() // FIT_PIXELS)))] * 2)
         fit.update(probabilities[some], labels[some], valid[some])
-    counts, fit = processes.merged(counts), processes.merged(fit)
+    counts, fit = processes.all_merge(counts), processes.all_merge(fit)
     # A model that says the same of all classes fits every temperature alike.
     return summarize(counts), fit.temperature() if fit.derivatives.any() else 1.0
 
@@ -137,11 +137,13 @@ def evaluate(
         counts.update(probabilities, labels, valid, [name], **soft)
         if temperature is not None:
             scaled.update(rescale(probabilities, temperature), labels, valid, [name])
-        place = number * processes.count() + processes.rank()  # process r looks at the images r, r + W, r + 2 W, ...
+        place = (
+            number * processes.world_size() + processes.rank()
+        )  # process r looks at the images r, r + W, r + 2 W, ...
         if place in chosen:
             kept[place] = name, probabilities[0].argmax(0).to("cpu").numpy().astype(np.uint8)
-    counts, scaled = processes.merged(counts), processes.merged(scaled)
-    kept = dict(found for _, found in sorted(chain.from_iterable(of.items() for of in processes.from_all(kept))))
+    counts, scaled = processes.all_merge(counts), processes.all_merge(scaled)
+    kept = dict(found for _, found in sorted(chain.from_iterable(of.items() for of in processes.all_gather(kept))))
     if processes.rank() == 0:
         counts.save(folder / "counts.npz")
         write_atomic(folder / "predictions.npz", lambda file: np.savez_compressed(file, **kept))

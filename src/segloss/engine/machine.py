@@ -90,23 +90,26 @@ class ChannelsLastHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Lay it out."""
-        processes.bare(runner.model).to(memory_format=torch.channels_last)
+        processes.unwrap(runner.model).to(memory_format=torch.channels_last)
 
 
 class MachineRunner(Runner):
     """MMEngine's Runner with the model compiled, laid out and distributed as the machine asks."""
 
     def __init__(self, machine: Machine, **runner: Any) -> None:
-        self.machine = machine
+        self.machine, self.last_checkpoint = machine, 0
         super().__init__(**runner)
         if machine.channels_last:
             self.register_hook(ChannelsLastHook())
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Log nothing: the record describes code and machine, and MMEngine's survey of them takes seconds."""
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """The model as it is trained."""
         if self.machine.compiled:
             model.backbone.compile()  # in place: the names of its weights stay
-        if processes.count() > 1:
+        if processes.world_size() > 1:
             model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
             if self.machine.device == "cpu":
                 model = revert_sync_batchnorm(model)

@@ -9,8 +9,7 @@ import pandas as pd
 from segloss import records
 from segloss.datasets import DATASETS, locate
 from segloss.files import write_text
-from segloss.grid import Grid, configs
-from segloss.grid.configs import titles
+from segloss.grid import Grid
 from segloss.reports import comparisons, diagrams, figures, intervals, ranks, tables
 from segloss.reports.summary import CALIBRATION_METRICS, PAPER_METRICS, SOFT_METRICS, summarise, tidy
 
@@ -49,30 +48,31 @@ def header(made: dict[str, Any], seeds: int) -> str:
     return f"Seeds: {seeds}. Weights evaluated: {' and '.join(made['weights'])}. Evaluation: {how}.{taught}\n"
 
 
-def draw_reliability(table: pd.DataFrame, results: Path, folder: Path) -> None:
+def draw_reliability(asked: Grid, table: pd.DataFrame, results: Path, folder: Path) -> None:
     """reliability-<dataset>-<model>.png for every data set and model."""
     panels: dict[tuple[str, str], dict[str, dict[str, np.ndarray]]] = {}
     for (dataset, model, _, labels, loss), cells in intervals.done_cells(table).items():
-        lines = panels.setdefault((dataset, model), {}).setdefault(titles()["labels"][labels], {})
-        lines[titles()["losses"][loss]] = intervals.stacked(cells, results).calibration.sum((0, 1))
+        lines = panels.setdefault((dataset, model), {}).setdefault(asked.titles["labels"][labels], {})
+        lines[asked.titles["losses"][loss]] = intervals.stacked(cells, results).calibration.sum((0, 1))
     for (dataset, model), found in panels.items():
         diagrams.reliability(folder / f"reliability-{dataset}-{model}.png", found)
 
 
-def report_ranks(table: pd.DataFrame, folder: Path) -> list[str]:
+def report_ranks(asked: Grid, table: pd.DataFrame, folder: Path) -> list[str]:
     """The section on ranks; ranks-<metric>.png where there are enough blocks for a difference to show."""
     found, left_out = ranks.rankings(table)
     for metric in PAPER_METRICS:
         path = folder / f"ranks-{metric.name}.png"
         if metric.name in found and ranks.tells(found[metric.name]):
-            diagrams.critical_difference(path, found[metric.name], metric.name, titles()["losses"])
+            diagrams.critical_difference(path, found[metric.name], metric.name, asked.titles["losses"])
         else:
             path.unlink(missing_ok=True)
-    return ["## Ranks\n", ranks.markdown(found, left_out, titles())] if found else []
+    return ["## Ranks\n", ranks.markdown(found, left_out, asked.titles)] if found else []
 
 
 def draw_predictions(asked: Grid, results: Path, data_root: Path, folder: Path) -> None:
     """predictions-<dataset>-<model>.png for every data set and model: the first kind of label, seed 0, every loss."""
+    sources = {experiment.cell.dataset: experiment.source for experiment in asked.experiments}
     for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in asked.cells):
         cells = [cell for cell in asked.cells if (cell.dataset, cell.model, cell.seed) == (dataset, model, 0)]
         cells = [
@@ -85,9 +85,9 @@ def draw_predictions(asked: Grid, results: Path, data_root: Path, folder: Path) 
         predicted = {}
         for cell in cells:
             with np.load(results / str(cell) / "predictions.npz") as maps:
-                predicted[titles()["losses"][cell.loss]] = dict(maps)
+                predicted[asked.titles["losses"][cell.loss]] = dict(maps)
         split = records.read(results / str(cells[0]) / "record.json")["data"]["split"]
-        source = DATASETS[configs.dataset_source(dataset)]
+        source = DATASETS[sources[dataset]]
         figures.predictions(
             folder / f"predictions-{dataset}-{model}.png", source, locate(source.name, data_root), split, predicted
         )
@@ -113,22 +113,22 @@ def write_report(asked: Grid, table: pd.DataFrame, results: Path, data_root: Pat
         [comparisons.compare_along(axis, table, results) for axis in ("loss", "labels")], ignore_index=True
     )
     bounds = intervals.intervals(table, results)
-    parts = [f"# {asked.title}\n", header(made, seeds), tables.markdown(entries, titles(), seeds)]
-    latex = [tables.latex(entries, titles(), seeds)]
+    parts = [f"# {asked.title}\n", header(made, seeds), tables.markdown(entries, asked.titles, seeds)]
+    latex = [tables.latex(entries, asked.titles, seeds)]
     for title, (metrics, explanation, label) in more.items():
-        parts += [f"## {title}\n", explanation, tables.markdown(entries, titles(), seeds, metrics)]
-        latex.append(tables.latex(entries, titles(), seeds, metrics, label))
+        parts += [f"## {title}\n", explanation, tables.markdown(entries, asked.titles, seeds, metrics)]
+        latex.append(tables.latex(entries, asked.titles, seeds, metrics, label))
     if len(bounds):
-        parts += ["## Intervals\n", intervals.markdown(bounds, titles())]
+        parts += ["## Intervals\n", intervals.markdown(bounds, asked.titles)]
     if len(compared):
-        parts += ["## Differences\n", comparisons.markdown(compared, titles())]
-    parts += report_ranks(table, folder)
+        parts += ["## Differences\n", comparisons.markdown(compared, asked.titles)]
+    parts += report_ranks(asked, table, folder)
     text = "\n".join([*parts, origin(asked, made)])
     write_text(folder / "table.md", text)
     write_text(folder / "table.tex", "\n".join(latex))
     write_text(folder / "table.csv", tidy(entries).to_csv(index=False))
     write_text(folder / "intervals.csv", bounds.to_csv(index=False))
     write_text(folder / "comparisons.csv", compared.to_csv(index=False))
-    draw_reliability(table, results, folder)
+    draw_reliability(asked, table, results, folder)
     draw_predictions(asked, results, data_root, folder)
     return text

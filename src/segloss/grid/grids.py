@@ -1,0 +1,80 @@
+"""Grid files: the product of their axes as experiments, and the cells that are skipped, with the reason."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from segloss.grid.cells import NAME, Cell
+from segloss.grid.configs import SCHEMAS, Configs, model_name
+from segloss.grid.errors import ConfigError, unknown, validate
+from segloss.grid.experiments import Experiment, resolve
+from segloss.grid.yaml_files import read_yaml
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The experiments of a grid file in its order, and the cells that are skipped.
+
+    Attributes:
+        name: Its name, and that of its reports' folder.
+        title: Its title in reports.
+        experiments: Those that can be trained.
+        skipped: Cells that are not applicable, with the reason.
+        titles: Titles of ``losses`` and ``labels``.
+        argument: The name or path by which it was requested.
+    """
+
+    name: str
+    title: str
+    experiments: tuple[Experiment, ...]
+    skipped: Mapping[Cell, str]
+    titles: Mapping[str, Mapping[str, str]]
+    argument: str
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells of the experiments."""
+        return tuple(experiment.cell for experiment in self.experiments)
+
+
+def grid_file(name: str, configs: Configs) -> Path:
+    """The file of a grid given by its name in configs/grids or by the path of a .yaml file."""
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise ConfigError(f"no grid file {name}")
+        if not NAME.fullmatch(Path(name).stem):  # it names the folder of the reports
+            raise ConfigError(
+                f"{name}: a grid file's name must be letters, digits and ._+- and begin with one of the first two"
+            )
+        return Path(name)
+    file = configs.folder / "grids" / f"{name}.yaml"
+    if not NAME.fullmatch(name) or not file.is_file():
+        raise unknown("grid", name, (path.stem for path in file.parent.glob("*.yaml")))
+    return file
+
+
+def load_grid(name: str, configs: Configs) -> Grid:
+    """Read and check a grid file and everything its names stand for.
+
+    Raises:
+        ConfigError: one sentence with what is wrong and what is possible.
+    """
+    file = grid_file(name, configs)
+    content = read_yaml(file)
+    validate(content, SCHEMAS / "grid.schema.json", str(file))
+    models = map(model_name, content["models"])
+    axes = (content["datasets"], models, [content["schedule"]], content["labels"], content["losses"])
+    experiments, skipped = [], {}
+    for point in product(*axes, range(int(content["seeds"]))):
+        try:
+            experiment = resolve(Cell(*point), configs)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from error
+        if experiment.not_applicable:
+            skipped[experiment.cell] = experiment.not_applicable
+        else:
+            experiments.append(experiment)
+    if not experiments:
+        raise ConfigError(f"{file}: no cell is left: {'; '.join(sorted(set(skipped.values())))}")
+    return Grid(file.stem, content["title"], tuple(experiments), skipped, configs.titles, name)
