@@ -103,6 +103,7 @@ class Dataset:
         read_label: Path of a label or rater map -> uint8 (height, width) class ids or ``void``.
         read_truth: (folder, image as in the list) -> float32 (classes, height, width), the known probability of each
             class; None where only the raters tell.
+        redistributable: Whether its terms allow its images to be shown in a published page.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Dataset:
     read_image: Callable[[Path], np.ndarray] = read_image
     read_label: Callable[[Path], np.ndarray] = read_label
     read_truth: Callable[[Path, str], np.ndarray] | None = None
+    redistributable: bool = False
 
     def fingerprint(self, folder: Path, lists: Mapping[str, list[Entry]] | None = None) -> str:
         """sha256 (hex) over lists, by default its own, and the content of every label and rater file they name."""

@@ -64,4 +64,5 @@ BUBIL = Dataset(
     how_to_get=HOW_TO_GET,
     read_list=read_list,
     read_label=read_foreground,
+    redistributable=True,
 )

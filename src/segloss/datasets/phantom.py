@@ -259,4 +259,5 @@ PHANTOM = Dataset(
     verify=verify,
     how_to_get="it is generated in seconds: segloss prepare phantom",
     read_truth=read_posterior,
+    redistributable=True,
 )
