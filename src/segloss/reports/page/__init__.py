@@ -14,7 +14,7 @@ import pandas as pd
 from segloss import records
 from segloss.datasets import DATASETS
 from segloss.files import write_text
-from segloss.grid import Cell, Grid, configs
+from segloss.grid import Cell, Grid
 from segloss.reports.page.charts import specifications
 from segloss.reports.page.counts import Point, PointCounts, compare_points, read_points
 from segloss.reports.page.details import Pictures, cell_details, failure_traceback, read_record
@@ -23,8 +23,6 @@ from segloss.reports.page.render import pack, read_summary, render
 from segloss.reports.summary import AXES
 
 __all__ = ["write_index", "write_page"]
-
-STATES = ("done", "failed", "blocked", "missing", "skipped")
 
 
 def write_page(
@@ -60,7 +58,7 @@ def write_page(
     made = dict(provenance or records.provenance(grid, results))
     data = {
         "grid": {"name": grid.name, "title": grid.title},
-        "titles": titles_of(points),
+        "titles": titles_of(grid, points),
         "metrics": [metric_entry(name) for name in dict.fromkeys(name for entry in points for name in entry["values"])],
         "points": points,
         "comparisons": compare_points(counts),
@@ -85,16 +83,15 @@ def write_index(reports: Path) -> Path:
     return path
 
 
-def titles_of(points: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+def titles_of(grid: Grid, points: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """Titles of the losses and label scenarios that occur."""
-    titles = configs.titles()
     axes = {"loss": "losses", "labels": "labels"}
-    return {axis: {entry[axis]: titles[kind][entry[axis]] for entry in points} for axis, kind in axes.items()}
+    return {axis: {entry[axis]: grid.titles[kind][entry[axis]] for entry in points} for axis, kind in axes.items()}
 
 
 def summarise(grid: Grid, points: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any]) -> dict[str, Any]:
     """A grid in a few numbers, for the head of its page and for the index."""
-    titles = titles_of(points)
+    titles = titles_of(grid, points)
     states = Counter(seed["status"] for entry in points for seed in entry["seeds"])
     best = {}
     for metric, better in (("mIoU", max), ("ECE", min)):
@@ -112,7 +109,7 @@ def summarise(grid: Grid, points: Sequence[Mapping[str, Any]], provenance: Mappi
         "labels": list(titles["labels"].values()),
         "losses": list(titles["loss"].values()),
         "cells": sum(states.values()),
-        "states": {state: states[state] for state in STATES if states[state]},
+        "states": {state: states[state] for state in records.STATES if states[state]},
         "hours": provenance["hours"],
         "commits": provenance["commits"],
         "best": [

@@ -53,29 +53,30 @@ def reliability() -> dict[str, Any]:
     """Accuracy over confidence by bin and the histogram below: low, high, confidence, accuracy, share, all percent."""
     import altair as alt
 
+    percent = alt.Scale(domain=[0, 100], nice=False)
     base = alt.Chart(alt.NamedData("bins"))
-    across = alt.X("low:Q", scale=alt.Scale(domain=[0, 100]), title="confidence (%)")
-    hidden = alt.X("low:Q", scale=alt.Scale(domain=[0, 100]), title=None, axis=alt.Axis(labels=False))
-    percent = alt.Scale(domain=[0, 100])
+    across = alt.X("low:Q", scale=percent, title="confidence (%)")
+    hidden = alt.X("low:Q", scale=percent, title=None, axis=alt.Axis(labels=False))
     tooltip = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("low", "high", "confidence", "accuracy", "share")]
     diagonal = (
         alt.Chart(alt.InlineData([{"low": 0, "accuracy": 0}, {"low": 100, "accuracy": 100}]))
-        .mark_line(strokeDash=[4, 4], strokeWidth=1, color="#7F7F7F")
+        .mark_line(strokeDash=[4, 4], strokeWidth=1.5, color="#7F7F7F")
         .encode(x=hidden, y=alt.Y("accuracy:Q", scale=percent))
     )
-    bars = base.mark_bar(opacity=0.35).encode(
-        x=hidden, x2="high:Q", y=alt.Y("accuracy:Q", scale=percent, title="accuracy (%)"), tooltip=tooltip
+    bars = base.mark_rect(opacity=0.3).encode(
+        x=hidden,
+        x2="high:Q",
+        y=alt.Y("accuracy:Q", scale=percent, title="accuracy (%)"),
+        y2=alt.datum(0),
+        tooltip=tooltip,
     )
-    line = base.mark_line(point=alt.OverlayMarkDef(filled=True, size=40)).encode(
+    line = base.mark_line(point=alt.OverlayMarkDef(filled=True, size=45)).encode(
         x=alt.X("confidence:Q"), y="accuracy:Q", tooltip=tooltip
     )
-    histogram = (
-        base.mark_bar()
-        .encode(x=across, x2="high:Q", y=alt.Y("share:Q", title="pixels (%)"), tooltip=tooltip)
-        .properties(width=280, height=70)
-    )
-    above = alt.layer(bars, diagonal, line).properties(width=280, height=240)
-    return plain(alt.vconcat(above, histogram, spacing=8))
+    shares = alt.Y("share:Q", scale=percent, title="pixels (%)", axis=alt.Axis(tickCount=3))
+    histogram = base.mark_rect().encode(x=across, x2="high:Q", y=shares, y2=alt.datum(0), tooltip=tooltip)
+    above = alt.layer(bars, diagonal, line).properties(width=280, height=260)
+    return plain(alt.vconcat(above, histogram.properties(width=280, height=70), spacing=8))
 
 
 def plain(chart: Any) -> dict[str, Any]:

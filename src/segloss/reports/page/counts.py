@@ -116,9 +116,8 @@ def compare_points(points: Mapping[Point, PointCounts]) -> dict[str, dict[str, d
 def _check_images(points: Mapping[Point, PointCounts], block: Sequence[Point]) -> None:
     for point in block:
         if points[point].images != points[block[0]].images:
-            raise RecordError(
-                f"{'/'.join(point)} and {'/'.join(block[0])} were evaluated on different images: they cannot be compared"
-            )
+            names = f"{'/'.join(point)} and {'/'.join(block[0])}"
+            raise RecordError(f"{names} were evaluated on different images: they cannot be compared")
 
 
 def _adjust(entries: list[list[float] | None]) -> None:

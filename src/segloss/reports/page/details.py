@@ -17,7 +17,6 @@ from segloss.reports.page.counts import PointCounts
 CURVE_POINTS = 60  # of a training curve; more cannot be told apart on the page
 PICTURE_BYTES = 5_000_000  # of all pictures of a page
 PICTURE_SIDE = 256  # pixels; larger pictures are reduced
-PHOTOGRAPHS = ("phantom", "bubil")  # data sets that may be shown: generated, or by terms that allow redistribution
 
 
 def read_record(results: Path, cell: Cell) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def draw(maps: Mapping[str, np.ndarray], name: str, dataset: Dataset) -> dict[st
     palette[: len(dataset.palette)] = dataset.palette
     predicted = maps[name]
     pictures = {}
-    if f"image/{name}" in maps and dataset.name in PHOTOGRAPHS:
+    if f"image/{name}" in maps and dataset.redistributable:
         pictures["image"] = png(Image.fromarray(maps[f"image/{name}"]))
     if f"label/{name}" in maps:
         pictures["label"] = png(indexed(maps[f"label/{name}"], palette))

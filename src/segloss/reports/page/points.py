@@ -1,11 +1,11 @@
 """The rows of the page's table: every point of the grid with what was measured, or why nothing was."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from segloss.grid import Grid, configs
+from segloss.grid import Grid
 from segloss.metrics.catalogue import METRICS
 from segloss.reports.page.counts import Point, PointCounts
 from segloss.reports.summary import AXES
@@ -17,9 +17,8 @@ DISTRIBUTION_BASED = ("cross_entropy", "focal", "ldam")
 COMPOUND = ("bce_dice", "dice_focal", "exponential_logarithmic", "lmf")
 
 
-def loss_family(loss: str) -> str:
-    """The family of a line of configs/losses.yaml: distribution-based, region-based or compound."""
-    terms = configs.loss_terms(configs.load_losses()[loss])
+def loss_family(terms: Sequence[Mapping[str, Any]]) -> str:
+    """The family of a loss by its terms: distribution-based, region-based or compound."""
     if len(terms) > 1 or terms[0]["loss"] in COMPOUND:
         return "compound"
     return "distribution-based" if terms[0]["loss"] in DISTRIBUTION_BASED else "region-based"
@@ -63,6 +62,7 @@ def point_entries(
     for row in table[[*AXES, "seed", "status", "reason"]].drop_duplicates(["seed", *AXES]).itertuples(index=False):
         reason = None if pd.isna(row.reason) else str(row.reason)
         seeds.setdefault(tuple(row[:5]), []).append({"seed": int(row.seed), "status": row.status, "reason": reason})
+    families = {experiment.cell.loss: loss_family(experiment.loss) for experiment in grid.experiments}
     places = {point: place for place, point in enumerate(counts)}
     numbers: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in published:
@@ -71,7 +71,7 @@ def point_entries(
     return [
         {
             **dict(zip(AXES, point, strict=True)),
-            "family": loss_family(point[-1]),
+            "family": families.get(point[-1], "–"),
             "seeds": sorted(seeds[point], key=lambda entry: entry["seed"]),
             "values": statistics.get(point, {}),
             "intervals": counts[point].intervals if point in counts else {},

@@ -12,20 +12,14 @@ from typing import Any
 
 ASSETS = files(__package__) / "assets"
 HEAD = 2**16  # bytes of a page that hold its summary
+UNSAFE = re.compile("[<>&\u2028\u2029]")
 SUMMARY = re.compile(r'<script type="application/json" id="summary">(.*?)</script>', re.DOTALL)
 
 
 def to_json(data: Any) -> str:
     r"""JSON that can stand in a <script> element: ``<``, ``>``, ``&`` and the line separators are written as \uXXXX."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return (
-        "".join(f"\\u{ord(sign):04x}" if sign in "<>&\u2028\u2029" else sign for sign in text)
-        if UNSAFE.search(text)
-        else text
-    )
-
-
-UNSAFE = re.compile("[<>&\u2028\u2029]")
+    return UNSAFE.sub(lambda sign: f"\\u{ord(sign.group()):04x}", text)
 
 
 def pack(data: Any) -> str:

@@ -64,7 +64,7 @@
   }
 
   // ---- the entries of the table -------------------------------------------------------------------------------------
-  const STATES = ["failed", "blocked", "missing", "skipped"];
+  const STATES = ["failed", "blocked", "stopped", "stale", "running", "waiting", "missing", "skipped"];
   const worst = (point) => STATES.find((name) => point.seeds.some((seed) => seed.status === name)) ?? "missing";
 
   function spreadOf(point, metric, kind) {
@@ -165,7 +165,7 @@
     };
     return [
       { heading: "Loss", text: (point) => titles.loss[point.loss], row: true },
-      ...axis("labels", "Labels"), ...axis("dataset", "Data set"), ...axis("model", "Model"), ...axis("family", "Family"),
+      ...axis("labels", "Labels"), ...axis("dataset", "Data set"), ...axis("model", "Model"), ...axis("family", "Family").map((column) => ({ ...column, group: "family" })),
       ...measured(now.first), ...(now.second !== now.first ? measured(now.second) : []),
       { heading: "Seeds", number: (point) => point.seeds.filter((seed) => seed.status === "done").length,
         node: (point) => element("span", {}, `${point.seeds.filter((seed) => seed.status === "done").length} of ${Math.max(seeds, point.seeds.length)}`) },
@@ -176,12 +176,12 @@
   const language = { emptyTable: "Nothing to show.", zeroRecords: "No row matches; clear a filter.", info: "", infoEmpty: "", infoFiltered: "" };
 
   function makeTable(table, rows, shown, settings = {}) {
-    const head = element("tr", {}, ...shown.map((column) => element("th", { scope: "col", class: column.number ? "number" : "" }, column.heading)));
+    const head = element("tr", {}, ...shown.map((column) => element("th", { scope: "col", class: column.number ? "number" : column.group ?? "" }, column.heading)));
     table.replaceChildren(element("thead", {}, head));
     const definitions = shown.map((column) => ({
       data: null,
       type: column.number ? "num" : "string",
-      className: column.number ? "number" : "",
+      className: column.number ? "number" : column.group ?? "",
       cellType: column.row ? "th" : "td",
       render: (_, kind, row) => {
         if (kind === "display") return column.node ? column.node(row) : element("span", {}, column.text(row));
@@ -213,9 +213,21 @@
     results?.destroy();
     const shown = columns(now);
     results = makeTable($("table"), points, shown, { order: wide === shown.length ? order : [] });
+    results.on("draw", markGroups);
     results.search.fixed("controls", (_, point) => matches(point, state()));
     filterTable();
     describe(now);
+  }
+
+  function markGroups() {
+    // A line between label scenarios, data sets and models, as long as the rows are in the grid's order.
+    let last = null;
+    for (const row of $("table").tBodies[0].rows) {
+      const point = results.row(row).data();
+      const key = point && [point.dataset, point.model, point.labels].join("/");
+      row.classList.toggle("group-start", results.order().length === 0 && last !== null && key !== last);
+      last = key;
+    }
   }
 
   function filterTable() {
@@ -247,8 +259,8 @@
     return {
       background: "transparent", font: getComputedStyle(document.body).fontFamily, view: { stroke: line },
       axis: { labelColor: muted, titleColor: ink, gridColor: line, domainColor: muted, tickColor: muted, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500, gridOpacity: 0.6 },
-      legend: { labelColor: ink, titleColor: muted, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500, symbolSize: 90 },
-      bar: { color: css("--focus") }, line: { color: css("--focus") }, point: { color: css("--focus") },
+      legend: { labelColor: ink, titleColor: muted, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500, symbolSize: 90, symbolOpacity: 1, symbolBaseFillColor: ink, symbolBaseStrokeColor: ink },
+      rect: { color: css("--focus") }, line: { color: css("--focus") }, point: { color: css("--focus") },
     };
   };
   const copy = (value) => JSON.parse(JSON.stringify(value));
@@ -257,7 +269,7 @@
   async function draw(host, specification, datasets, description, onClick) {
     drawn.set(host, [specification, datasets, description, onClick]);
     host.replaceChildren();
-    const result = await vegaEmbed(host, { ...copy(specification), description, datasets }, { actions: false, renderer: "svg", config: config(), ast: true });
+    const result = await vegaEmbed(host, { ...copy(specification), description, datasets: { ...specification.datasets, ...datasets } }, { actions: false, renderer: "svg", config: config(), ast: true });
     if (onClick) result.view.addEventListener("click", (_, item) => item?.datum && onClick(item.datum));
     // The chart is one picture with a description; its marks have no names of their own.
     const svg = host.querySelector("svg");
@@ -373,7 +385,7 @@
     };
     const head = ["Metric", "Mean ± s.d.", ...cells.map((cell) => `Seed ${cell.seed}`)];
     const names = metrics.map((metric) => metric.name).filter((name) => point.values[name]);
-    const main = names.filter((name) => ["mIoU", "mDice", "mAcc", "aAcc", "ECE", "ECE_scaled", "NLL", "Brier", "KL", "mDice_soft"].includes(name));
+    const main = ["mIoU", "mDice", "mAcc", "aAcc", "ECE", "ECE_scaled", "NLL", "Brier", "KL", "mDice_soft"].filter((name) => names.includes(name));
     const nodes = plainTable("Metrics", head, main.map(row));
     const others = names.filter((name) => !main.includes(name));
     if (others.length) nodes.push(element("details", {}, element("summary", {}, `${others.length} further metrics`), ...plainTable("Further metrics", head, others.map(row)).slice(1)));
@@ -505,7 +517,6 @@
   $("cell").addEventListener("close", () => {
     const wanted = location.hash;
     if (points.some((point) => link(point) === wanted)) history.replaceState(null, "", location.pathname + location.search);
-    document.querySelector(`#table a[href="${CSS.escape ? wanted.replace(/"/g, '\\"') : wanted}"]`)?.focus();
   });
   addEventListener("hashchange", route);
 
