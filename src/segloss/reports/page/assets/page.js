@@ -52,7 +52,7 @@
     options($("metric-second"), named, second);
     const lists = { loss: "loss", labels: "label scenario" };
     const groups = Object.entries(lists).flatMap(([axis, kind]) => {
-      const names = Object.keys(comparisons[axis] ?? {});
+      const names = unique(points.map((point) => point[axis])).filter((name) => name in comparisons[axis]);
       if (names.length < 2) return [];
       const group = element("optgroup", { label: `each ${kind} with` });
       group.append(...names.map((name) => element("option", { value: `${axis}:${name}` }, text(axis, name))));
@@ -185,7 +185,7 @@
       cellType: column.row ? "th" : "td",
       render: (_, kind, row) => {
         if (kind === "display") return column.node ? column.node(row) : element("span", {}, column.text(row));
-        if (kind === "filter") return column.text ? column.text(row) : "";
+        if (kind === "filter") return ""; // DataTables decodes such text as markup; the search below needs none
         return column.number ? column.number(row) ?? null : column.text(row);
       },
       createdCell: (cell, _, row) => {
@@ -273,6 +273,7 @@
     if (onClick) result.view.addEventListener("click", (_, item) => item?.datum && onClick(item.datum));
     // The chart is one picture with a description; its marks have no names of their own.
     const svg = host.querySelector("svg");
+    for (const name of ["role", "aria-label", "aria-roledescription"]) host.removeAttribute(name);
     svg?.setAttribute("role", "img");
     svg?.setAttribute("aria-label", description);
     for (const mark of svg?.querySelectorAll("[role], [aria-label], [aria-roledescription]") ?? [])
@@ -324,7 +325,7 @@
       if (innerWidth < 700) specification.config = { legend: { orient: "bottom", columns: 2 } };
       const chart = element("div", { class: "chart" });
       host.append(element("figure", {}, groups.size > 1 ? element("figcaption", {}, key) : null, chart));
-      draw(chart, specification, { points: rows }, `Scatter chart of ${both}, ${key}: ${rows.length} points, listed in the table of results.`, (datum) => {
+      draw(chart, specification, { points: rows }, `Scatter chart of ${both}, ${key}: ${rows.length === 1 ? "one point" : `${rows.length} points`}, listed in the table of results.`, (datum) => {
         if (datum.path) location.hash = encodeURI(datum.path);
       });
     }
