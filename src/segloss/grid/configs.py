@@ -69,9 +69,8 @@ class Configs:
                 check_options("losses", term["loss"], settings, f"{path}: {name}")
                 for option in term.get("defer", {}):
                     if option not in settings:
-                        raise ConfigError(
-                            f"{path}: {name}: {unknown(f'option of {term["loss"]} to defer', option, settings)}"
-                        )
+                        kind = f"option of {term['loss']} to defer"
+                        raise ConfigError(f"{path}: {name}: {unknown(kind, option, settings)}")
         return lines
 
     @cached_property
