@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "segloss"
 ALLOWED = {
     "losses": {"torch", "triton"},
     "labels": {"torch"},
-    "metrics": {"torch", "numpy"},
+    "metrics": {"torch", "numpy", "segloss.files"},
     "datasets": {"numpy", "PIL", "scipy", "segloss.files"},
     "grid": {"yaml", "jsonschema", "segloss.datasets"},
     "records": {
@@ -22,7 +22,6 @@ ALLOWED = {
         "segloss.files",
         "segloss.grid",
         "segloss.metrics",
-        "segloss.scores",
         "segloss.datasets",
     },
     "runtime": set(),
@@ -37,7 +36,6 @@ ALLOWED = {
         "segloss.grid",
         "segloss.metrics",
         "segloss.records",
-        "segloss.scores",
     },
     "tracking": {"wandb", "segloss.files", "segloss.records"},
     "files.py": set(),
@@ -49,6 +47,7 @@ WITHOUT_TORCH = (
     "datasets",
     "files",
     "grid",
+    "metrics",
     "records",
     "records.status",
     "reports",
@@ -131,6 +130,21 @@ def test_the_mathematics_imports_without_the_suite(room: str) -> None:
 @pytest.mark.parametrize("module", WITHOUT_TORCH)
 def test_what_plans_and_reports_imports_without_torch(module: str) -> None:
     done = try_import(f"segloss.{module}", {"torch", "mmengine", "mmseg", "mmcv", "wandb"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_metrics_import_torch_only_where_it_is_used() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, segloss.metrics as metrics; assert 'torch' not in sys.modules; "
+            "metrics.TemperatureFit; assert 'torch' in sys.modules; assert set(metrics.__all__) <= set(dir(metrics))",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 

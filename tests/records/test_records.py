@@ -1,6 +1,7 @@
 """Records that may not be believed are refused, each with one sentence that names the record."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 
 from segloss import grid, records
 from segloss.grid import Cell
-from segloss.records.verification import RecordError, checksum, read
-from tests.conftest import run, grid_of
+from segloss.records.verification import RecordError, check_counts, checksum, read
+from tests.conftest import grid_of, run
 from tests.written_records import PROTOCOL, write_cell
 
 
@@ -64,9 +65,29 @@ def test_a_changed_value_is_refused(filled: Path) -> None:
     refused(results, str(cell), "was changed after it was written")
     # A new checksum does not help: the counts say otherwise.
     edited(results, cell, lambda record: None, seal=True)
-    refused(results, str(cell), "the mIoU of", "the record beside it says 99.0")
+    refused(results, str(cell), "the mIoU of", "in the record beside it 99.0")
     rewrite(results, cell, metrics={"mIoU": 20.0, "ECE": 0.0})
     refused(results, str(cell), "counts.npz")
+
+
+def test_every_metric_is_held_against_the_counts(filled: Path) -> None:
+    cell, results = first_cells()[0], filled / "results"
+    path = results / str(cell) / "record.json"
+    record, counts = read(path), path.parent / "counts.npz"
+    assert len(record["metrics"]) >= 29
+    for name, value in record["metrics"].items():
+        changed = record | {"metrics": record["metrics"] | {name: value * (1 + 1e-8)}}  # the smallest beyond rounding
+        with pytest.raises(RecordError, match=re.escape(f"the {name} of {counts} is {value}, in the record beside it")):
+            check_counts(changed, path.parent)
+        without = record | {
+            "metrics": {other: record["metrics"][other] for other in record["metrics"] if other != name}
+        }
+        with pytest.raises(RecordError, match=re.escape(f"differ in which metrics they have ({name})")):
+            check_counts(without, path.parent)
+    with pytest.raises(RecordError, match=r"differ in which metrics they have \(mIoU_best\)"):
+        check_counts(record | {"metrics": record["metrics"] | {"mIoU_best": 100.0}}, path.parent)
+    rounded = {name: value * (1 + 1e-12) for name, value in record["metrics"].items()}
+    check_counts(record | {"metrics": rounded}, path.parent)
 
 
 def test_counts_that_are_not_those_of_the_record_are_refused(filled: Path) -> None:

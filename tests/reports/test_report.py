@@ -8,12 +8,12 @@ import pytest
 
 from segloss import grid, records
 from segloss.grid import Cell, Grid
+from segloss.metrics import calibration_error, image_counts, mean_iou
 from segloss.reports import report_ranks, write_report
 from segloss.reports.comparisons import compare_along
 from segloss.reports.intervals import intervals
 from segloss.reports.ranks import rank, tells
 from segloss.reports.summary import AXES
-from segloss.scores import calibration_error, image_counts, mean_iou
 from tests.written_records import write_cell
 
 from tests.conftest import grid_of

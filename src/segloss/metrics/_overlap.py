@@ -12,6 +12,16 @@ def class_scores(hits: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) 
     return {"Acc": _share(hits, labelled), "IoU": _share(hits, either - hits), "Dice": _share(2 * hits, either)}
 
 
+def mean_iou(counts: np.ndarray) -> np.ndarray:
+    """mIoU in percent of counts (..., 3, classes): true positives, labelled, predicted pixels.
+
+    Classes neither labelled nor predicted are left out. Counts may be sums over images or means of them: their number
+    cancels.
+    """
+    hits, labelled, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    return 100 * np.nanmean(class_scores(hits, labelled, predicted)["IoU"], axis=-1)
+
+
 def image_scores(rows: Rows) -> Rows:
     """(n, C) as `class_scores`, and NaN for classes without a label in the image, as 2310.19252 has it."""
     scores = class_scores(rows["true_positives"], rows["labelled"], rows["predicted"])

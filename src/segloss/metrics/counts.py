@@ -1,17 +1,21 @@
 """The only thing an evaluation leaves: additive counts per image and class. Every metric is a function of them."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
-from segloss.metrics._check import check_labels, check_present, check_probabilities, check_valid
-from segloss.metrics._exact import add_exact, as_float, exact_sum
-from segloss.metrics._hard import hard_label_counts
-from segloss.metrics._soft import rater_counts, soft_truth_counts
+from segloss.files import write_atomic
+from segloss.metrics._exact import add_exact, as_float
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METRICS_VERSION = 1  # goes up when a stored count or the value of a metric changes its meaning
 
@@ -79,31 +83,14 @@ class Counts:
         Raises:
             ValueError: shapes, types, labels, probabilities or names are not as said. The counts are then unchanged.
         """
-        check_probabilities("probabilities", probabilities, (None, self.num_classes, None, None))
-        valid = check_valid(valid, probabilities)
-        labels = check_labels("labels", labels, valid, self.num_classes, tuple(valid.shape))
-        names = self._check_names(names, len(labels))
-        probabilities = probabilities.detach()
-        counts = hard_label_counts(probabilities, labels, valid, self.bins, self.classwise)
-        if truth is not None:
-            check_probabilities("truth", truth, tuple(probabilities.shape))
-            counts |= soft_truth_counts(probabilities, truth.detach(), valid)
-        if raters is not None:
-            shape = (len(labels), raters.shape[1] if raters.ndim == 4 else "R", *labels.shape[1:])
-            seen = valid[:, None] & check_present(present, raters)[:, :, None, None]
-            raters = check_labels("raters", raters, seen, self.num_classes, shape)
-            counts |= rater_counts(probabilities, raters, seen)
-        rows = {name: count.cpu().numpy() for name, count in counts.items()}
-        confusion = rows.pop("confusion")
-        totals = {"confusion": confusion.sum(0)}
-        if self.classwise:
-            totals["class_probability"] = exact_sum(rows.pop("class_probability"))
-            totals |= {name: rows.pop(name).sum(0) for name in ("class_pixels", "class_labelled", "class_right")}
-        rows["true_positives"] = np.ascontiguousarray(confusion.diagonal(axis1=1, axis2=2))
-        rows["labelled"], rows["predicted"] = confusion.sum(2), confusion.sum(1)
-        self._add(names, rows, totals)
+        from segloss.metrics._batch import count_batch  # torch: counts are merged and read without it
 
-    def merge(self, other: "Counts") -> None:
+        rows, totals = count_batch(
+            probabilities, labels, valid, self.num_classes, self.bins, self.classwise, truth, raters, present
+        )
+        self._add(self._check_names(names, len(labels)), rows, totals)
+
+    def merge(self, other: Counts) -> None:
         """Add the counts of other images; the order of merging makes no difference.
 
         Raises:
@@ -142,40 +129,43 @@ class Counts:
     __hash__ = None  # mutable
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an .npz; equal counts give equal bytes. The file appears whole or not at all.
+        """Write an .npz; equal counts give equal bytes. The file appears complete or not at all.
 
         Plain arrays, which `numpy.load` reads without this package: names, row_<name> and total_<name>.
         """
-        path, arrays = Path(path), self._arrays()
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                np.savez_compressed(file, **arrays, sha256=np.array(_digest(arrays)))
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        arrays = self._arrays()
+        checksum = np.array(_sha256(arrays))
+        write_atomic(Path(path), lambda file: np.savez_compressed(file, **arrays, sha256=checksum))
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Counts":
+    def load(cls, path: str | os.PathLike) -> Counts:
         """Read what `save` wrote.
 
         Raises:
             ValueError: the file is damaged, no counts, or of another METRICS_VERSION.
             FileNotFoundError: there is none.
         """
-        with Path(path).open("rb") as file:
-            try:
-                archive = np.load(file, allow_pickle=False)
+        content = Path(path).read_bytes()
+        try:
+            return cls.from_bytes(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Counts:
+        """The counts in the content of a file; as `load`."""
+        try:
+            with np.load(BytesIO(content), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-                if str(arrays.pop("sha256")) != _digest(arrays):
-                    raise ValueError("its contents do not match its checksum")
-                header = {name: int(arrays.pop(name)) for name in ("version", "num_classes", "bins", "classwise")}
-                names = arrays.pop("names").tolist()
-            except Exception as error:  # numpy, zipfile, zlib and tokenize each raise their own on an altered byte
-                raise ValueError(f"{path} is damaged or holds no counts: {error}") from error
+            if str(arrays.pop("sha256")) != _sha256(arrays):
+                raise ValueError("its contents do not match its checksum")
+            header = {name: int(arrays.pop(name)) for name in ("version", "num_classes", "bins", "classwise")}
+            names = arrays.pop("names").tolist()
+        except Exception as error:  # numpy, zipfile, zlib and tokenize each raise their own on an altered byte
+            raise ValueError(f"it is damaged or holds no counts: {type(error).__name__}: {error}") from error
         if header["version"] != METRICS_VERSION:
             raise ValueError(
-                f"{path} was counted by version {header['version']} of the metrics, this is version {METRICS_VERSION}; "
+                f"it was counted by version {header['version']} of the metrics, this is version {METRICS_VERSION}; "
                 "evaluate its checkpoint again"
             )
         counts = cls(header["num_classes"], header["bins"], classwise=bool(header["classwise"]))
@@ -241,7 +231,7 @@ class Counts:
         return names
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
+def _sha256(arrays: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
