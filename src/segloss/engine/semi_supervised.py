@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from segloss.engine.data import READS_LABEL
+from segloss.engine.data import READS_LABEL, check_readers
 from segloss.engine.distillation import whole_logits
 from segloss.engine.losses import VOID, Part
 from segloss.labels import pseudo_labels
@@ -96,6 +96,7 @@ class PackViews(PackSegInputs):
 
 def unlabelled_pipeline(pipeline: list[dict], cutmix: float) -> list[dict]:
     """A training pipeline for images without labels: its geometry, then the strong view."""
+    check_readers(pipeline)
     result = []
     for step in pipeline:
         if step["type"] in READS_LABEL:

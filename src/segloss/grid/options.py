@@ -18,14 +18,16 @@ def signatures(room: str) -> dict[str, dict[str, Any]]:
     Returns:
         For each function its keyword-only ``options`` and the arguments of its ``@register(...)`` line.
     """
-    found = {}
+    declarations = {}
     for file in sorted((PACKAGE / room).glob("*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             for call in getattr(node, "decorator_list", ()):
                 if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "register":
                     declared = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-                    found[node.name] = declared | {"options": {argument.arg for argument in node.args.kwonlyargs}}
-    return found
+                    declarations[node.name] = declared | {
+                        "options": {argument.arg for argument in node.args.kwonlyargs}
+                    }
+    return declarations
 
 
 def check_options(room: str, function: str, options: Iterable[str], where: str) -> None:
