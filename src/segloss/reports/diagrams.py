@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from segloss.reports.ranks import Ranking
-from segloss.reports.style import COLUMN, drawing, legend_below, line_styles, one_line, panels, write_figure
+from segloss.reports.style import COLUMN, PAGE, drawing, legend_below, line_styles, one_line, panels, write_figure
 
 Titles = Mapping[str, Mapping[str, str]]
 
@@ -103,41 +103,39 @@ def critical_difference(path: Path, ranking: Ranking, metric: str, titles: Mappi
     ranks = sorted(ranking.ranks.items(), key=lambda entry: entry[1])
     number, half = len(ranks), -(-len(ranks) // 2)
     bars = cliques([rank for _, rank in ranks], ranking.critical_difference)
-    first, last = 1.0, float(number)
-    depth = 0.5 + 0.28 * len(bars)
+    depth = 1.1 + 0.6 * len(bars)  # in lines of text, as all heights here
+    height, width = 4.4 + depth + 1.3 * half, 1.5 * COLUMN
+    # The axis takes the middle half of the width; names stand on both sides of it.
+    unit = (number - 1) / 0.5 / width  # ranks per inch
+    left, right = 1 - 0.25 * width * unit, number + 0.25 * width * unit
+    line = {"color": "black", "linewidth": 0.7}
     with drawing() as pyplot:
-        figure, axis = pyplot.subplots(figsize=(1.6 * COLUMN, 0.75 + 0.17 * (half + 2 * len(bars))))
-        figure.subplots_adjust(0.02, 0.02, 0.98, 0.9)
-        line = dict(color="black", linewidth=0.7, clip_on=False)
-        axis.plot([first, last], [0, 0], **line)
+        figure = pyplot.figure(figsize=(width, 0.13 * height))
+        axis = figure.add_axes((0, 0, 1, 1))
+        axis.plot([1, number], [0, 0], **line)
         for tick in range(1, number + 1):
-            axis.plot([tick, tick], [0, 0.15], **line)
-            axis.text(tick, 0.25, str(tick), ha="center", va="bottom", fontsize=7)
+            axis.plot([tick, tick], [0, 0.35], **line)
+            axis.text(tick, 0.5, str(tick), ha="center", va="bottom", fontsize=7)
         for place, (loss, rank) in enumerate(ranks):
-            left = place < half
-            height = -depth - 0.62 * (place if left else number - 1 - place)
-            end = first - 0.35 if left else last + 0.35
-            axis.plot([rank, rank, end], [0, height, height], **line)
-            title = one_line(titles[loss])
-            axis.text(
-                end + (-0.08 if left else 0.08),
-                height,
-                f"{title} ({rank:.2f})",
-                ha="right" if left else "left",
-                va="center",
-                fontsize=7,
-            )
+            end, side, step = (1, -1, place) if place < half else (number, 1, number - 1 - place)
+            low = -depth - 1.3 * step
+            axis.plot([rank, rank, end + 0.15 * side * unit], [0, low, low], **line)
+            label = f"{one_line(titles[loss])} ({rank:.2f})"
+            alignment = "right" if side < 0 else "left"
+            axis.text(end + 0.2 * side * unit, low, label, ha=alignment, va="center", fontsize=7)
         for place, (start, end) in enumerate(bars):
-            height = -0.32 - 0.28 * place
-            axis.plot([start - 0.04, end + 0.04], [height, height], color="black", linewidth=2.6, clip_on=False)
+            low = -0.7 - 0.6 * place
+            axis.plot([start - 0.03 * unit, end + 0.03 * unit], [low, low], color="black", linewidth=2.4)
         distance = ranking.critical_difference
-        axis.plot([first, first, first, first + distance, first + distance, first + distance],
-                  [1.35, 1.65, 1.5, 1.5, 1.65, 1.35], **line)  # fmt: skip
-        axis.text(first + distance / 2, 1.62, f"CD = {distance:.2f}", ha="center", va="bottom", fontsize=7)
-        axis.text(last, 1.62, f"mean rank by {metric}, {len(ranking.blocks)} blocks", ha="right", va="bottom")
-        longest = max(len(titles[loss]) for loss, _ in ranks) + 8
-        margin = 0.35 + (last - first) * min(1.2, 0.027 * longest)
-        axis.set(xlim=(first - margin, last + margin), ylim=(-depth - 0.62 * half, 2.2))
+        for start, end, low, high in (
+            (1, 1 + distance, 2.4, 2.4),
+            (1, 1, 2.15, 2.65),
+            (1 + distance,) * 2 + (2.15, 2.65),
+        ):
+            axis.plot([start, end], [low, high], **line)
+        blocks = f"mean rank by {metric} over {len(ranking.blocks)} blocks; CD = {distance:.2f}"
+        axis.text(1, 2.75, blocks, ha="left", va="bottom", fontsize=7)
+        axis.set(xlim=(left, right), ylim=(-depth - 1.3 * half, 4.4))
         axis.axis("off")
         write_figure(figure, path)
 
@@ -169,17 +167,18 @@ def class_differences(
         titles: Titles of ``losses`` and ``labels``.
     """
     largest = max(np.nanmax(np.abs(list(losses.values())), initial=1e-9) for losses in differences.values())
-    across = max(1, 14 // max(map(len, differences.values())))
+    columns, longest = max(map(len, differences.values())), max(map(len, titles["losses"].values()))
     with drawing() as pyplot:
-        height = 0.35 + 0.16 * len(classes) + 0.045 * max(len(titles["losses"][loss]) for loss in titles["losses"])
-        figure, axes = panels(pyplot, len(differences), height, across=min(4, across), sharey=True)
+        height = 0.4 + 0.15 * len(classes) + 0.05 * longest
+        figure, axes = panels(pyplot, len(differences), height, across=max(1, min(4, 16 // columns)), sharey=True)
+        figure.set_figwidth(PAGE if len(differences) > 1 or columns > 7 else COLUMN)
         for (axis,), (labels, losses) in zip(axes, differences.items(), strict=False):
             values = np.array(list(losses.values())).T
             # Orange below zero and purple above: told apart by every eye; in grey the printed signs are.
             axis.imshow(values, cmap="PuOr", vmin=-1.6 * largest, vmax=1.6 * largest, aspect="auto")
             for (row, column), value in np.ndenumerate(values):
                 shown = f"{value:+.1f}" if np.isfinite(value) else "–"
-                axis.text(column, row, shown, ha="center", va="center", fontsize=5.5)
+                axis.text(column, row, shown, ha="center", va="center", fontsize=5)
             axis.set(title=f"{one_line(titles['labels'][labels])}: ΔIoU to {one_line(titles['losses'][baseline])}")
             axis.set_xticks(
                 range(len(losses)), [one_line(titles["losses"][loss]) for loss in losses], rotation=90, fontsize=6

@@ -14,7 +14,7 @@ from segloss.reports import diagrams
 from segloss.reports.curves import draw_curves
 from segloss.reports.evidence import Evidence
 from segloss.reports.points import Point, PointStatistics
-from segloss.reports.qualitative import draw_predictions, read_examples
+from segloss.reports.qualitative import draw_predictions, example_names, read_examples
 from segloss.reports.ranks import Ranking, is_conclusive
 from segloss.reports.style import file_name, remove_figure
 from segloss.reports.summary import AXES, PAPER_METRICS
@@ -142,15 +142,15 @@ def draw_qualitative(
             for cell in cells
             if (path := results / str(cell) / "predictions.npz").exists()
         }
-        shared = set.intersection(*map(set, predictions.values())) if predictions else set()
-        names = [name for name in sorted(shared) if name in next(iter(predictions.values()))][:EXAMPLES]
-        if not names or dataset not in splits:
+        names = example_names(predictions, EXAMPLES) if predictions else []
+        if not names:
             continue
         try:
             data = locate(sources[dataset].name, data_root)
         except DatasetError:
             data = None  # the class maps can be drawn without the data
-        examples = read_examples(sources[dataset], data, splits[dataset], names)
+        maps = next(iter(predictions.values()))
+        examples = read_examples(sources[dataset], data, splits[dataset], names, maps)
         path = named(folder / file_name("predictions", dataset, model))
         draw_predictions(path, sources[dataset], examples, predictions, grid.titles["losses"])
 

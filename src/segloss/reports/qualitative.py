@@ -11,9 +11,8 @@ from segloss.datasets import Dataset, image_names
 from segloss.reports.style import PAGE, drawing, one_line, write_figure
 
 ACROSS = 7  # losses side by side; more of them go down the page
-# Data sets whose images may be passed on. Of all others only class maps are drawn.
+# Data sets whose images may be passed on; of all others only class maps are drawn.
 REDISTRIBUTABLE = ("phantom", "bubil")
-CONFIDENCE = ".confidence"  # in predictions.npz: <image>.confidence, uint8, 255 for a confidence of 1
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,8 @@ class Example:
 
     Attributes:
         name: Its name.
-        pictures: RGB pictures by title: image, label, raters.
-        label: Its class map; None where the data are not at hand.
+        pictures: RGB pictures by title: image, label, raters' mean, as far as they are known.
+        label: Its class map, None if unknown.
     """
 
     name: str
@@ -38,28 +37,41 @@ def colour(classes: np.ndarray, dataset: Dataset) -> np.ndarray:
     return palette[classes]
 
 
-def read_examples(dataset: Dataset, folder: Path | None, split: str, names: Sequence[str]) -> list[Example]:
-    """Images of a split with their truth.
+def example_names(predictions: Mapping[str, Mapping[str, np.ndarray]], number: int) -> list[str]:
+    """The first images of which all losses have a prediction; other maps of an image have a prefix with a slash."""
+    shared = [set(maps) for maps in predictions.values()]
+    kinds = ("label/", "confidence/", "image/")
+    return sorted(name for name in set.intersection(*shared) if not name.startswith(kinds))[:number]
+
+
+def read_examples(
+    dataset: Dataset, folder: Path | None, split: str, names: Sequence[str], maps: Mapping[str, np.ndarray]
+) -> list[Example]:
+    """Images with their truth: as kept with the predictions, else from the data set.
 
     Args:
         dataset: The data set.
-        folder: Its folder; None where it is not at hand: the examples then have no pictures.
+        folder: Its folder; None where it is not at hand.
         split: The split.
         names: Names of the images.
+        maps: Content of one predictions.npz.
     """
-    if folder is None:
-        return [Example(name, {}, None) for name in names]
-    entries = dataset.read_list(folder, split)
-    by_name = dict(zip(image_names(entries), entries, strict=True))
+    entries = dataset.read_list(folder, split) if folder else []
+    paths = dict(zip(image_names(entries), entries, strict=True)) if entries else {}
     examples = []
     for name in names:
-        image, label, *raters = by_name[name]
-        classes = dataset.read_label(folder / label)
-        pictures = {"image": dataset.read_image(folder / image)} if dataset.name in REDISTRIBUTABLE else {}
-        pictures["label"] = colour(classes, dataset)
-        if dataset.raters:
-            maps = [colour(dataset.read_label(folder / rater), dataset) for rater in raters if rater]
-            pictures["raters' mean"] = np.mean(maps, 0).astype(np.uint8)  # colours mixed as the raters disagree
+        image, label, *raters = paths.get(name, (None, None))
+        pictures, classes = {}, maps.get(f"label/{name}")
+        if f"image/{name}" in maps:
+            pictures["image"] = maps[f"image/{name}"]
+        elif image and dataset.name in REDISTRIBUTABLE:
+            pictures["image"] = dataset.read_image(folder / image)
+        if classes is None and label:
+            classes = dataset.read_label(folder / label)
+        if classes is not None:
+            pictures["label"] = colour(classes, dataset)
+        if drawn := [colour(dataset.read_label(folder / rater), dataset) for rater in raters if rater]:
+            pictures["raters' mean"] = np.mean(drawn, 0).astype(np.uint8)  # colours mixed as the raters disagree
         examples.append(Example(name, pictures, classes))
     return examples
 
@@ -68,12 +80,12 @@ def loss_pictures(maps: Mapping[str, np.ndarray], example: Example, dataset: Dat
     """Prediction, confidence and errors of one loss on one image, as far as they are known, each with its name."""
     classes = maps[example.name]
     pictures = [("prediction", colour(classes, dataset))]
-    if (confidence := maps.get(example.name + CONFIDENCE)) is not None:
+    if (confidence := maps.get(f"confidence/{example.name}")) is not None:
         pictures.append(("confidence", np.repeat(confidence[..., None], 3, axis=2)))
     if example.label is not None:
-        wrong = (classes != example.label) & (example.label < len(dataset.classes))
+        known = example.label < len(dataset.classes)
         # Wrong pixels black, right ones white, void grey: readable in print.
-        errors = np.where(wrong, 0, np.where(example.label < len(dataset.classes), 255, 200)).astype(np.uint8)
+        errors = np.where(known & (classes != example.label), 0, np.where(known, 255, 200)).astype(np.uint8)
         pictures.append(("errors", np.repeat(errors[..., None], 3, axis=2)))
     return pictures
 
@@ -95,7 +107,7 @@ def draw_predictions(
         titles: Titles of the losses.
     """
     grid = picture_grid(dataset, examples, predictions, titles)
-    height, width = next(iter(next(iter(predictions.values())).values())).shape
+    height, width = next(iter(predictions.values()))[examples[0].name].shape
     columns = max(map(len, grid))
     size = PAGE / columns
     with drawing() as pyplot:

@@ -9,6 +9,7 @@ from segloss.metrics import Metric
 from segloss.reports.markdown import table, text
 from segloss.reports.summary import PAPER_METRICS, Entry
 
+ABSENT = Entry(None, None, 0, "missing")
 SIGNS = {"skipped": "–", "missing": "…"}  # other states are written out
 SPREAD = "Mean ± sample standard deviation (ddof 1) over n seeds; best mean of each column in bold. Percent."
 
@@ -77,7 +78,9 @@ def markdown_tables(
             [
                 text(titles["losses"][loss]),
                 *(
-                    markdown_cell(entries[dataset, model, schedule, labels, loss, metric.name], metric, seeds, notes)
+                    markdown_cell(
+                        entries.get((dataset, model, schedule, labels, loss, metric.name), ABSENT), metric, seeds, notes
+                    )
                     for labels in columns
                     for metric in metrics
                 ),
