@@ -14,11 +14,12 @@ DOORS = {"__init__.py", "__main__.py", "cli.py", "workflow.py", "files.py"}
 
 # Beside the standard library and the room itself.
 ALLOWED = {
-    "losses": {"torch", "triton"},
-    "labels": {"torch"},
+    "options": set(),
+    "losses": {"torch", "triton", "segloss.options"},
+    "labels": {"torch", "segloss.options"},
     "metrics": {"torch", "numpy", "segloss.files"},
     "datasets": {"numpy", "PIL", "scipy", "yaml", "jsonschema", "nibabel", "tifffile", "segloss.files"},
-    "grid": {"yaml", "jsonschema", "segloss.datasets", "segloss.files"},
+    "grid": {"yaml", "jsonschema", "segloss.datasets", "segloss.files", "segloss.options"},
     "records": {"numpy", "pandas", "yaml", "segloss.files", "segloss.grid", "segloss.metrics"},
     "runtime": set(),
     "reports": {

@@ -249,7 +249,8 @@ def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
         metrics, temperature = validate(model, loader, prepared.evaluation)
         validation = {"split": loader.dataset.split, "images": len(loader.dataset), "metrics": metrics}
     test = evaluation_loader(config.test_dataset, machine)
-    metrics, scaled = evaluate(model, test, prepared.evaluation, temperature, prepared.folder)
+    read_image = test.dataset.read_image if prepared.source.redistributable else None
+    metrics, scaled = evaluate(model, test, prepared.evaluation, temperature, prepared.folder, read_image=read_image)
     processes.barrier()  # until rank 0 has written the counts
     return Measured(metrics, scaled, temperature, validation, test.dataset, time.monotonic() - started)
 

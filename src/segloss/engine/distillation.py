@@ -13,7 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from segloss import records
-from segloss.engine.losses import Part
+from segloss.engine.losses import TargetTerm
 from segloss.files import sha256_of
 from segloss.grid import Experiment
 
@@ -133,7 +133,9 @@ class Teacher:
         self._events.append((start, end))
         return logits
 
-    def parts(self, labelled: tuple[Tensor, Tensor], taught: tuple[Tensor, Tensor], temperature: float) -> list[Part]:
+    def parts(
+        self, labelled: tuple[Tensor, Tensor], taught: tuple[Tensor, Tensor], temperature: float
+    ) -> list[TargetTerm]:
         """The targets of a student's losses.
 
         Pixel-wise losses: hard_weight L(z, y) + (1 - hard_weight) T^2 L(z / T, teacher), with T^2 so that the gradient
@@ -147,9 +149,9 @@ class Teacher:
         """
         soft_weight = (1 - self.hard_weight) * temperature**2
         parts = [
-            Part(*labelled, weight=self.hard_weight, pixelwise=True),
-            Part(*taught, weight=soft_weight, temperature=temperature, pixelwise=True),
-            Part(*taught, temperature=temperature, pixelwise=False),
+            TargetTerm(*labelled, weight=self.hard_weight, pixelwise=True),
+            TargetTerm(*taught, weight=soft_weight, temperature=temperature, pixelwise=True),
+            TargetTerm(*taught, temperature=temperature, pixelwise=False),
         ]
         return [part for part in parts if part.weight > 0]
 
