@@ -42,7 +42,7 @@ def compare_along(axis: Literal["loss", "labels"], points: Mapping[Point, PointS
     for rest, group in groups.items():
         baseline, *others = group
         for name in others:
-            if group[name].names != group[baseline].names:
+            if group[name].images != group[baseline].images:
                 raise RecordError(
                     f"{name} and {baseline} of {'/'.join(rest)} were evaluated on different images: "
                     "they cannot be compared"

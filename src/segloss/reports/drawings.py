@@ -39,7 +39,7 @@ def draw_figures(
             kind: folder / file_name(kind, dataset, model)
             for kind in ("reliability", "calibration", "classes", "curves")
         }
-        calibration = {key: statistics.calibration for key, statistics in points.items()}
+        calibration = {key: statistics.calibration.sum(0) for key, statistics in points.items()}
         diagrams.reliability(path["reliability"], by_labels(calibration), grid.titles)
         values = calibration_values(dataset, model, table, intervals)
         diagrams.accuracy_against_calibration(path["calibration"], by_labels(values), grid.titles)

@@ -19,7 +19,7 @@ NOTE = (
 def interval_table(points: Mapping[Point, PointStatistics]) -> pd.DataFrame:
     """A row for each point and metric: the axes, metric, mean over seeds, low, high, images, seeds."""
     rows = [
-        (*point, metric, statistics.means[metric], low, high, len(statistics.names), len(statistics.seeds))
+        (*point, metric, statistics.means[metric], low, high, len(statistics.images), len(statistics.cells))
         for point, statistics in points.items()
         for metric, (low, high) in statistics.intervals.items()
     ]

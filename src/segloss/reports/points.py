@@ -4,7 +4,7 @@ A point is (dataset, model, schedule, labels, loss); its cells differ in the see
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -28,17 +28,17 @@ class PointStatistics:
     """What intervals, comparisons and figures need of one point, a few kilobytes instead of its counts.
 
     Attributes:
-        names: Names of the images; one object for all points with the same images.
-        seeds: Seed indices.
-        pseudo_values: Of each metric, (images, seeds).
+        cells: Its finished cells, one for each seed.
+        images: Names of the images; one object for all points with the same images.
+        pseudo_values: Of each metric, (images, seeds); empty with one image.
         means: Of each metric, the mean over seeds of the metric of the whole data set.
         intervals: Of each metric, the bounds of its 95 % bootstrap interval.
-        calibration: Pixels, correct pixels and summed confidence of each bin, over images and seeds, (3, bins).
+        calibration: Pixels, correct pixels and summed confidence of each bin, over images, (seeds, 3, bins).
         overlap: True positives, labelled and predicted pixels of each class, over images, (seeds, 3, classes).
     """
 
-    names: tuple[str, ...]
-    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    images: tuple[str, ...]
     pseudo_values: Mapping[str, np.ndarray]
     means: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
@@ -67,12 +67,12 @@ def statistics_of(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> Point
     arrays = {metric: (getattr(stacked, kind), function) for metric, (kind, function) in STATISTICS.items()}
     several = len(stacked.names) > 1  # the jackknife leaves one image out
     return PointStatistics(
-        names=tuple(stacked.names),
-        seeds=tuple(cell.seed for cell in cells),
+        cells=tuple(cells),
+        images=tuple(stacked.names),
         pseudo_values={metric: pseudo_values(*array) for metric, array in arrays.items()} if several else {},
         means={metric: float(function(values.sum(0)).mean()) for metric, (values, function) in arrays.items()},
         intervals={metric: bootstrap_interval(*array) for metric, array in arrays.items()},
-        calibration=stacked.calibration.sum((0, 1)),
+        calibration=stacked.calibration.sum(0),
         overlap=stacked.overlap.sum(0),
     )
 
@@ -87,8 +87,7 @@ def point_statistics(cells: Iterable[tuple[Cell, ImageCounts]]) -> dict[Point, P
     for point, group in groupby(cells, key=lambda entry: point_of(entry[0])):
         seeds, counts = zip(*group, strict=True)
         statistics = statistics_of(seeds, counts)
-        names = known.setdefault(statistics.names, statistics.names)
-        points[point] = PointStatistics(**{**vars(statistics), "names": names})
+        points[point] = replace(statistics, images=known.setdefault(statistics.images, statistics.images))
     return points
 
 
