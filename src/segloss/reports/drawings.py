@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from segloss.datasets import DATASETS, Dataset, DatasetError, locate
+from segloss.datasets import find, Dataset, DatasetError, locate
 from segloss.grid import Grid
 from segloss.records.verification import RecordError
 from segloss.reports import diagrams
@@ -33,7 +33,7 @@ def draw_figures(
     folder: Path,
 ) -> None:
     """Draw all figures of a report as PNG, PDF and SVG; arguments as for `write_report`."""
-    sources = {experiment.cell.dataset: DATASETS[experiment.source] for experiment in grid.experiments}
+    sources = {experiment.cell.dataset: find(experiment.source) for experiment in grid.experiments}
     for (dataset, model), points in by_dataset_and_model(evidence.points).items():
         path = {
             kind: folder / file_name(kind, dataset, model)
