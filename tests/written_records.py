@@ -52,6 +52,7 @@ def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
         "seed": experiment.random_seed,
         "config": {},
         "machine": {"device": "cpu", "threads": 1},
+        "pretrained": None,
         "training": {
             "started_at_iteration": 0,
             "iterations": 16,

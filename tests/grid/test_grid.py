@@ -98,7 +98,7 @@ def test_a_wrong_grid_is_refused_in_one_sentence(in_workplace: Path, changes: di
 
 def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: camvid, camvid-cpu, demo"
+        ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: .*camvid, camvid-cpu, .*demo"
     ):
         grid_of("dmeo")
     with pytest.raises(ConfigError, match=r"unknown grid '\.\./demo'"):
@@ -118,7 +118,7 @@ def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
             "{title: Dice, loss: dise}",
             r"losses.yaml: dice: unknown loss 'dise' \(did you mean 'dice'\?\)",
         ),
-        ("defer: {reweighting: 0.8}", "defer: {rewaiting: 0.8}", r"ldam-drw: unknown option of ldam 'rewaiting'"),
+        ("defer: {reweighting: 0.8}", "defer: {rewaiting: 0.8}", r"ldam-drw: unknown option of ldam to defer 'rewai"),
         ("defer: {reweighting: 0.8}", "defer: {reweighting: 2}", r"ldam-drw.defer.reweighting: 2 is greater than"),
         ("{title: Dice, loss: dice}", "{title: Dice}", r"losses.yaml: dice: .*not valid"),
         ("{title: Dice, loss: dice}", "{title: Dice, loss: dice", r"losses.yaml: not valid YAML"),

@@ -57,6 +57,7 @@ BUBIL = published(
         instructions=INSTRUCTIONS,
         read_list=read_list,
         read_label=read_foreground,
+        redistributable=True,
     ),
     COUNTS,
     LABELS_SHA256,

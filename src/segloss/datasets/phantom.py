@@ -261,4 +261,5 @@ PHANTOM = Dataset(
     verify=verify,
     instructions="it is generated in seconds: segloss prepare phantom",
     read_truth=read_posterior,
+    redistributable=True,
 )

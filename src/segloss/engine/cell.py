@@ -189,8 +189,8 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
         teacher=distillation.Teacher.load(entry, experiment, results) if entry else None,
         teacher_entry=entry,
         pretrained_entry=weights,
-        # With another teacher or other pretrained weights it is another training, though its settings are the same.
-        identity=distillation.training_identity(experiment, entry, weights),
+        # With other labels, another teacher or other pretrained weights it is another training of the same settings.
+        identity=distillation.training_identity(experiment.config_hash, prints["training"], entry, weights),
         evaluation=Evaluation(len(source.classes), config.reference, Protocol(**config.protocol)),
     )
 
@@ -249,7 +249,8 @@ def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
         metrics, temperature = validate(model, loader, prepared.evaluation)
         validation = {"split": loader.dataset.split, "images": len(loader.dataset), "metrics": metrics}
     test = evaluation_loader(config.test_dataset, machine)
-    metrics, scaled = evaluate(model, test, prepared.evaluation, temperature, prepared.folder)
+    read_image = test.dataset.read_image if prepared.source.redistributable else None
+    metrics, scaled = evaluate(model, test, prepared.evaluation, temperature, prepared.folder, read_image=read_image)
     processes.barrier()  # until rank 0 has written the counts
     return Measured(metrics, scaled, temperature, validation, test.dataset, time.monotonic() - started)
 

@@ -67,7 +67,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint in a file, None if it is damaged or not there.
 
-    Tensors are stored uncompressed in a zip archive whose checksums torch writes but does not compare: without comparing
+    Tensors are stored uncompressed in a zip archive whose checksums torch writes but never compares: without comparing
     them a flipped bit would become a wrong weight.
     """
     if not path.exists():

@@ -91,9 +91,9 @@ def without_pretrained(model: ConfigDict) -> None:
     """Remove the weights that a model's config names: they come through ``segloss.grid.weights`` alone."""
     model.pop("pretrained", None)
     for part in (model, model.get("backbone"), *(head for head, _ in heads(model))):
-        if isinstance(part, dict) and isinstance(part.get("init_cfg"), dict):
-            if part["init_cfg"].get("type") == "Pretrained":
-                part["init_cfg"] = None
+        start = part.get("init_cfg") if isinstance(part, dict) else None
+        if isinstance(start, dict) and start.get("type") == "Pretrained":
+            part["init_cfg"] = None
 
 
 def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> tuple[list[dict], list[dict], float]:

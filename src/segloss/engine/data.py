@@ -66,6 +66,10 @@ class ListDataset(BaseSegDataset):
         """The sample of one image; a training image is decoded once."""
         return super().prepare_data(idx) if self.cache is None else self.cache(idx, self.get_data_info)
 
+    def read_image(self, place: int) -> np.ndarray:
+        """The image at a place of the list, uint8 (H, W, 3) RGB."""
+        return self.source.read_image(Path(self.get_data_info(place)["img_path"]))
+
     def load_data_list(self) -> list[dict]:
         """One entry for each line of the split's list, or of its part with or without labels."""
         void = self.source.void

@@ -72,7 +72,8 @@ def declared_weights(model: MMEngineFile, name: str) -> Pretrained:
     wrong = [key for key, value in entry.items() if key not in KEYS or not isinstance(value, KEYS[key])]
     if wrong or "file" not in entry or entry.get("names", "same") not in NAMES:
         raise ConfigError(
-            f"{model.path}: imagenet: expected file and any of {', '.join(KEYS)} (names: {' or '.join(NAMES)}), got {entry}"
+            f"{model.path}: imagenet: expected file and any of {', '.join(KEYS)} (names: {' or '.join(NAMES)}), "
+            f"got {entry}"
         )
     return Pretrained(name, (entry["file"],), **{key: value for key, value in entry.items() if key != "file"})
 

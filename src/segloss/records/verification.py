@@ -104,7 +104,7 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> None:
 def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
     """Refuse records of one data set whose data, evaluation or metrics differ, and two records of one cell.
 
-    Training data may differ where the label scenarios say so: some leave images without labels.
+    Training data may differ between label scenarios: some leave images without labels.
 
     Raises:
         RecordError: names the data set, what differs, and two records that differ.
