@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from segloss import records
-from segloss.datasets import DATASETS, locate
+from segloss.datasets import DATASETS, find, locate
 from segloss.files import write_text
 from segloss.grid import Grid
 from segloss.reports import comparisons, diagrams, figures, intervals, ranks, tables
@@ -87,7 +87,7 @@ def draw_predictions(asked: Grid, results: Path, data_root: Path, folder: Path) 
             with np.load(results / str(cell) / "predictions.npz") as maps:
                 predicted[asked.titles["losses"][cell.loss]] = dict(maps)
         split = records.read(results / str(cells[0]) / "record.json")["data"]["split"]
-        source = DATASETS[sources[dataset]]
+        source = find(sources[dataset)]
         figures.predictions(
             folder / f"predictions-{dataset}-{model}.png", source, locate(source.name, data_root), split, predicted
         )

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from segloss import records
-from segloss.datasets import DATASETS
+from segloss.datasets import DATASETS, find
 from segloss.files import write_text
 from segloss.grid import Cell, Grid
 from segloss.reports.page.charts import specifications
@@ -137,7 +137,7 @@ def gather_details(
                 continue
             record = read_record(results, cell)
             source = record["data"]["source"]
-            sources.setdefault(source, {"classes": DATASETS[source].classes, "palette": DATASETS[source].palette})
+            sources.setdefault(source, {"classes": find(source).classes, "palette": find(source).palette})
             shown = cell_details(record, places[cell.seed], point)
             shown |= {"seed": cell.seed, "source": source, "pictures": pictures.of_cell(results, cell, source)}
             seeds[-1].append(shown)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segloss.datasets import DATASETS, Dataset
+from segloss.datasets import Dataset, find
 from segloss.grid import Cell
 from segloss.reports.page.counts import PointCounts
 
@@ -78,7 +78,7 @@ class Pictures:
             return []
         shown, left = [], self.share
         for name in sorted(name for name, array in maps.items() if array.ndim == 2 and not name.startswith(KINDS)):
-            pictures = draw(maps, name, DATASETS[source])
+            pictures = draw(maps, name, find(source))
             left -= sum(len(picture) for picture in pictures.values() if picture not in self.stored)
             if left < 0:
                 break
