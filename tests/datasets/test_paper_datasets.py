@@ -444,5 +444,5 @@ def test_mapillary_is_scored_at_the_labels_full_size(trained):
     labels = [dataset.read_label(folder / label) for _, label in dataset.read_list(folder, "val")]
     assert len({label.shape for label in labels}) == 2
     counts = Counts.load(workplace / "results/mapillary-vistas/unet-tiny/tiny/hard/ce-jml/seed0/counts.npz")
-    scored = counts.histogram.sum((1, 2))  # of each image, pixels right or wrong by confidence
+    scored = counts.rows["histogram"].sum((1, 2))  # of each image, pixels right or wrong by confidence
     assert scored.tolist() == [int((label != VOID).sum()) for label in labels]
