@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from segloss.datasets._dataset import Dataset, image_names, read_list
+from segloss.datasets._described import described
 from segloss.datasets._fingerprints import fingerprints
 from segloss.datasets._read import DatasetError
 from segloss.datasets._semi_supervised import split_labelled, training_lists
+from segloss.datasets._training_config import training_config
 from segloss.datasets.bsds500 import BSDS500
 from segloss.datasets.bubil import BUBIL
 from segloss.datasets.camvid import CAMVID
@@ -19,6 +21,7 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "DatasetError",
+    "add_described",
     "find",
     "fingerprints",
     "image_names",
@@ -26,12 +29,26 @@ __all__ = [
     "read_list",
     "root_of",
     "split_labelled",
+    "training_config",
     "training_lists",
 ]
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID, BSDS500, CCP12, CCP59, *QUBIQ)
 }
+
+
+def add_described(file: Path) -> Dataset:
+    """The data set that a YAML file describes, from now on in ``DATASETS`` under the file's name without its ending.
+
+    Raises:
+        DatasetError: The file is no description, or its name is that of another data set.
+    """
+    dataset = described(file)
+    if dataset.name in DATASETS and DATASETS[dataset.name].location is None:
+        raise DatasetError(f"{file} needs another name: {dataset.name} is a data set of segloss")
+    DATASETS[dataset.name] = dataset
+    return dataset
 
 
 def find(name: str) -> Dataset:
@@ -66,7 +83,7 @@ def locate(name: str, data_root: Path) -> Path:
         DatasetError: No data set of that name, or its folder is not there; the sentence says how to get it.
     """
     dataset = find(name)
-    folder = root_of(name, data_root) / (dataset.folder or name)
+    folder = dataset.location or root_of(name, data_root) / (dataset.folder or name)
     if not folder.is_dir():
         raise DatasetError(f"data set {name} is not at {folder}; {dataset.instructions}")
     return folder
