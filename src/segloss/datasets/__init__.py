@@ -10,9 +10,10 @@ from segloss.datasets._semi_supervised import split_labelled, training_lists
 from segloss.datasets._training_config import training_config
 from segloss.datasets.bsds500 import BSDS500
 from segloss.datasets.bubil import BUBIL
-from segloss.datasets.camvid import CAMVID
+from segloss.datasets.camvid import CAMVID, CAMVID_TRAINVAL
 from segloss.datasets.ccp import CCP12, CCP59
 from segloss.datasets.cwfid import CWFID
+from segloss.datasets.lits_kits import KITS19, LITS
 from segloss.datasets.phantom import PHANTOM
 from segloss.datasets.qubiq import QUBIQ
 from segloss.datasets.stare import STARE
@@ -34,7 +35,8 @@ __all__ = [
 ]
 
 DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID, BSDS500, CCP12, CCP59, *QUBIQ)
+    dataset.name: dataset
+    for dataset in (PHANTOM, CAMVID, CAMVID_TRAINVAL, BUBIL, STARE, CWFID, BSDS500, CCP12, CCP59, LITS, KITS19, *QUBIQ)
 }
 
 

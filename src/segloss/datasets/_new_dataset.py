@@ -216,8 +216,8 @@ def _description(
         raise DatasetError(f"{folder}: the labels {labels.pattern} hold one value only, {classes[0]}")
     missing = len(images.keys - labels.keys)
     lines = [
-        f"# {len(images.keys & labels.keys)} images with labels, found in {folder.name}. Rename the classes, then plan a",
-        "# grid with this file's name without .yaml in its datasets.",
+        f"# {len(images.keys & labels.keys)} images with labels, found in {folder.name}. Rename the classes, then name",
+        "# this file without .yaml in the datasets of a grid.",
         f"folder: {folder}",
         f"images: '{images.pattern}'",
         f"labels: '{labels.pattern}'",

@@ -11,10 +11,11 @@ import tarfile
 import tempfile
 import urllib.request
 import zlib
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
-from segloss.datasets._dataset import Dataset
+from segloss.datasets._dataset import Dataset, Entry, read_list
 from segloss.datasets._folders import atomic_folder
 from segloss.datasets._read import DatasetError
 
@@ -134,4 +135,17 @@ CAMVID = Dataset(
     prepare=fetch,
     verify=verify,
     instructions="with network access: segloss prepare camvid",
+)
+
+
+def read_trainval(folder: Path, split: str) -> list[Entry]:
+    """The images of train and val together as ``train``; ``test`` as it is."""
+    if split == "train":
+        return read_list(folder, "train") + read_list(folder, "val")
+    return read_list(folder, split)
+
+
+# Trained on all images that are not tested on, as in the articles on the JDT losses.
+CAMVID_TRAINVAL = replace(
+    CAMVID, name="camvid-trainval", folder="camvid", splits=("train", "test"), read_list=read_trainval
 )
