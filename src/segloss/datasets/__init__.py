@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from segloss.datasets._availability import availability, format_availability
 from segloss.datasets._dataset import Dataset, image_names, read_list
 from segloss.datasets._described import described
 from segloss.datasets._fingerprints import fingerprints
+from segloss.datasets._new_dataset import new_dataset
 from segloss.datasets._read import DatasetError
 from segloss.datasets._semi_supervised import split_labelled, training_lists
 from segloss.datasets._training_config import training_config
@@ -26,7 +28,10 @@ __all__ = [
     "find",
     "fingerprints",
     "image_names",
+    "list_datasets",
     "locate",
+    "new_dataset",
+    "place_of",
     "read_list",
     "root_of",
     "split_labelled",
@@ -78,6 +83,18 @@ def root_of(name: str, data_root: Path) -> Path:
     return Path("data") if find(name).generated else Path(data_root)
 
 
+def place_of(dataset: Dataset, data_root: Path) -> Path:
+    """The folder where a data set is, or would be."""
+    if dataset.location is not None:
+        return dataset.location
+    return (Path("data") if dataset.generated else Path(data_root)) / (dataset.folder or dataset.name)
+
+
+def list_datasets(data_root: Path) -> str:
+    """A table of all data sets: ready, incomplete or missing, terms and size, and how to get the missing ones."""
+    return format_availability(availability(dataset, place_of(dataset, data_root)) for dataset in DATASETS.values())
+
+
 def locate(name: str, data_root: Path) -> Path:
     """The folder of a data set.
 
@@ -85,7 +102,7 @@ def locate(name: str, data_root: Path) -> Path:
         DatasetError: No data set of that name, or its folder is not there; the sentence says how to get it.
     """
     dataset = find(name)
-    folder = dataset.location or root_of(name, data_root) / (dataset.folder or name)
+    folder = place_of(dataset, data_root)
     if not folder.is_dir():
         raise DatasetError(f"data set {name} is not at {folder}; {dataset.instructions}")
     return folder
