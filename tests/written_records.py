@@ -7,7 +7,7 @@ import torch
 
 from segloss import grid, records
 from segloss.grid import Cell
-from segloss.metrics import Counts, summarize
+from segloss.metrics import METRICS_VERSION, Counts, summarize
 
 PROTOCOL = dict(mode="whole", crop_size=None, stride=None, scales=[1.0], flip=False, size_divisor=1)
 
@@ -46,7 +46,7 @@ def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
         "validation": {"split": "val", "images": 4, "metrics": metrics},
         "evaluation": {
             "seconds": 1.0,
-            "metrics_version": 1,
+            "metrics_version": METRICS_VERSION,
             "reference": "label",
             "protocol": PROTOCOL,
             "counts_sha256": records.digest_of(folder / "counts.npz"),

@@ -24,6 +24,7 @@ def of_definitions(metrics):
     """Every metric equals its slow reference."""
     for name in (
         "random torch.float32",
+        "binary",
         "binary, one image empty",
         "one image all void",
         "a class predicted, never labelled",
