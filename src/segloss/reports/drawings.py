@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from segloss.datasets import find, Dataset, DatasetError, locate
+from segloss.datasets import Dataset, DatasetError, find, locate
 from segloss.grid import Grid
 from segloss.records.verification import RecordError
 from segloss.reports import diagrams
