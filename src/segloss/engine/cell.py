@@ -365,10 +365,7 @@ def train_and_evaluate(experiment: Experiment, results: Path, data_root: Path, m
     started = time.monotonic()
     prepared = prepare(experiment, results, data_root, machine)
     with tracked(experiment, prepared.folder / "work", except_for=Interrupted) as run:
-        if experiment.trained:
-            trained = load_trained(prepared, results, machine)
-        else:
-            trained = train(prepared, run, machine)
+        trained = load_trained(prepared, results, machine) if experiment.trained else train(prepared, run, machine)
         measured = measure(prepared, trained, machine)
         record = publish(prepared, trained, measured, machine, time.monotonic() - started)
         run.summarise({key: record[key] for key in ("seconds", "peak_memory_bytes")} | record["metrics"])

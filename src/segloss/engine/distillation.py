@@ -130,7 +130,7 @@ Labels = tuple[Tensor, Tensor]  # a target and its valid pixels
 
 
 class Teacher:
-    """A trained model that labels batches, without gradients and in half precision on a GPU; no submodule of its student.
+    """A trained model that labels batches, without gradients, in half precision on a GPU; no submodule of its student.
 
     Args:
         model: In evaluation mode.
@@ -173,9 +173,9 @@ class Teacher:
     def terms(self, labelled: Labels, taught: Labels, temperature: float) -> list[TargetTerm]:
         """The targets of a student's losses.
 
-        Pixel-wise losses: w L(z, y) + (1 - w) T^2 L(z / T, teacher) with w the hard weight, and T^2 so that the gradient
-        keeps its size (Hinton et al., 2015, https://arxiv.org/abs/1503.02531); cross-entropy against the teacher is the
-        KL divergence but for a constant. All other losses: v L(z, y) + (1 - v) L(z / T, teacher).
+        Pixel-wise losses: w L(z, y) + (1 - w) T^2 L(z / T, teacher) with w the hard weight, and T^2 so that the
+        gradient keeps its size (Hinton et al., 2015, https://arxiv.org/abs/1503.02531); cross-entropy against the
+        teacher is the KL divergence but for a constant. All other losses: v L(z, y) + (1 - v) L(z / T, teacher).
 
         Args:
             labelled: Class indices (B, H, W) and their valid pixels.

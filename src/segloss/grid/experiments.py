@@ -63,12 +63,12 @@ class Experiment:
 
     @property
     def dependencies(self) -> tuple["Experiment", ...]:
-        """The experiments that must be finished before this one: its teachers, or the one whose weights it evaluates."""
+        """The experiments that must be finished first: its teachers, or the one whose weights it evaluates."""
         return self.teachers if self.trained is None else (self.trained,)
 
     @property
     def data_key(self) -> tuple[str, ...]:
-        """The data it is trained and evaluated on: its source, the images that keep their labels, the training's source."""
+        """The data behind its result: its source, the images that keep their labels, the source it was trained on."""
         trained = self.trained or self
         return self.source, json.dumps(self.scenario.get("labelled"), sort_keys=True), trained.source
 
