@@ -194,8 +194,8 @@ FAULTS = [
     (
         of_large_counts,
         "_accumulate.py",
-        "None if one is None else one.flatten()",
-        "None if one is None else one.float().flatten()",
+        "None if weight is None else weight.flatten()",
+        "None if weight is None else weight.float().flatten()",
     ),
     (of_merging, "_accumulate.py", "index.masked_fill_(~(self.valid", "index.masked_fill_((self.valid & ~self.valid"),
     (of_merging, "_exact.py", "whole + (fraction >> _FRACTION_BITS)", "whole"),
