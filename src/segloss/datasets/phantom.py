@@ -260,6 +260,7 @@ PHANTOM = Dataset(
     prepare=prepare,
     verify=verify,
     instructions="it is generated in seconds: segloss prepare phantom",
+    terms="part of segloss",
     read_truth=read_posterior,
     redistributable=True,
 )
