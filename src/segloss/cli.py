@@ -173,22 +173,11 @@ def collect(arguments: argparse.Namespace) -> None:
 
 def report(arguments: argparse.Namespace) -> None:
     """Write the tables and pictures of a grid from its results.csv."""
-    import pandas as pd
+    from segloss import reports
 
-    from segloss.reports import write_report
-
-    grid, results = load_grid(arguments.grid, Configs()), results_folder(arguments)
-    try:
-        text = arguments.table.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(
-            f"{arguments.table} cannot be read ({error}): collect it first with segloss collect"
-        ) from None
-    if text != records.collect(grid, results, known_fingerprints(grid.experiments, data_root(arguments))).to_csv(
-        index=False
-    ):
-        raise RecordError(f"{arguments.table} differs from the records: damaged, or older; collect it again")
-    write_report(grid, pd.read_csv(arguments.table), results, data_root(arguments), arguments.table.parent)
+    grid, data = load_grid(arguments.grid, Configs()), data_root(arguments)
+    fingerprints = known_fingerprints(grid.experiments, data)
+    reports.report(grid, arguments.table, results_folder(arguments), data, fingerprints)
 
 
 def sync(arguments: argparse.Namespace) -> None:

@@ -68,7 +68,14 @@ def folder_option(key: str, value: str) -> str:
     Raises:
         ConfigError: if files cannot be written below it, or Snakemake cannot take its name.
     """
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key}={value!r} names the home folder of a user that is not known") from error
+    if str(path).startswith("-"):
+        raise ConfigError(f"{key}={value!r} begins like an option of a command; choose another name")
+    if any(len(part.encode()) > 255 for part in path.parts):
+        raise ConfigError(f"{key}={value!r} is too long: a folder's name has at most 255 bytes")
     if match := NOT_IN_PATHS.search(str(path)):
         raise ConfigError(
             f"{key}={value!r} contains {match[0]!r}, which Snakemake cannot take in a path; rename the folder"

@@ -17,12 +17,13 @@ from segloss import records
 from segloss.datasets import DATASETS
 from segloss.grid import Cell
 from segloss.reports.comparisons import compare_along
-from segloss.reports.intervals import intervals
+from segloss.reports.intervals import interval_table
 from segloss.reports.page import write_index, write_page
 from segloss.reports.page.details import Pictures, curve, draw
 from segloss.reports.page.differences import pairwise_differences
 from segloss.reports.page.points import loss_family
 from segloss.reports.page.render import ASSETS, to_json
+from segloss.reports.points import read_statistics
 from segloss.reports.statistics import compare
 from segloss.reports.summary import AXES
 from tests.conftest import grid_of, run
@@ -80,10 +81,10 @@ def test_every_point_has_its_numbers_or_its_reasons(page: Path) -> None:
 def test_intervals_and_default_comparisons_are_those_of_the_report(page: Path) -> None:
     data, table, results = part(page, "data"), table_of(page), page.parents[2] / "results"
     points = {tuple(point[axis] for axis in AXES): point for point in data["points"]}
-    for row in intervals(table, results).to_dict("records"):
+    for row in interval_table(read_statistics(table, results)).to_dict("records"):
         assert points[tuple(row[axis] for axis in AXES)]["intervals"][row["metric"]] == [row["low"], row["high"]]
     for axis in ("loss", "labels"):
-        compared = compare_along(axis, table, results)
+        compared = compare_along(axis, read_statistics(table, results))
         assert len(compared) > 4
         for row in compared.to_dict("records"):
             point = points[tuple(row[name] for name in AXES)]
@@ -104,7 +105,7 @@ def test_pairwise_differences_are_those_of_compare(seeds: tuple[int, ...]) -> No
     difference, half, p = pairwise_differences(values)
     for i, first in enumerate(values):
         for j, second in enumerate(values):
-            single = compare(first, second, resamples=2)
+            single = compare(first, second)
             assert difference[i, j] == pytest.approx(single.difference, abs=1e-12)
             if single.p is None:
                 assert np.isnan([half[i, j], p[i, j]]).all()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segloss.datasets import DATASETS
-from segloss.grid.cells import NAME
+from segloss.grid.cells import is_name
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
 from segloss.grid.options import check_options, signatures
@@ -130,7 +130,7 @@ class Configs:
 
     def _mmengine_path(self, kind: str, name: str) -> Path:
         folder = self.folder / "mmseg" / kind
-        if NAME.fullmatch(name) and (folder / f"{name}.py").is_file():
+        if is_name(name) and (folder / f"{name}.py").is_file():
             return folder / f"{name}.py"
         if kind != "models":
             raise unknown(
@@ -151,7 +151,7 @@ class Configs:
         """The data on disk (a name of segloss.datasets) that a data set of configs/mmseg/datasets reads."""
         file = self.mmengine_file("datasets", dataset)
         source = file.literals.get("source")
-        if source not in DATASETS:
+        if not isinstance(source, str) or source not in DATASETS:
             raise ConfigError(f"{file.path}: {unknown('source', str(source), DATASETS)}")
         return source
 

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from segloss.grid.cells import NAME, Cell
+from segloss.grid.cells import LONGEST, Cell, is_name
 from segloss.grid.configs import SCHEMAS, Configs, model_name
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.experiments import Experiment, resolve
@@ -43,15 +43,15 @@ class Grid:
 def grid_file(name: str, configs: Configs) -> Path:
     """The file of a grid given by its name in configs/grids or by the path of a .yaml file."""
     if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
+        if len(Path(name).name) > LONGEST or not Path(name).is_file():
             raise ConfigError(f"no grid file {name}")
-        if not NAME.fullmatch(Path(name).stem):  # it names the folder of the reports
+        if not is_name(Path(name).stem):  # it names the folder of the reports
             raise ConfigError(
                 f"{name}: a grid file's name must be letters, digits and ._+- and begin with one of the first two"
             )
         return Path(name)
     file = configs.folder / "grids" / f"{name}.yaml"
-    if not NAME.fullmatch(name) or not file.is_file():
+    if not is_name(name) or not file.is_file():
         raise unknown("grid", name, (path.stem for path in file.parent.glob("*.yaml")))
     return file
 

@@ -104,6 +104,6 @@ def bin_index(wide: Tensor, bins: int, source: torch.dtype) -> Tensor:
     """
     if source == torch.float64:
         edges = torch.arange(1, bins, dtype=torch.float64, device=wide.device) / bins
-        return torch.bucketize(wide, edges, right=True, out_int32=True)
+        return torch.bucketize(wide.contiguous(), edges, right=True, out_int32=True)
     # max: an average of probabilities can exceed 1 by a rounding error
     return (wide * bins).int().clamp_(max=bins - 1)

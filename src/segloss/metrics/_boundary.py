@@ -63,7 +63,7 @@ def edge_counts(edge: Tensor, truths: Tensor, seen: Tensor, valid: Tensor, toler
         rater; edge_true: pixels of the edges of all raters, by the largest probability within the tolerance.
     """
     radius = tolerance * math.hypot(*edge.shape[1:])
-    bins = bin_index(edge.double().contiguous(), THRESHOLDS, edge.dtype).short()
+    bins = bin_index(edge.double(), THRESHOLDS, edge.dtype).short()
     bins = torch.where(valid, bins, -1)
     true = (truths == 1) & seen
     near = _within(true.any(1), radius)

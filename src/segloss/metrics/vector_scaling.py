@@ -1,8 +1,8 @@
 """Post-hoc vector scaling: a weight and a bias for the logit of each class, fitted on validation pixels.
 
 The logits are the logarithms of the probabilities, which may be averages over windows and views: they differ from a
-network's own by a shift of each pixel, which a weight for each class makes count. Unlike a temperature it can change the
-predicted class, so that accuracy is reported with it.
+network's own by a shift of each pixel, which a weight for each class makes count. Unlike a temperature it can change
+the predicted class, so that accuracy is reported with it.
 """
 
 from dataclasses import dataclass

@@ -12,14 +12,15 @@ from typing import Any
 import pandas as pd
 
 from segloss import records
-from segloss.datasets import DATASETS, find
+from segloss.datasets import find
 from segloss.files import write_text
 from segloss.grid import Cell, Grid
 from segloss.reports.page.charts import specifications
-from segloss.reports.page.counts import Point, PointCounts, compare_points, read_points
+from segloss.reports.page.counts import compare_points
 from segloss.reports.page.details import Pictures, cell_details, failure_traceback, read_record
 from segloss.reports.page.points import metric_entry, point_entries
 from segloss.reports.page.render import pack, read_summary, render
+from segloss.reports.points import Point, PointStatistics, read_statistics
 from segloss.reports.summary import AXES
 
 __all__ = ["write_index", "write_page"]
@@ -31,7 +32,7 @@ def write_page(
     results: Path,
     folder: Path,
     *,
-    intervals: pd.DataFrame | None = None,
+    statistics: Mapping[Point, PointStatistics] | None = None,
     provenance: Mapping[str, Any] | None = None,
     published: Iterable[Mapping[str, Any]] = (),
 ) -> Path:
@@ -42,7 +43,7 @@ def write_page(
         table: Its results table, as `segloss.records.collect` returns it.
         results: Folder of the cells.
         folder: Folder of the grid's report.
-        intervals: 95 % intervals where they are known already; else they are computed.
+        statistics: Statistics of the points where they are known already; else the counts are read.
         provenance: What `segloss.records.provenance` returns, where it is known already.
         published: Published numbers to show beside the measured ones: rows of dataset, model, labels, loss, metric,
             value and source.
@@ -53,7 +54,7 @@ def write_page(
     Raises:
         RecordError: if seeds of one point, or points that are compared, were evaluated on different images.
     """
-    counts = read_points(table, results, intervals)
+    counts = read_statistics(table, results) if statistics is None else statistics
     points = point_entries(grid, table, counts, published)
     made = dict(provenance or records.provenance(grid, results))
     data = {
@@ -120,7 +121,7 @@ def summarise(grid: Grid, points: Sequence[Mapping[str, Any]], provenance: Mappi
 
 
 def gather_details(
-    points: Sequence[Mapping[str, Any]], counts: Mapping[Point, PointCounts], results: Path
+    points: Sequence[Mapping[str, Any]], counts: Mapping[Point, PointStatistics], results: Path
 ) -> dict[str, Any]:
     """What the page shows of a point when it is opened: for each place in `points` its seeds; and all pictures."""
     pictures = Pictures(sum(len(point.cells) for point in counts.values()))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segloss.datasets import Dataset, find
 from segloss.grid import Cell
-from segloss.reports.page.counts import PointCounts
+from segloss.reports.points import PointStatistics
 
 CURVE_POINTS = 60  # of a training curve; more cannot be told apart on the page
 PICTURE_BYTES = 5_000_000  # of all pictures of a page
@@ -31,7 +31,7 @@ def curve(rows: Sequence[Mapping[str, float]], name: str, points: int = CURVE_PO
     return [[float(window[-1, 0]), float(f"{window[:, 1].mean():.5g}")] for window in windows if len(window)]
 
 
-def cell_details(record: Mapping[str, Any], place: int, counts: PointCounts) -> dict[str, Any]:
+def cell_details(record: Mapping[str, Any], place: int, counts: PointStatistics) -> dict[str, Any]:
     """Record, curves and counts of one seed, the `place`-th of its point."""
     training = record["training"]
     rows = training["rows"]

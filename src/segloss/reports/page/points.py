@@ -7,7 +7,7 @@ import pandas as pd
 
 from segloss.grid import Grid
 from segloss.metrics.catalogue import METRICS
-from segloss.reports.page.counts import Point, PointCounts
+from segloss.reports.points import Point, PointStatistics
 from segloss.reports.summary import AXES
 
 DECIMALS = {"KL": 4, "NLL": 4, "Brier": 4, "Brier_soft": 4, "temperature": 3}
@@ -41,7 +41,7 @@ def metric_entry(name: str) -> dict[str, Any]:
 
 
 def point_entries(
-    grid: Grid, table: pd.DataFrame, counts: Mapping[Point, PointCounts], published: Iterable[Mapping[str, Any]]
+    grid: Grid, table: pd.DataFrame, counts: Mapping[Point, PointStatistics], published: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """One entry for each point of the grid: axes, seeds and their states, values, intervals, published numbers.
 
@@ -50,7 +50,7 @@ def point_entries(
     Args:
         grid: The grid.
         table: Its results table.
-        counts: What `read_points` returns for it.
+        counts: As from `segloss.reports.points.read_statistics`.
         published: Rows of dataset, model, labels, loss, metric, value and source.
     """
     done = table[table.status == "done"]
