@@ -65,7 +65,7 @@ def model_variants(entry: str, pretrained: str | list[str]) -> list[str]:
 
 def dataset_suffixes(content: Mapping[str, Any]) -> list[str]:
     """The suffixes of data sets in cells: one for each fold, none without folds."""
-    return [f"@fold{fold}" for fold in content.get("folds", ())] or [""]
+    return [f"@fold{int(fold)}" for fold in content.get("folds", ())] or [""]
 
 
 def load_grid(name: str, configs: Configs) -> Grid:
@@ -80,8 +80,9 @@ def load_grid(name: str, configs: Configs) -> Grid:
     models = [name for entry in content["models"] for name in model_variants(entry, content.get("pretrained", NONE))]
     datasets = [f"{name}{suffix}" for name in content["datasets"] for suffix in dataset_suffixes(content)]
     datasets += [f"{other}@{name}" for other in content.get("evaluate_on", ()) for name in content["datasets"]]
-    schedule = content["schedule"] + (f"@{content['iterations']}" if "iterations" in content else "")
-    seeds = content["seeds"] if isinstance(content["seeds"], list) else range(content["seeds"])
+    schedule = content["schedule"] + (f"@{int(content['iterations'])}" if "iterations" in content else "")
+    # YAML's 3.0 is a whole number for JSON schemas.
+    seeds = list(map(int, content["seeds"])) if isinstance(content["seeds"], list) else range(int(content["seeds"]))
     experiments, skipped = [], {}
     for point in product(datasets, models, [schedule], content["labels"], content["losses"], seeds):
         try:
