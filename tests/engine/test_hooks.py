@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 
 from segloss.engine.cell import build_runner
+from segloss.engine.data import SampleSequence
 from segloss.engine.distillation import choose_teacher, training_identity
 from segloss.engine.machine import Machine
 from segloss.engine.model_selection import BestWeightsHook
@@ -116,14 +118,15 @@ def test_other_settings_labels_teachers_and_pretrained_weights_are_other_trainin
 def test_labelled_and_unlabelled_images_come_in_orders_and_augmentations_of_their_own(in_workplace: Path) -> None:
     cell = "phantom/unet-tiny/tiny/mt-8th/ce-jml/seed0"
     machine = Machine("cpu", 1, 0, 30)
+    init_default_scope("mmseg")
     runner = build_runner(config_of(cell), in_workplace / "work", machine, 0, [], experiment_of(cell))
     loaders = runner.train_dataloader
     labelled, unlabelled = loaders.labelled.dataset, loaders.unlabelled.dataset
     draws = [[images[n]["data_samples"].metainfo["draw"] for n in range(4)] for images in (labelled, unlabelled)]
     assert not set(draws[0]) & set(draws[1])
     # With as many images in both, the orders differ too.
-    unlabelled.dataset = labelled.dataset
-    orders = [[images[n]["data_samples"].name for n in range(20)] for images in (labelled, unlabelled)]
+    sequences = (labelled, SampleSequence(labelled.dataset, unlabelled.seed, 20))
+    orders = [[images[n]["data_samples"].name for n in range(20)] for images in sequences]
     assert orders[0] != orders[1]
 
 
