@@ -219,10 +219,6 @@ class Plan:
         """The GPUs, cores, memory and time to request for a cell."""
         return self.experiment(cell).resources
 
-    def settings(self, cell: str) -> Mapping[str, Any]:
-        """All that decides a cell's result; where it changes, the cell runs again."""
-        return self.experiment(cell).settings
-
     def table_text(self) -> str:
         """The table of the grid for the terminal, and the path of its file."""
         file = Path(self.report) / "table.md"

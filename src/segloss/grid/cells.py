@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from segloss.grid.errors import ConfigError
 
@@ -30,7 +30,7 @@ class Cell:
     seed: int
 
     def __str__(self) -> str:
-        return "/".join((*astuple(self)[:-1], f"seed{self.seed}"))
+        return f"{self.dataset}/{self.model}/{self.schedule}/{self.labels}/{self.loss}/seed{self.seed}"
 
     @classmethod
     def parse(cls, name: str) -> "Cell":
