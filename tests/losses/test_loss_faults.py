@@ -34,9 +34,13 @@ FAULTS = [
     ("_sigmoid.py", "at_target * (1 - at_target)", "at_target"),
     ("_pixel_autograd.py", "return losses if valid is None else losses * valid", "return losses"),
     ("_margin.py", "torch.log1p(log_p.exp() * torch.expm1(-margin))", "torch.log1p(log_p * torch.expm1(-margin))"),
-    ("_lovasz.py", "errors.masked_fill_(~valid[:, None], torch.nan)", "pass"),
-    ("_lovasz.py", "-(1 - errors.gather(1, index))", "1 - errors.gather(1, index)"),  # no pixel is of the class
-    ("_lovasz.py", "-slopes.gather(1, index)", "slopes.gather(1, index)"),
+    ("_lovasz_autograd.py", "errors.masked_fill_(~valid[:, None], torch.nan)", "pass"),
+    (
+        "_lovasz_autograd.py",
+        "-(1 - errors.gather(1, index))",
+        "1 - errors.gather(1, index)",
+    ),  # no pixel is of the class
+    ("_lovasz_autograd.py", "-slopes.gather(1, index)", "slopes.gather(1, index)"),
     ("_jdt.py", "        alpha=0.5,\n        beta=0.5,", "        alpha=0.5,\n        beta=0.6,"),
     ("_overlap.py", "smooth=smooth / 2", "smooth=smooth"),
     ("_region.py", "(alpha * false_positive + beta * false_neg", "(beta * false_positive + alpha * false_neg"),
