@@ -4,12 +4,14 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from segloss import records
-from segloss.datasets import DATASETS, DatasetError, fingerprints, locate, root_of
+from segloss.datasets import DATASETS, DatasetError, find, locate, root_of
 from segloss.grid import Cell, ConfigError, Configs, Experiment, load_grid, resolve
+from segloss.grid.data import known_fingerprints, sources
+from segloss.grid.weights import require_weights
 from segloss.records import RecordError, progress
 from segloss.records.run_lock import run_lock
 from segloss.runtime import forkserver
@@ -74,28 +76,13 @@ def results_folder(arguments: argparse.Namespace) -> Path:
     return results
 
 
-def grid_fingerprints(experiments: Iterable[Experiment], folder: Path) -> dict[tuple[str, str], dict[str, str]]:
-    """The fingerprints of experiments' data, by ``Experiment.data_key``; without those that are not on this machine."""
-    found = {}
-    for experiment in experiments:
-        if experiment.data_key in found:
-            continue
-        try:
-            place = locate(experiment.source, folder)
-            labelled = experiment.scenario.get("labelled")
-            found[experiment.data_key] = fingerprints(DATASETS[experiment.source], place, labelled)
-        except (DatasetError, OSError):
-            continue
-    return found
-
-
 def prepare(arguments: argparse.Namespace) -> None:
     """Make, fetch or verify a data set."""
     root = root_of(arguments.dataset, data_root(arguments))
-    dataset = DATASETS[arguments.dataset]
-    dataset.prepare(root)
-    dataset.verify(root / dataset.name)
-    print(f"{dataset.name} is in {root / dataset.name}")
+    dataset = find(arguments.dataset)
+    folder = dataset.prepare(root)
+    dataset.verify(folder)
+    print(f"{dataset.name} is in {folder}")
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -103,8 +90,11 @@ def train(arguments: argparse.Namespace) -> None:
     experiment = resolve(Cell.parse(arguments.cell), Configs())
     if experiment.not_applicable:
         raise ConfigError(f"{experiment.cell} is not applicable: {experiment.not_applicable}")
-    if not DATASETS[experiment.source].generated:
-        locate(experiment.source, data_root(arguments))
+    for source in sources(experiment):
+        if not find(source).generated:
+            locate(source, data_root(arguments))
+    if experiment.pretrained:
+        require_weights(experiment.pretrained, experiment.cell.model)
     results = results_folder(arguments)
     folder = results / str(experiment.cell)
     if under_torchrun():  # the process that launched torchrun holds the locks
@@ -158,7 +148,7 @@ def status(arguments: argparse.Namespace) -> None:
     from segloss.records.status import format_grid, grid_status
 
     grid = load_grid(arguments.grid, Configs())
-    prints = grid_fingerprints(grid.experiments, data_root(arguments))
+    prints = known_fingerprints(grid.experiments, data_root(arguments))
     print(format_grid(grid, grid_status(grid, results_folder(arguments), prints), every=arguments.cells))
 
 
@@ -169,7 +159,7 @@ def collect(arguments: argparse.Namespace) -> None:
     grid = load_grid(arguments.grid, Configs())
     if arguments.output.is_dir():
         raise RecordError(f"--output {arguments.output} must be a file, got a folder")
-    table = records.collect(grid, results_folder(arguments), grid_fingerprints(grid.experiments, data_root(arguments)))
+    table = records.collect(grid, results_folder(arguments), known_fingerprints(grid.experiments, data_root(arguments)))
     absent = table[~table.status.isin(["done", "skipped"])]
     if len(absent) and not arguments.partial:
         first = absent.iloc[0]
@@ -183,22 +173,11 @@ def collect(arguments: argparse.Namespace) -> None:
 
 def report(arguments: argparse.Namespace) -> None:
     """Write the tables and pictures of a grid from its results.csv."""
-    import pandas as pd
+    from segloss import reports
 
-    from segloss.reports import write_report
-
-    grid, results = load_grid(arguments.grid, Configs()), results_folder(arguments)
-    try:
-        text = arguments.table.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(
-            f"{arguments.table} cannot be read ({error}): collect it first with segloss collect"
-        ) from None
-    if text != records.collect(grid, results, grid_fingerprints(grid.experiments, data_root(arguments))).to_csv(
-        index=False
-    ):
-        raise RecordError(f"{arguments.table} differs from the records: damaged, or older; collect it again")
-    write_report(grid, pd.read_csv(arguments.table), results, data_root(arguments), arguments.table.parent)
+    grid, data = load_grid(arguments.grid, Configs()), data_root(arguments)
+    fingerprints = known_fingerprints(grid.experiments, data)
+    reports.report(grid, arguments.table, results_folder(arguments), data, fingerprints)
 
 
 def sync(arguments: argparse.Namespace) -> None:

@@ -14,10 +14,9 @@ from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
 from segloss.datasets import DATASETS, training_lists
-from segloss.engine.config import cell_config
 from segloss.engine.semi_supervised import MeanTeacher, StrongView, cutmix, unlabelled_pipeline
-from segloss.grid import Cell
 from tests.conftest import run
+from tests.engine.conftest import config_of
 from tests.engine.test_cell import assert_same, counts
 
 NAME = "phantom/unet-tiny/tiny/mt-8th/ce-jml/seed0"
@@ -25,7 +24,7 @@ NAME = "phantom/unet-tiny/tiny/mt-8th/ce-jml/seed0"
 
 def segmentor(**mean_teacher: object) -> torch.nn.Module:
     """A small segmentor with a mean teacher."""
-    config = cell_config(Cell.parse(NAME), "data/phantom").model
+    config = config_of(NAME).model
     config.mean_teacher = mean_teacher
     torch.manual_seed(0)
     return MODELS.build(config)

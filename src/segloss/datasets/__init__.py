@@ -10,18 +10,30 @@ from segloss.datasets._new_dataset import new_dataset
 from segloss.datasets._read import DatasetError
 from segloss.datasets._semi_supervised import split_labelled, training_lists
 from segloss.datasets._training_config import training_config
+from segloss.datasets.ade20k import ADE20K
 from segloss.datasets.bsds500 import BSDS500
 from segloss.datasets.bubil import BUBIL
 from segloss.datasets.camvid import CAMVID, CAMVID_TRAINVAL
+from segloss.datasets.camvid_original import CAMVID_ORIGINAL
 from segloss.datasets.ccp import CCP12, CCP59
+from segloss.datasets.cityscapes import CITYSCAPES
+from segloss.datasets.coco_stuff import COCO_STUFF
 from segloss.datasets.cwfid import CWFID
+from segloss.datasets.dark_zurich import DARK_ZURICH
+from segloss.datasets.deepglobe import DEEPGLOBE_LAND, DEEPGLOBE_ROAD
+from segloss.datasets.deepglobe_building import DEEPGLOBE_BUILDING
 from segloss.datasets.lits_kits import KITS19, LITS
+from segloss.datasets.mapillary_vistas import MAPILLARY_VISTAS
+from segloss.datasets.nighttime_driving import NIGHTTIME_DRIVING
+from segloss.datasets.pascal_context import PASCAL_CONTEXT
+from segloss.datasets.pascal_voc import PASCAL_VOC
 from segloss.datasets.phantom import PHANTOM
 from segloss.datasets.qubiq import QUBIQ
 from segloss.datasets.stare import STARE
 
 __all__ = [
     "DATASETS",
+    "PAPER_DATASETS",
     "Dataset",
     "DatasetError",
     "add_described",
@@ -39,9 +51,38 @@ __all__ = [
     "training_lists",
 ]
 
+# The large data sets of the articles on the JDT losses.
+PAPER_DATASETS = (
+    CITYSCAPES,
+    NIGHTTIME_DRIVING,
+    DARK_ZURICH,
+    MAPILLARY_VISTAS,
+    *CAMVID_ORIGINAL,
+    ADE20K,
+    COCO_STUFF,
+    PASCAL_VOC,
+    PASCAL_CONTEXT,
+    DEEPGLOBE_LAND,
+    DEEPGLOBE_ROAD,
+    DEEPGLOBE_BUILDING,
+)
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
-    for dataset in (PHANTOM, CAMVID, CAMVID_TRAINVAL, BUBIL, STARE, CWFID, BSDS500, CCP12, CCP59, LITS, KITS19, *QUBIQ)
+    for dataset in (
+        PHANTOM,
+        CAMVID,
+        CAMVID_TRAINVAL,
+        BUBIL,
+        STARE,
+        CWFID,
+        BSDS500,
+        CCP12,
+        CCP59,
+        LITS,
+        KITS19,
+        *QUBIQ,
+        *PAPER_DATASETS,
+    )
 }
 
 

@@ -86,6 +86,7 @@ class Dataset:
         with_fold: Fold -> the data set with that fold's lists; None without folds.
         terms: The terms of use, in a few words.
         megabytes: Size of what must be downloaded, about; None where it is not known.
+        redistributable: True if its terms allow its images to be shown in a published page.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Dataset:
     with_fold: Callable[[int], "Dataset"] | None = None
     terms: str = ""
     megabytes: int | None = None
+    redistributable: bool = False
 
     def load_image(self, path: Path) -> np.ndarray:
         """An image as uint8 (height, width, channels).

@@ -58,6 +58,7 @@ BUBIL = published(
         terms="4-clause BSD of Boston University",
         read_list=read_list,
         read_label=read_foreground,
+        redistributable=True,
     ),
     COUNTS,
     LABELS_SHA256,

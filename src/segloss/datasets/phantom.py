@@ -262,4 +262,5 @@ PHANTOM = Dataset(
     instructions="it is generated in seconds: segloss prepare phantom",
     terms="part of segloss",
     read_truth=read_posterior,
+    redistributable=True,
 )

@@ -1,6 +1,7 @@
 """One cell from its experiment to its record: prepare, train, measure, publish."""
 
 import errno
+import functools
 import resource
 import sys
 import time
@@ -17,11 +18,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
+from torch import nn
 from torch.utils.data import DataLoader
 
 from segloss import records
-from segloss.datasets import DATASETS, DatasetError, fingerprints, locate, root_of
 from segloss.datasets import Dataset as Source
+from segloss.datasets import DatasetError, find, locate, root_of
 from segloss.engine import distillation, processes
 from segloss.engine.checkpoints import (
     CheckpointHook,
@@ -30,17 +32,27 @@ from segloss.engine.checkpoints import (
     remove_checkpoints,
     write_checkpoint,
 )
-from segloss.engine.config import experiment_config
+from segloss.engine.config import evaluation_config, experiment_config
 from segloss.engine.data import SampleSequence, missing_raters
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
-from segloss.engine.machine import Machine, MachineRunner, device_name, limit_threads, optimizer
+from segloss.engine.machine import (
+    Machine,
+    MachineRunner,
+    device_name,
+    limit_threads,
+    optimizer,
+    uses_channels_last,
+)
 from segloss.engine.model_selection import BestWeightsHook
+from segloss.engine.pretrained import load_backbone, prepare_timm
 from segloss.engine.semi_supervised import TwoLoaders
 from segloss.engine.training import ProgressHook, TrainingFailure
 from segloss.engine.training_log import LogHook, TrainingLog
 from segloss.files import sha256_of, write_json
 from segloss.grid import ConfigError, Experiment
+from segloss.grid.data import experiment_fingerprints, sources
+from segloss.grid.weights import pretrained_entry, require_weights
 from segloss.losses import set_switches
 from segloss.metrics import METRICS_VERSION
 from segloss.records import progress
@@ -60,6 +72,7 @@ class Prepared:
         config: The MMEngine config.
         teacher: The teacher of a distillation.
         teacher_entry: The record's entry about the teacher.
+        pretrained_entry: The record's entry about pretrained weights.
         identity: The identity of its training, that of checkpoints and weights.
         evaluation: The protocol of its evaluation.
     """
@@ -72,15 +85,17 @@ class Prepared:
     config: Config
     teacher: distillation.Teacher | None
     teacher_entry: dict[str, Any] | None
+    pretrained_entry: Mapping[str, Any] | None
     identity: str
     evaluation: Evaluation
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: the runner that holds it, its weights' file, and the training's start and run time."""
+    """A trained model, its training images, its weights' file, and the training's first iteration and run time."""
 
-    runner: Runner
+    model: nn.Module
+    images: Any
     weights: Mapping[str, Any]
     start: int
     seconds: float
@@ -115,7 +130,9 @@ def evaluation_loader(dataset: dict[str, Any], machine: Machine) -> DataLoader:
     return DataLoader(images, batch_size=1, sampler=order, generator=generator, **loader_options(machine))
 
 
-def build_runner(config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any]) -> Runner:
+def build_runner(
+    config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any], experiment: Experiment
+) -> Runner:
     """MMEngine's Runner for a cell whose training starts at that iteration."""
     size = config.batch_size
     samples = config.iterations * size
@@ -127,8 +144,14 @@ def build_runner(config: Config, folder: Path, machine: Machine, start: int, hoo
         more = SampleSequence(MMSEG_DATASETS.build(config.unlabelled_dataset), config.seed + 2**31, samples)
         options = dict(sampler=shard, generator=torch.Generator(), **loader_options(machine))
         train_loader = TwoLoaders(train_loader, DataLoader(more, batch_size=shard.shard_size, **options))
+    load_weights = None
+    if weights := experiment.pretrained:
+        path, name = require_weights(weights, experiment.cell.model), config.model.backbone.get("model_name")
+        load_weights = functools.partial(load_backbone, path=path, names=weights.names, model_name=name)
     return MachineRunner(
         machine,
+        load_weights,
+        channels_last=uses_channels_last(config, machine),
         model=config.model,
         work_dir=str(folder),
         train_dataloader=train_loader,
@@ -149,13 +172,18 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
     processes.init_process_group(machine.device)
     # Labels are checked where they are counted; a check per step would synchronise with the GPU.
     set_switches(checks=False)
-    source = DATASETS[experiment.source]
-    if source.generated:
-        source.prepare(root_of(source.name, data_root))
-    data_folder = locate(source.name, data_root)
-    prints = fingerprints(source, data_folder, experiment.scenario.get("labelled"))
-    config = experiment_config(experiment, data_folder, prints["training"])
+    for name in sources(experiment):
+        if find(name).generated:
+            find(name).prepare(root_of(name, data_root))
+    source, data_folder = find(experiment.source), locate(experiment.source, data_root)
+    prints = experiment_fingerprints(experiment, data_root)
+    training = experiment.trained or experiment
+    config = experiment_config(training, locate(training.source, data_root), prints["training"])
+    if experiment.trained:
+        config.merge_from_dict(evaluation_config(experiment, data_folder))
+    prepare_timm(config.model)
     entry = distillation.choose_teacher(experiment, results)
+    weights = pretrained_entry(experiment.pretrained)
     init_default_scope(config.default_scope)
     return Prepared(
         experiment=experiment,
@@ -166,8 +194,9 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
         config=config,
         teacher=distillation.Teacher.load(entry, experiment, results) if entry else None,
         teacher_entry=entry,
-        # A student of another teacher is another training, though its own settings are the same.
-        identity=distillation.training_identity(experiment, entry),
+        pretrained_entry=weights,
+        # With other labels, another teacher or other pretrained weights it is another training of the same settings.
+        identity=distillation.training_identity(experiment.config_hash, prints["training"], entry, weights),
         evaluation=Evaluation(len(source.classes), config.reference, Protocol(**config.protocol)),
     )
 
@@ -195,7 +224,8 @@ def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
         rows.paused,
     )
     checkpoints = CheckpointHook(work / "checkpoint.pt", identity, state, machine.checkpoint_seconds)
-    runner = build_runner(config, work, machine, start, [ProgressHook(), rows, selection, checkpoints])
+    hooks = [ProgressHook(), rows, selection, checkpoints]
+    runner = build_runner(config, work, machine, start, hooks, prepared.experiment)
     if prepared.teacher:
         processes.unwrap(runner.model).teacher = prepared.teacher
     started = time.monotonic()
@@ -209,14 +239,31 @@ def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
             remove_checkpoints(work / "checkpoint.pt")
         processes.barrier()  # until rank 0 has written them
         weights = load_checkpoint(work / "weights.pt", identity)
-    processes.unwrap(runner.model).load_state_dict(weights["model"])
-    return Trained(runner, weights, start, time.monotonic() - started)
+    model = processes.unwrap(runner.model)
+    model.load_state_dict(weights["model"])
+    return Trained(model, runner.train_dataloader.dataset.dataset, weights, start, time.monotonic() - started)
+
+
+def load_trained(prepared: Prepared, results: Path, machine: Machine) -> Trained:
+    """The trained model of another cell, to be evaluated on this cell's data set.
+
+    Raises:
+        ConfigError: if that cell is not trained, or with other settings than those in configs/.
+    """
+    trained = prepared.experiment.trained
+    folder = results / str(trained.cell)
+    if (status := records.cell_status(trained, results)).state != "done":
+        raise ConfigError(f"{prepared.experiment.cell} needs the weights of {trained.cell}, which is {status.state}")
+    _, weights = distillation.load_weights(folder)
+    images = MMSEG_DATASETS.build(prepared.config.train_dataset)
+    model = distillation.load_model(folder).to(machine.device)
+    return Trained(model, images, weights, prepared.config.iterations, 0.0)
 
 
 def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
     """Evaluate the trained model on the validation and test images; writes counts.npz and predictions.npz."""
     started = time.monotonic()
-    model, config = processes.unwrap(trained.runner.model), prepared.config
+    model, config = trained.model, prepared.config
     if processes.rank() == 0:
         progress.write(prepared.folder, "evaluating")
     validation = temperature = None
@@ -225,14 +272,15 @@ def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
         metrics, temperature = validate(model, loader, prepared.evaluation)
         validation = {"split": loader.dataset.split, "images": len(loader.dataset), "metrics": metrics}
     test = evaluation_loader(config.test_dataset, machine)
-    metrics, scaled = evaluate(model, test, prepared.evaluation, temperature, prepared.folder)
+    read_image = test.dataset.read_image if prepared.source.redistributable else None
+    metrics, scaled = evaluate(model, test, prepared.evaluation, temperature, prepared.folder, read_image=read_image)
     processes.barrier()  # until rank 0 has written the counts
     return Measured(metrics, scaled, temperature, validation, test.dataset, time.monotonic() - started)
 
 
 def data_entry(prepared: Prepared, trained: Trained, measured: Measured) -> dict[str, Any]:
     """The record's entry about images and labels."""
-    images, test = trained.runner.train_dataloader.dataset.dataset, measured.test
+    images, test = trained.images, measured.test
     # By split and by the number of raters without a map: the number of images.
     missing = {"train": missing_raters(images), test.split: missing_raters(test)} if prepared.source.raters else None
     return {
@@ -276,9 +324,11 @@ def publish(
         "machine": {
             **records.machine(),
             **asdict(machine),
+            "channels_last": uses_channels_last(config, machine),
             "device": device_name(machine),
             "processes": processes.world_size(),
         },
+        "pretrained": prepared.pretrained_entry,
         "training": training_entry(config, trained),
         "validation": measured.validation,
         **({"teacher": {**prepared.teacher_entry, "seconds": teacher.seconds()}} if teacher else {}),
@@ -315,7 +365,10 @@ def train_and_evaluate(experiment: Experiment, results: Path, data_root: Path, m
     started = time.monotonic()
     prepared = prepare(experiment, results, data_root, machine)
     with tracked(experiment, prepared.folder / "work", except_for=Interrupted) as run:
-        trained = train(prepared, run, machine)
+        if experiment.trained:
+            trained = load_trained(prepared, results, machine)
+        else:
+            trained = train(prepared, run, machine)
         measured = measure(prepared, trained, machine)
         record = publish(prepared, trained, measured, machine, time.monotonic() - started)
         run.summarise({key: record[key] for key in ("seconds", "peak_memory_bytes")} | record["metrics"])

@@ -1,7 +1,8 @@
 """From an experiment to the one MMEngine config that trains and evaluates it."""
 
+import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from segloss.datasets import DATASETS, training_lists
+from segloss.datasets import find, training_lists
 from segloss.engine.data import complete
 from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
@@ -69,7 +70,7 @@ def training_class_counts(experiment: Experiment, folder: Path, fingerprint: str
         fingerprint: That of its training data.
     """
     remembered = CLASS_COUNTS / f"{experiment.source}-{fingerprint}.json"
-    dataset = DATASETS[experiment.source]
+    dataset = find(experiment.source)
     counts = _remembered_counts(remembered, len(dataset.classes))
     if counts is None:
         labelled, _ = training_lists(dataset, folder, experiment.scenario.get("labelled"))
@@ -87,17 +88,46 @@ def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
         yield head, True
 
 
+def without_pretrained(model: ConfigDict) -> None:
+    """Remove the weights that a model's config names: they come through ``segloss.grid.weights`` alone."""
+    model.pop("pretrained", None)
+    for part in (model, model.get("backbone"), *(head for head, _ in heads(model))):
+        start = part.get("init_cfg") if isinstance(part, dict) else None
+        if isinstance(start, dict) and start.get("type") == "Pretrained":
+            part["init_cfg"] = None
+
+
+def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> tuple[list[dict], list[dict], float]:
+    """The terms of the decode heads, those of each auxiliary head, and the weight of the latter.
+
+    Auxiliary heads take cross-entropy at the weight in their config. With an ``auxiliary_share`` s in the loss's line,
+    they take the share s of the weight of its cross-entropy instead: the total of the JDT papers' code is
+    .25 [.5 CE(main) + .5 CE(auxiliary)] + .75 JDT(main), and .25 CE + .75 JDT for a model without auxiliary heads.
+    """
+    terms, share = [dict(term) for term in experiment.loss], experiment.auxiliary_share
+    auxiliary = [dict(loss="cross_entropy", weight=1.0)]
+    if share is None or not auxiliary_heads:
+        return terms, auxiliary, weight
+    total = sum(term["weight"] for term in terms if term["loss"] == "cross_entropy")
+    for term in terms:
+        if term["loss"] == "cross_entropy":
+            term["weight"] *= 1 - share
+    return [term for term in terms if term["weight"] > 0], auxiliary, share * total / auxiliary_heads
+
+
 def model_config(experiment: Experiment, dataset: Config, class_counts: list[int]) -> ConfigDict:
     """The cell's model with its loss, its label scenario and its data set's classes.
 
-    The decode head takes the cell's loss. Auxiliary heads take cross-entropy at the weight in their config, as in the
-    papers of the JDT losses; every head gets the scenario's target.
+    The decode head takes the cell's loss, auxiliary heads cross-entropy (``head_terms``); every head gets the
+    scenario's target.
 
     Raises:
         ConfigError: if the model has no such losses.
     """
     cell, scenario = experiment.cell, experiment.scenario
-    model = Config.fromfile(experiment.files["models"]).model
+    config = Config.fromfile(experiment.files["models"])
+    model = config.model
+    without_pretrained(model)
     semi_supervised = "mean_teacher" in scenario
     if SCENARIOS[scenario["target"]] is not SCENARIOS["hard"] or semi_supervised:
         if model.type not in SCENARIO_SEGMENTORS:
@@ -108,20 +138,24 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
         model.scenario = {key: value for key, value in scenario.items() if key not in TRAINING_KEYS}
     if semi_supervised:
         model.mean_teacher = {key: value for key, value in scenario["mean_teacher"].items() if key != "cutmix"}
+    auxiliary_heads = len(as_list(model.get("auxiliary_head")))
     for head, auxiliary in heads(model):
         if "loss_decode" not in head:
             raise ConfigError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
         weight = as_list(head.loss_decode)[0].get("loss_weight", 1.0)
-        terms = [dict(loss="cross_entropy", weight=1.0)] if auxiliary else [dict(term) for term in experiment.loss]
-        head.loss_decode = loss_config(terms, weight, class_counts)
-        head.num_classes = len(DATASETS[experiment.source].classes)
+        main_terms, auxiliary_terms, auxiliary_weight = head_terms(experiment, auxiliary_heads, weight)
+        if auxiliary:
+            head.loss_decode = loss_config(auxiliary_terms, auxiliary_weight, class_counts)
+        else:
+            head.loss_decode = loss_config(main_terms, weight, class_counts)
+        head.num_classes = len(find(experiment.source).classes)
         head.pop("out_channels", None)
     model.data_preprocessor = dict(
         type="ViewsPreProcessor" if semi_supervised else "SegDataPreProcessor",
         size=dataset.crop_size,
         pad_val=0,
         seg_pad_val=VOID,
-        **dataset.get("normalisation", IMAGENET),
+        **(config.get("normalisation") or dataset.get("normalisation") or IMAGENET),
     )
     model.test_cfg = {key: dataset.test_cfg[key] for key in ("mode", "crop_size", "stride") if key in dataset.test_cfg}
     return model
@@ -143,28 +177,73 @@ def protocol(dataset: Config, name: str) -> dict[str, Any]:
         raise ConfigError(f"{name}: test_cfg: {error}") from None
 
 
+def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict[str, Any]]:
+    """The transforms that load what a label scenario needs of the raters."""
+    target = SCENARIOS[scenario["target"]]
+    transforms = [dict(type="LoadRaters")] if target.source == "raters" else []
+    if "rater_weights" in target.needs:
+        background = {key: scenario[key] for key in ("background",) if key in scenario}
+        transforms.append(dict(type="LoadRaterWeights", num_classes=num_classes, **background))
+    return transforms
+
+
 def data_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
     """The data sets of a cell: ``train_dataset``, ``unlabelled_dataset``, ``validation_dataset``, ``test_dataset``."""
-    source, scenario = DATASETS[experiment.source], experiment.scenario
-    needs_raters = SCENARIOS[scenario["target"]].source == "raters"
-    train_pipeline = complete(dataset.train_pipeline, ["LoadRaters"] if needs_raters else [])
-    truths = [*(["LoadRaters"] if source.raters else []), *(["LoadTruth"] if source.read_truth else [])]
-    test_pipeline = complete(dataset.test_pipeline, truths)
+    source, scenario = find(experiment.source), experiment.scenario
+    train_pipeline = complete(dataset.train_pipeline, rater_transforms(scenario, len(source.classes)))
     common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
     training = dict(**common, split="train", labelled=scenario.get("labelled"))
     unlabelled = None
     if "mean_teacher" in scenario and training_lists(source, folder, scenario.get("labelled"))[1]:
         pipeline = unlabelled_pipeline(dataset.train_pipeline, scenario["mean_teacher"].get("cutmix", 0.5))
         unlabelled = dict(**training, unlabelled=True, pipeline=pipeline)
-
-    def evaluated(split: str) -> dict[str, Any]:
-        return dict(**common, split=split, pipeline=test_pipeline, test_mode=True)
-
     return dict(
         train_dataset=dict(**training, pipeline=train_pipeline),
         unlabelled_dataset=unlabelled,
+        **evaluated_configs(experiment, dataset, folder),
+    )
+
+
+def evaluated_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
+    """The ``validation_dataset`` and ``test_dataset`` of a cell."""
+    source = find(experiment.source)
+    truths = [*(["LoadRaters"] if source.raters else []), *(["LoadTruth"] if source.read_truth else [])]
+    pipeline = complete(dataset.test_pipeline, [dict(type=name) for name in truths])
+
+    def evaluated(split: str) -> dict[str, Any]:
+        common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
+        return dict(**common, split=split, pipeline=pipeline, test_mode=True)
+
+    return dict(
         validation_dataset=evaluated(dataset.val_split) if dataset.get("val_split") else None,
         test_dataset=evaluated(dataset.test_split),
+    )
+
+
+def schedule_config(experiment: Experiment) -> Config:
+    """The config of the cell's schedule; where the cell has another number of iterations, its expressions use that."""
+    path = experiment.files["schedules"]
+    if experiment.iterations is None:
+        return Config.fromfile(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "iterations":
+            node.value = ast.Constant(experiment.iterations)
+            return Config.fromstring(ast.unparse(ast.fix_missing_locations(tree)), ".py")
+    raise ConfigError(f"{path} assigns no iterations: {experiment.cell.schedule} cannot replace them")
+
+
+def evaluation_config(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """The entries of the config that concern evaluation alone, for weights that were trained on other data.
+
+    Args:
+        experiment: The cell, resolved.
+        folder: The folder of its data set.
+    """
+    dataset = Config.fromfile(experiment.files["datasets"])
+    evaluated = evaluated_configs(experiment, dataset, folder)
+    return dict(
+        **evaluated, reference=dataset.get("reference", "label"), protocol=protocol(dataset, experiment.cell.dataset)
     )
 
 
@@ -176,7 +255,7 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
         folder: The folder of its data set.
         fingerprint: That of its training data.
     """
-    dataset, schedule = (Config.fromfile(experiment.files[kind]) for kind in ("datasets", "schedules"))
+    dataset, schedule = Config.fromfile(experiment.files["datasets"]), schedule_config(experiment)
     class_counts = training_class_counts(experiment, folder, fingerprint)
     return Config(
         dict(
@@ -188,6 +267,7 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
             protocol=protocol(dataset, experiment.cell.dataset),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,
+            channels_last=Config.fromfile(experiment.files["models"]).get("channels_last", False),
             checkpoint=schedule.get("checkpoint", "last"),
             validation_interval=schedule.get("validation_interval"),
             optim_wrapper=dict(

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from segloss.datasets import DatasetError, find, image_names, training_lists
 from segloss.engine.cache import DETERMINISTIC, CachedPipeline
 from segloss.engine.losses import VOID
+from segloss.labels import dice_rater_weights
 
 # The steps of a pipeline that read the label.
 READS_LABEL = ("LoadLabel",)
@@ -65,6 +66,10 @@ class ListDataset(BaseSegDataset):
     def prepare_data(self, idx: int) -> dict:
         """The sample of one image; a training image is decoded once."""
         return super().prepare_data(idx) if self.cache is None else self.cache(idx, self.get_data_info)
+
+    def read_image(self, place: int) -> np.ndarray:
+        """The image at a place of the list, uint8 (H, W, 3) RGB."""
+        return self.source.read_image(Path(self.get_data_info(place)["img_path"]))
 
     def load_data_list(self) -> list[dict]:
         """One entry for each line of the split's list, or of its part with or without labels."""
@@ -139,7 +144,28 @@ class LoadRaters(BaseTransform):
         return results
 
 
-DETERMINISTIC.update((LoadImage, LoadLabel, LoadRaters))
+@TRANSFORMS.register_module()
+class LoadRaterWeights(BaseTransform):
+    """Measures the weight of each rater on the whole image, before it is cropped, by ``dice_rater_weights``.
+
+    Args:
+        num_classes: Number of classes.
+        background: As for ``dice_rater_weights``. Default 0.
+    """
+
+    def __init__(self, num_classes: int, background: int | None = 0) -> None:
+        self.num_classes, self.background = num_classes, background
+
+    def transform(self, results: dict) -> dict:
+        """Adds ``rater_weights`` (R,) to the results."""
+        maps = np.stack([results[f"gt_rater{rater}"] for rater in range(len(results["rater_paths"]))])
+        labels = torch.from_numpy(maps).long().unsqueeze(0)
+        weights = dice_rater_weights(labels, labels != VOID, self.num_classes, background=self.background)
+        results["rater_weights"] = weights[0].tolist()
+        return results
+
+
+DETERMINISTIC.update((LoadImage, LoadLabel, LoadRaters, LoadRaterWeights))
 
 
 @TRANSFORMS.register_module()
@@ -166,7 +192,7 @@ class PackSample(PackSegInputs):
         """Packs the image and its data sample."""
         packed = super().transform(results)
         sample = packed["data_samples"]
-        sample.set_metainfo(dict(name=results["name"]))
+        sample.set_metainfo({key: results[key] for key in ("name", "rater_weights") if key in results})
         if "gt_rater0" in results:
             raters = np.stack([results[f"gt_rater{rater}"] for rater in range(len(results["rater_paths"]))])
             sample.gt_raters = PixelData(data=torch.from_numpy(raters))
@@ -187,14 +213,16 @@ def check_readers(pipeline: Sequence[Mapping[str, Any]]) -> None:
 
 
 def complete(
-    pipeline: list[dict], beside_label: Sequence[str] = (), before_packing: Sequence[Mapping[str, Any]] = ()
+    pipeline: list[dict],
+    beside_label: Sequence[Mapping[str, Any]] = (),
+    before_packing: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict]:
     """The same pipeline, packing with ``PackSample``, with more transforms.
 
     Args:
         pipeline: The transforms of a data set's config.
-        beside_label: Names of transforms that follow right after the label is read.
-        before_packing: Transforms, as MMEngine's dicts, of the sample as it is trained on.
+        beside_label: Transforms, as MMEngine's dicts, right after the label is read.
+        before_packing: Transforms of the sample as it is trained on.
 
     Raises:
         DatasetError: A step reads files without the data set.
@@ -207,7 +235,7 @@ def complete(
         else:
             result.append(step)
         if step["type"] in READS_LABEL:
-            result += [dict(type=name) for name in beside_label]
+            result += [dict(each) for each in beside_label]
     return result
 
 

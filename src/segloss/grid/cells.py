@@ -10,7 +10,12 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 # ``<name>@<variant>``: a fold of a data set or the data set a model was trained on, pretrained weights of a model, a
 # schedule with another number of iterations.
 AXIS = re.compile(rf"{NAME.pattern}(?:@{NAME.pattern})?")
-LONGEST = 200  # letters of an axis; file systems take 255 bytes
+LONGEST = 200  # letters of a name or an axis; file systems take 255 bytes
+
+
+def is_name(text: str) -> bool:
+    """True for a name that may be that of a file or a folder."""
+    return len(text) <= LONGEST and NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, order=True)

@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segloss.datasets import DATASETS
+from segloss.datasets import DatasetError, find
 from segloss.grid.cells import Cell, random_seed, split_variant
 from segloss.grid.configs import Configs, loss_terms, model_name
 from segloss.grid.errors import ConfigError, unknown
 from segloss.grid.options import signatures
 from segloss.grid.resources import resources
+from segloss.grid.weights import Pretrained, declared_weights
+
+FOLD = re.compile(r"fold(?:0|[1-9]\d*)")
+ITERATIONS = re.compile(r"[1-9]\d{0,8}")
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,13 @@ class Experiment:
         source: The data on disk that its data set reads, a name of ``segloss.datasets.DATASETS``.
         files: The MMEngine configs of its ``datasets``, ``models`` and ``schedules``.
         loss: The terms of its loss, ``{loss, weight, options...}``.
+        auxiliary_share: The share of its cross-entropy that auxiliary heads take; None: the weight in their config.
         scenario: Its label scenario: ``target``, the target's options, and ``teacher``, ``labelled``, ``mean_teacher``.
         teachers: The experiments one of which teaches this one: the best of their seeds on validation.
         resources: GPUs, CPU cores, gigabytes and minutes to request.
+        iterations: The number of iterations, where the cell's name has another than its schedule.
+        trained: The experiment whose weights are evaluated on this data set; None if the cell is trained itself.
+        pretrained: The weights from which its backbone starts; None for a model trained from scratch.
         not_applicable: The reason for which it cannot be trained, None if it can.
     """
 
@@ -40,18 +49,28 @@ class Experiment:
     source: str
     files: Mapping[str, Path]
     loss: tuple[Mapping[str, Any], ...]
+    auxiliary_share: float | None
     scenario: Mapping[str, Any]
     teachers: tuple["Experiment", ...]
     resources: Mapping[str, int]
+    iterations: int | None
+    trained: "Experiment | None"
+    pretrained: Pretrained | None
     not_applicable: str | None
 
     def __str__(self) -> str:
         return str(self.cell)
 
     @property
-    def data_key(self) -> tuple[str, str]:
-        """The data it is trained and evaluated on: its source and the images that keep their labels."""
-        return self.source, json.dumps(self.scenario.get("labelled"), sort_keys=True)
+    def dependencies(self) -> tuple["Experiment", ...]:
+        """The experiments that must be finished before this one: its teachers, or the one whose weights it evaluates."""
+        return self.teachers if self.trained is None else (self.trained,)
+
+    @property
+    def data_key(self) -> tuple[str, ...]:
+        """The data it is trained and evaluated on: its source, the images that keep their labels, the training's source."""
+        trained = self.trained or self
+        return self.source, json.dumps(self.scenario.get("labelled"), sort_keys=True), trained.source
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
@@ -75,23 +94,37 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         raise unknown("loss", cell.loss, configs.losses)
     if cell.labels not in configs.labels:
         raise unknown("label scenario", cell.labels, configs.labels)
-    for axis in ("dataset", "model", "schedule", "labels", "loss"):
+    (dataset, place), (model, weights), (schedule, length) = map(
+        split_variant, (cell.dataset, cell.model, cell.schedule)
+    )
+    for axis in ("labels", "loss"):
         if (variant := split_variant(getattr(cell, axis))[1]) is not None:
             raise ConfigError(f"{cell}: {axis} has no variant {variant!r}")
-    configs.check_validation(cell.dataset, cell.schedule)
-    names = {"datasets": cell.dataset, "models": cell.model, "schedules": cell.schedule}
+    fold = place if place and FOLD.fullmatch(place) else None
+    trained = resolve(replace(cell, dataset=place), configs) if place and not fold else None
+    if length is not None and not ITERATIONS.fullmatch(length):
+        raise ConfigError(f"{cell}: expected a number of iterations behind {schedule}@, got {length!r}")
+    configs.check_validation(dataset, schedule)
+    names = {"datasets": dataset, "models": model, "schedules": schedule}
     files = {kind: configs.mmengine_file(kind, name) for kind, name in names.items()}
     scenario = {key: value for key, value in configs.labels[cell.labels].items() if key != "title"}
-    terms = loss_terms(configs.losses[cell.loss])
+    line = configs.losses[cell.loss]
+    terms = loss_terms(line)
     teachers = tuple(resolve(teacher, configs) for teacher in teacher_cells(cell, scenario))
     settings = {
         "cell": str(cell),
         **{kind.rstrip("s"): file.content_hash for kind, file in files.items()},
         "labels": scenario,
         "loss": terms,
+        **({"auxiliary_share": line["auxiliary_share"]} if "auxiliary_share" in line else {}),
         **({"teachers": [teacher.settings for teacher in teachers]} if teachers else {}),
+        **({"trained": trained.settings} if trained else {}),
     }
-    source = configs.source(cell.dataset)
+    source = configs.source(dataset) + (f"-{fold}" if fold else "")
+    try:
+        find(source)
+    except DatasetError as error:
+        raise ConfigError(f"{cell}: {error}") from None
     return Experiment(
         cell=cell,
         settings=settings,
@@ -100,10 +133,16 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         source=source,
         files={kind: file.path for kind, file in files.items()},
         loss=tuple(terms),
+        auxiliary_share=line.get("auxiliary_share"),
         scenario=scenario,
         teachers=teachers,
         resources=resources(files.values()),
-        not_applicable=_not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals),
+        iterations=int(length) if length else None,
+        trained=trained,
+        pretrained=declared_weights(files["models"], weights) if weights else None,
+        not_applicable=_evaluated_elsewhere(cell, source, trained)
+        if trained
+        else _not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals),
     )
 
 
@@ -117,6 +156,15 @@ def teacher_cells(cell: Cell, scenario: Mapping[str, Any]) -> list[Cell]:
         Cell(cell.dataset, model, schedule, teacher["labels"], teacher["loss"], number)
         for number in range(teacher["seeds"])
     ]
+
+
+def _evaluated_elsewhere(cell: Cell, source: str, trained: Experiment) -> str | None:
+    """The reason for which a cell's weights cannot be evaluated on another data set, None if they can."""
+    if trained.not_applicable:
+        return f"{trained.cell} is not applicable: {trained.not_applicable}"
+    if find(source).classes != find(trained.source).classes:
+        return f"{source} has other classes than {trained.source}"
+    return None
 
 
 def _not_applicable(
@@ -134,7 +182,7 @@ def _not_applicable(
         if reason := dataset.get("no_validation"):
             return f"teachers are chosen on validation images, and {cell.dataset} has none: {reason}"
     target = signatures("labels")[scenario["target"]]
-    if target.get("source") == "raters" and not DATASETS[source].raters:
+    if target.get("source") == "raters" and not find(source).raters:
         return f"{source} has one annotator"
     if target.get("soft_targets", True) or scenario.get("mean_teacher", {}).get("soft"):
         for term in terms:

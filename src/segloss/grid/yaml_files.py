@@ -27,7 +27,7 @@ class _StrictLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
-            problem = "a duplicate" if key in seen else "no text, quote it" if not isinstance(key, str) else None
+            problem = "no text, quote it" if not isinstance(key, str) else "a duplicate" if key in seen else None
             if problem:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is {problem}", key_node.start_mark)
             seen.add(key)
@@ -48,7 +48,7 @@ def read_yaml(path: Path) -> Any:
         ConfigError: if it cannot be read, or is not valid YAML with unique text keys.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        return _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
