@@ -75,7 +75,8 @@ def read_image(
             return scaled(_native(image), window, path)[..., None].repeat(channels, -1)
         if channels == 4 and len(image.getbands()) != 4:
             raise DatasetError(f"{path} must have 4 channels, got {len(image.getbands())}")
-        pixels = np.array(image if channels == 4 else image.convert(COLOURS[channels]))
+        as_stored = channels == 4 or image.mode == COLOURS[channels]
+        pixels = np.array(image if as_stored else image.convert(COLOURS[channels]))
         return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
