@@ -2,7 +2,7 @@
 #   snakemake --cores all --config grid=<name in configs/grids or path> [data_root=...] [results=...] [reports=...]
 from segloss.workflow import Plan, start_forkserver
 
-PLAN = Plan.of(config)
+PLAN = Plan.from_config(config)
 
 
 include: "workflows/train.smk"

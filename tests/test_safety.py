@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from segloss import grid
-from segloss.grid import Cell
-from segloss.grid.configs import ConfigError
-from tests.conftest import ROOT, TINY_GRID, TINY_SCHEDULE, run, grid_of
+from segloss.grid import Cell, ConfigError
+from tests.conftest import ROOT, TINY_GRID, TINY_SCHEDULE, grid_of, run
 
 SOURCES = sorted(file for room in ("src", "workflows", "benchmarks", "tests") for file in (ROOT / room).rglob("*.py"))
 KEY = "fedcba9876543210fedcba9876543210fedcba98"

@@ -1,11 +1,13 @@
 """Records and counts as a finished cell leaves them, of random predictions and without a training."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from segloss import records
+from segloss.datasets import DATASETS, fingerprints
 from segloss.files import sha256_of
 from segloss.grid import Cell, Configs, resolve
 from segloss.metrics import Counts, summarize
@@ -13,8 +15,22 @@ from segloss.metrics import Counts, summarize
 PROTOCOL = dict(mode="whole", crop_size=None, stride=None, scales=[1.0], flip=False, size_divisor=1)
 
 
+@functools.cache
+def fingerprints_of(folder: Path) -> dict[str, str]:
+    """The fingerprints of phantom in that folder; made up where it is not there."""
+    if not folder.is_dir():
+        return {"training": "t", "evaluation": "e"}
+    return fingerprints(DATASETS["phantom"], folder, None)
+
+
 def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
-    """Counts of random predictions and the record that goes with them, without a training."""
+    """Counts of random predictions and the record that goes with them, without a training.
+
+    Args:
+        results: The folder of the cells.
+        cell: The cell, of the configs in the working directory.
+        changes: Entries of the record that differ, by their path, divided by two underscores.
+    """
     folder, experiment = results / str(cell), resolve(cell, Configs())
     folder.mkdir(parents=True)
     random = torch.Generator().manual_seed(experiment.random_seed)
@@ -26,7 +42,7 @@ def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
     metrics = summarize(counts)
     data = {
         "source": cell.dataset,
-        "fingerprints": {"training": "t", "evaluation": "e"},
+        "fingerprints": dict(fingerprints_of(Path("data/phantom").resolve())),
         "split": "test",
         "images": 4,
         "labelled_images": 3,
@@ -36,6 +52,7 @@ def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
         "seed": experiment.random_seed,
         "config": {},
         "machine": {"device": "cpu", "threads": 1},
+        "pretrained": None,
         "training": {
             "started_at_iteration": 0,
             "iterations": 16,

@@ -76,26 +76,26 @@ def results_folder(arguments: argparse.Namespace) -> Path:
 
 def grid_fingerprints(experiments: Iterable[Experiment], folder: Path) -> dict[tuple[str, str], dict[str, str]]:
     """The fingerprints of experiments' data, by ``Experiment.data_key``; without those that are not on this machine."""
-    found = {}
+    prints = {}
     for experiment in experiments:
-        if experiment.data_key in found:
+        if experiment.data_key in prints:
             continue
         try:
             place = locate(experiment.source, folder)
             labelled = experiment.scenario.get("labelled")
-            found[experiment.data_key] = fingerprints(DATASETS[experiment.source], place, labelled)
+            prints[experiment.data_key] = fingerprints(DATASETS[experiment.source], place, labelled)
         except (DatasetError, OSError):
             continue
-    return found
+    return prints
 
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make, fetch or verify a data set."""
     root = root_of(arguments.dataset, data_root(arguments))
     dataset = DATASETS[arguments.dataset]
-    dataset.prepare(root)
-    dataset.verify(root / dataset.name)
-    print(f"{dataset.name} is in {root / dataset.name}")
+    folder = dataset.prepare(root)
+    dataset.verify(folder)
+    print(f"{dataset.name} is in {folder}")
 
 
 def train(arguments: argparse.Namespace) -> None:

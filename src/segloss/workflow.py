@@ -124,7 +124,7 @@ class Plan:
     cell_pattern = rf"(?:{AXIS.pattern}/){{5}}seed\d+"
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Plan":
+    def from_config(cls, config: Mapping[str, Any]) -> "Plan":
         """The plan of the values behind --config.
 
         Raises:

@@ -21,6 +21,7 @@ def nifti(values: np.ndarray, order: str = "<", slope: float = 0.0, intercept: f
     struct.pack_into(f"{order}8h", header, 40, *sizes)
     struct.pack_into(f"{order}2h", header, 70, CODES[values.dtype.str[1:]], 8 * values.dtype.itemsize)
     struct.pack_into(f"{order}3f", header, 108, 348 + pad, slope, intercept)
+    struct.pack_into(f"{order}7f", header, 80, *[1.0] * 7)
     header[344:348] = b"n+1\0"
     return bytes(header) + bytes(pad) + values.astype(values.dtype.newbyteorder(order)).tobytes(order="F")
 
@@ -43,17 +44,16 @@ def test_nifti_keeps_real_axes(tmp_path):
 def test_broken_nifti_is_a_sentence(tmp_path):
     path, good = tmp_path / "a.nii", nifti(np.ones((5, 7), "f4"))
     for wrong, sentence in (
-        (good[:-1], "must hold 5 x 7 values, but ends before"),
-        (good[:300], "is no NIfTI-1 file"),
-        (b"", "is no NIfTI-1 file"),
-        (good[:344] + b"ni1\0" + good[348:], "is no NIfTI-1 file with its data in it"),
-        (good[:70] + struct.pack("<h", 128) + good[72:], "has NIfTI data type 128; known: 2, 4"),
+        (good[:-1], "cannot be read"),
+        (good[:300], "is no NIfTI file that can be read"),
+        (b"", "is no NIfTI file that can be read"),
+        (good[:70] + struct.pack("<h", 5000) + good[72:], "is no NIfTI file that can be read"),
     ):
         path.write_bytes(wrong)
         with pytest.raises(DatasetError, match=sentence):
             read_nifti(path)
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(good)[:-20])
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match=r"a\.nii\.gz .*be read"):
         read_nifti(tmp_path / "a.nii.gz")
 
 

@@ -13,7 +13,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from segloss.datasets import DATASETS
-from segloss.engine.losses import Part, SegmentationLoss, training_target
+from segloss.engine.losses import SegmentationLoss, TargetTerm, training_target
 from segloss.engine.training import ProgressHook
 from segloss.losses import CATALOGUE
 
@@ -40,7 +40,9 @@ def test_the_standin_leaves_no_trace() -> None:
     assert not mmcv_full_available()
     from mmcv.ops import sigmoid_focal_loss
 
-    with pytest.raises(RuntimeError, match=r"the compiled operator .* needs the full mmcv; installed is mmcv-lite"):
+    with pytest.raises(
+        RuntimeError, match=r"the compiled operator .* needs the full mmcv; mmcv-lite, which is installed, has none"
+    ):
         sigmoid_focal_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), 2.0, 0.25, None, "none")
 
 
@@ -65,7 +67,7 @@ def test_a_soft_target_replaces_the_index_map(name: str) -> None:
     logits, target = batch(soft=True)
     valid = torch.rand(2, 8, 8) > 0.3
     anything = torch.full((2, 8, 8), 255)
-    with training_target(Part(target, valid)):
+    with training_target(TargetTerm(target, valid)):
         inside = build(name)(logits, anything)
     torch.testing.assert_close(inside, CATALOGUE[name](logits, target, valid=valid, **REQUIRED.get(name, {})))
     assert build(name)(logits, anything) == 0
@@ -98,7 +100,7 @@ def test_a_deferred_option_holds_from_its_fraction_of_the_training_on() -> None:
     hook.before_train(runner)
     hook.before_train_iter(runner, 7)
     assert module.progress == 0.7
-    with pytest.raises(TypeError, match=r"LDAMLoss is to defer 'reweighting', which is not among its options"):
+    with pytest.raises(TypeError, match=r"LDAMLoss defers 'reweighting', which is not among its options"):
         build("ldam", defer=dict(reweighting=0.8))
 
 

@@ -12,11 +12,11 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from mmseg.registry import MODELS
 
 from segloss.engine import data
-from segloss.engine.config import cell_config
 from segloss.engine.data import ListDataset, SampleSequence, complete, missing_raters
-from segloss.grid import Cell
+from segloss.grid import Configs
 from segloss.labels import CATALOGUE
 from tests.conftest import DATA
+from tests.engine.conftest import config_of
 
 VOID = 255
 CLASSES = 5
@@ -61,7 +61,7 @@ def dataset(folder: Path, steps: list[dict], source: str = "phantom", split: str
 def target_of(labels: str, folder: Path, batch: dict) -> tuple[torch.Tensor, torch.Tensor, list]:
     """Target and valid pixels that a cell with these labels trains on, and the batch's samples as it saw them."""
     init_default_scope("mmseg")
-    segmentor = MODELS.build(cell_config(Cell.parse(f"phantom/unet-tiny/tiny/{labels}/ce/seed0"), str(folder)).model)
+    segmentor = MODELS.build(config_of(f"phantom/unet-tiny/tiny/{labels}/ce/seed0", folder).model)
     seen = segmentor.data_preprocessor(batch, training=True)
     (part,) = segmentor.parts(seen["inputs"], seen["data_samples"])
     return part.target, part.valid, seen["data_samples"]
@@ -135,9 +135,7 @@ SLOWLY: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 
 def test_every_scenario_with_raters_stands_in_labels_yaml(in_workplace: Path) -> None:
-    from segloss import configs
-
-    lines = configs.load_labels()
+    lines = Configs().labels
     assert {lines[name]["target"] for name in SCENARIOS} == set(SCENARIOS.values())
     assert set(SCENARIOS.values()) == {name for name, one in CATALOGUE.items() if one.source == "raters"}
 
@@ -240,7 +238,7 @@ def test_raters_are_read_once_for_all_visits(phantom: Path, monkeypatch: pytest.
     for n in range(1, 3 * len(images)):
         visits[n]
     assert len(reads) == len(set(reads)) == 5 * len(images)
-    images.decoded = None
+    images.cache = None
     reads.clear()
     for n in range(10):
         visits[n]

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segloss import grid
-from segloss.grid import Cell, configs
-from segloss.grid.configs import ConfigError
-
-from tests.conftest import grid_of
-
+from segloss.grid import Cell, ConfigError, Configs
+from segloss.grid.errors import unknown
+from segloss.grid.options import signatures
+from tests.conftest import experiment_of, grid_of
 
 HEAD = dict(
     title="T", datasets=["phantom"], models=["unet-tiny"], schedule="tiny", labels=["hard"], losses=["ce"], seeds=1
@@ -75,9 +73,12 @@ def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) ->
     ("changes", "sentence"),
     [
         (dict(losses=["jmll"]), r"unknown loss 'jmll' \(did you mean 'jml'\?\); known: bce-dice, .*jml"),
-        (dict(labels=["hrd"]), r"unknown labels 'hrd' \(did you mean 'hard'\?\); known: bls, .*hard, .*raters"),
-        (dict(datasets=["cityscape"]), r"unknown dataset 'cityscape'.*; known: .*camvid, .*phantom"),
-        (dict(models=["unet"]), r"unknown model 'unet'.*; known: .*unet-tiny or a config of the zoo as mmseg::<name>"),
+        (dict(labels=["hrd"]), r"unknown label scenario 'hrd' \(did you mean 'hard'\?\); known: bls, .*hard, .*raters"),
+        (dict(datasets=["cityscape"]), r"unknown data set 'cityscape'.*; known: .*camvid, .*phantom"),
+        (
+            dict(models=["unet"]),
+            r"unknown model 'unet'.*; known: .*unet-tiny or a config of MMSegmentation's zoo as",
+        ),
         (dict(models=["mmseg::unet/unett"]), r"unknown model 'unett'.*zoo"),
         (dict(schedule="slow"), r"unknown schedule 'slow'.*; known: .*demo"),
         (dict(lossses=["ce"]), r"unknown key 'lossses' \(did you mean 'losses'\?\); known: datasets, labels, losses"),
@@ -97,7 +98,7 @@ def test_a_wrong_grid_is_refused_in_one_sentence(in_workplace: Path, changes: di
 
 def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: camvid, camvid-cpu, demo"
+        ConfigError, match=r"unknown grid 'dmeo' \(did you mean 'demo'\?\); known: .*camvid, camvid-cpu, .*demo"
     ):
         grid_of("dmeo")
     with pytest.raises(ConfigError, match=r"unknown grid '\.\./demo'"):
@@ -117,7 +118,7 @@ def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
             "{title: Dice, loss: dise}",
             r"losses.yaml: dice: unknown loss 'dise' \(did you mean 'dice'\?\)",
         ),
-        ("defer: {reweighting: 0.8}", "defer: {rewaiting: 0.8}", r"ldam-drw: unknown option of ldam 'rewaiting'"),
+        ("defer: {reweighting: 0.8}", "defer: {rewaiting: 0.8}", r"ldam-drw: unknown option of ldam to defer 'rewai"),
         ("defer: {reweighting: 0.8}", "defer: {reweighting: 2}", r"ldam-drw.defer.reweighting: 2 is greater than"),
         ("{title: Dice, loss: dice}", "{title: Dice}", r"losses.yaml: dice: .*not valid"),
         ("{title: Dice, loss: dice}", "{title: Dice, loss: dice", r"losses.yaml: not valid YAML"),
@@ -139,30 +140,28 @@ def test_a_wrong_label_option_is_refused(in_workplace: Path, edit) -> None:
 
 def test_a_model_of_the_zoo_is_found_by_its_name(in_workplace: Path) -> None:
     name = "fcn_r50-d8_4xb2-40k_cityscapes-512x1024"
-    (cell,) = grid_of(written(in_workplace, models=[f"mmseg::fcn/{name}"])).cells
-    assert cell.model == name
-    assert configs.mmengine_file("models", name).name == f"{name}.py"
-    assert grid.settings(cell)["model"] != grid.settings(grid_of(written(in_workplace)).cells[0])["model"]
+    (experiment,) = grid_of(written(in_workplace, models=[f"mmseg::fcn/{name}"])).experiments
+    assert experiment.cell.model == name
+    assert experiment.files["models"].name == f"{name}.py"
+    assert experiment.settings["model"] != grid_of(written(in_workplace)).experiments[0].settings["model"]
 
 
 def test_what_the_source_declares_is_what_is_registered() -> None:
     from segloss import labels, losses
 
     for room, module in (("losses", losses), ("labels", labels)):
-        declared = configs.signatures(room)
+        declared = signatures(room)
         assert set(declared) == set(module.CATALOGUE)
         for name, function in module.CATALOGUE.items():
             assert declared[name].get("soft_targets", True) == function.soft_targets
-    assert {name: line["source"] for name, line in configs.signatures("labels").items()} == {
+    assert {name: line["source"] for name, line in signatures("labels").items()} == {
         name: function.source for name, function in labels.CATALOGUE.items()
     }
 
 
 def test_only_what_decides_a_result_changes_its_hash(in_workplace: Path, edit) -> None:
     def hashes() -> dict[str, str]:
-        for cached in (configs.load_losses, configs.load_labels, configs.digest, configs.files, grid.axes_settings):
-            cached.cache_clear()
-        return {str(cell): grid.config_hash(cell) for cell in grid_of("demo").cells}
+        return {str(experiment): experiment.config_hash for experiment in grid_of("demo").experiments}
 
     def changed(path: str, old: str, new: str) -> set[str]:
         before = hashes()
@@ -183,32 +182,31 @@ def test_only_what_decides_a_result_changes_its_hash(in_workplace: Path, edit) -
 
 
 def test_a_base_counts_as_part_of_a_config(in_workplace: Path, edit) -> None:
-    before = configs.digest(Path("configs/mmseg/datasets/camvid-cpu.py"))
+    before = Configs().mmengine_file("datasets", "camvid-cpu").content_hash
     edit(in_workplace / "configs/mmseg/datasets/camvid.py", 'test_split = "test"', 'test_split = "val"')
-    configs.digest.cache_clear()
-    assert configs.digest(Path("configs/mmseg/datasets/camvid-cpu.py")) != before
+    assert Configs().mmengine_file("datasets", "camvid-cpu").content_hash != before
 
 
 def test_seeds_are_stable_and_all_different(in_workplace: Path) -> None:
-    assert grid.seed(Cell("phantom", "unet-tiny", "demo", "hard", "ce", 0)) == 922240450
-    cells = grid_of("demo").cells
-    assert len({grid.seed(cell) for cell in cells}) == len(cells)
+    assert experiment_of("phantom/unet-tiny/demo/hard/ce/seed0").random_seed == 922240450
+    experiments = grid_of("demo").experiments
+    assert len({experiment.random_seed for experiment in experiments}) == len(experiments)
 
 
 def test_five_thousand_cells_are_planned_in_seconds(in_workplace: Path) -> None:
     started = time.monotonic()
-    assert len(grid_of(written(in_workplace, seeds=5000)).cells) == 5000
+    losses = ["ce", "jml", "dice", "focal", "lovasz"]
+    assert len(grid_of(written(in_workplace, losses=losses, seeds=1000)).cells) == 5000
     assert time.monotonic() - started < 10
 
 
 def test_errors_are_sentences_for_people() -> None:
-    assert re.fullmatch(r"unknown loss 'x'; known: none", str(configs.unknown("loss", "x", [])))
+    assert re.fullmatch(r"unknown loss 'x'; known: none", str(unknown("loss", "x", [])))
 
 
 def test_a_teacher_needs_validation_images(in_workplace: Path) -> None:
     with open(in_workplace / "configs/labels.yaml", "a") as file:
         file.write("\nkd: {title: KD, target: teacher, teacher: {labels: hard, loss: ce, seeds: 1}}\n")
-    configs.load_labels.cache_clear()
-    reason = grid.why_skipped(Cell("stare", "unet-tiny", "tiny", "kd", "ce", 0))
+    reason = experiment_of("stare/unet-tiny/tiny/kd/ce/seed0").not_applicable
     assert reason.startswith("teachers are chosen on validation images, and stare has none: its literature")
-    assert grid.why_skipped(Cell("phantom", "unet-tiny", "tiny", "kd", "ce", 0)) is None
+    assert experiment_of("phantom/unet-tiny/tiny/kd/ce/seed0").not_applicable is None

@@ -6,17 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segloss import grid, records
+from segloss import records
 from segloss.grid import Cell, Grid
+from segloss.metrics import calibration_error, image_counts, mean_iou
 from segloss.reports import report_ranks, write_report
 from segloss.reports.comparisons import compare_along
 from segloss.reports.intervals import intervals
 from segloss.reports.ranks import rank, tells
 from segloss.reports.summary import AXES
-from segloss.scores import calibration_error, image_counts, mean_iou
-from tests.written_records import write_cell
-
 from tests.conftest import grid_of
+from tests.written_records import write_cell
 
 
 def test_scores_without_torch_are_those_of_the_metrics(in_workplace: Path) -> None:
@@ -37,7 +36,7 @@ def test_a_report_says_what_was_evaluated_how_and_how_surely(in_workplace: Path)
         "{title: Own, datasets: [phantom], models: [unet-tiny], schedule: tiny, labels: [hard, bls, ls, raters],"
         " losses: [ce, focal, lovasz, jml], seeds: 2}"
     )
-    asked, results = grid_of("own"), in_workplace / "results"
+    grid, results = grid_of("own"), in_workplace / "results"
     for cell in grid.cells:
         write_cell(results, cell)
     table = records.collect(grid, results)
@@ -63,18 +62,18 @@ def test_a_report_says_what_was_evaluated_how_and_how_surely(in_workplace: Path)
 
 
 def test_the_header_names_windows_views_and_the_choice_of_weights(in_workplace: Path) -> None:
-    cell = grid_of("tiny").cells[0]
+    experiment = grid_of("tiny").experiments[0]
     protocol = dict(mode="slide", crop_size=[24, 32], stride=[16, 22], scales=[0.5, 1.0], flip=True, size_divisor=1)
     checkpoint = {"rule": "best", "iteration": 6, "validations": [{"iteration": 6, "mIoU": 30.0}]}
     write_cell(
         in_workplace / "results",
-        cell,
+        experiment.cell,
         evaluation__protocol=protocol,
         evaluation__reference="majority",
         training__checkpoint=checkpoint,
         config={"validation_interval": 3},
     )
-    made = records.provenance(Grid("own", "Own", (cell,), {}), in_workplace / "results")
+    made = records.provenance(Grid("own", "Own", (experiment,), {}, {}, "own"), in_workplace / "results")
     assert made["weights"] == ["best validation mIoU (every 3 of 16 iterations)"]
     assert made["protocols"] == {
         "phantom": "test split, windows of 24x32 every 16x22 pixels, scales 0.5, 1.0, mirrored too, "
@@ -96,18 +95,18 @@ def ranked_table(blocks: int, random: np.random.Generator) -> pd.DataFrame:
 
 
 def test_a_picture_of_ranks_is_drawn_where_blocks_are_enough(in_workplace: Path) -> None:
-    random = np.random.default_rng(0)
-    enough = "".join(report_ranks(ranked_table(8, random), in_workplace))
+    random, grid = np.random.default_rng(0), grid_of("tiny")
+    enough = "".join(report_ranks(grid, ranked_table(8, random), in_workplace))
     assert "Mean rank over 8 blocks" in enough
     assert "no independent data sets" in enough
     assert "The blocks are of" not in enough
     assert "| JML | 1.00 | 1.00 |" in enough
     for metric in ("mIoU", "ECE"):
         assert (in_workplace / f"ranks-{metric}.png").stat().st_size > 5_000
-    few = "".join(report_ranks(ranked_table(2, random), in_workplace))
+    few = "".join(report_ranks(grid, ranked_table(2, random), in_workplace))
     assert "so few blocks cannot show which losses differ" in few
     assert not (in_workplace / "ranks-mIoU.png").exists()
-    assert report_ranks(ranked_table(1, random), in_workplace) == []
+    assert report_ranks(grid, ranked_table(1, random), in_workplace) == []
 
 
 def test_whether_ranks_can_tell_is_decided_by_the_largest_possible_distance() -> None:

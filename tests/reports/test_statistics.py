@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from segloss.metrics import mean_iou
 from segloss.reports.ranks import block_means, rank
 from segloss.reports.statistics import (
     bootstrap_interval,
     compare,
     holm,
-    mean_iou,
     pseudo_values,
     signed_rank_p,
     smallest_signed_rank_p,

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from segloss.metrics import find_metric
 from segloss.reports import tables
-from segloss.reports.summary import Shown, summarise, tidy
+from segloss.reports.summary import summarise, tidy
 
 TITLES = {
     "losses": {"ce": "CE", "jml": "JML & 50%", "lovasz": "Lovász", "dice": "Dice"},
@@ -95,7 +96,7 @@ def test_one_seed_has_no_spread() -> None:
 
 
 def test_a_record_without_a_metric_is_shown_as_missing() -> None:
-    entries = summarise(results(), [Shown("mIoU", True), Shown("NLL", False)])
+    entries = summarise(results(), [find_metric("mIoU"), find_metric("NLL")])
     entry = entries["phantom", "unet_tiny", "demo", "hard", "ce", "NLL"]
     assert (entry.mean, entry.status, entry.reasons) == (None, "missing", ("missing: its records have no NLL",))
 

@@ -17,32 +17,33 @@ from tests.conftest import BIN, TINY_SCHEDULE, run
 
 CELL = "phantom/unet-tiny/tiny/raters/ce-jml/seed0"
 HOLDER = (
-    "import os, sys; from segloss.runtime import forkserver; forkserver.start(); "
-    "print(os.environ[forkserver.PLACE], flush=True); input()"
+    "import os, sys; from segloss.runtime import forkserver; from segloss.workflow import start_forkserver; "
+    "start_forkserver(); print(os.environ[forkserver.SOCKET], flush=True); input()"
 )
 
 
-# A server whose cells do what they are told instead of a training, so that nothing is imported.
-SERVER = """
-import signal, sys, time, types
-from segloss.runtime import forkserver
+# A module whose entry point ends as its argument demands, or waits for a signal, instead of training.
+CELL_MODULE = """
+import signal, sys, time
 
-def cell():
-    what, told = sys.argv[1], []
-    if what == "wait":
-        signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+def main():
+    action, signals = sys.argv[1], []
+    if action == "wait":
+        signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     print("began", flush=True)
-    while what == "wait":
+    while action == "wait":
         time.sleep(0.02)
-        if told:
-            sys.exit(128 + told[0])
-    sys.exit(int(what) if what.isdigit() else what)
-
-forkserver.imported = forkserver.sources
-sys.modules["segloss.cli"] = types.SimpleNamespace(main=cell)
-forkserver.main()
+        if signals:
+            sys.exit(128 + signals[0])
+    sys.exit(int(action) if action.isdigit() else action)
 """
-CLIENT = "import sys; from segloss.runtime import forkserver; forkserver.delegate(sys.argv[1:]); print('alone'); sys.exit(77)"
+CLIENT = """
+import sys
+from segloss.runtime import forkserver
+forkserver.run_in_server(sys.argv[1:])
+print("alone")
+sys.exit(77)
+"""
 
 
 def children(pid: int) -> list[int]:
@@ -56,6 +57,9 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+SERVER = (sys.executable, "-m", "segloss.runtime.forkserver")
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def begin(workplace: Path, place: str, results: str) -> subprocess.Popen:
     process = subprocess.Popen(
         [str(BIN / "segloss"), "train", CELL, "--results", results, "--checkpoint-seconds", "0"],
         cwd=workplace,
-        env={**os.environ, "WANDB_MODE": "disabled", "SEGLOSS_WARM": place},
+        env={**os.environ, "WANDB_MODE": "disabled", "SEGLOSS_FORKSERVER": place},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -96,7 +100,7 @@ def test_a_forked_cell_is_the_cell_and_every_signal_reaches_it(workplace: Path, 
 
     for results, where in (("alone", ""), ("forked", place)):
         options = ("--results", results, "--threads", "2")
-        done = run("segloss", "train", CELL, *options, cwd=workplace, SEGLOSS_WARM=where, WANDB_MODE="disabled")
+        done = run("segloss", "train", CELL, *options, cwd=workplace, SEGLOSS_FORKSERVER=where, WANDB_MODE="disabled")
         assert done.stdout.splitlines()[-1].startswith(f"{CELL}  mIoU ")
     assert counts("alone") == counts("forked")
     # It trained nothing itself and started no thread: a fork takes none along.
@@ -107,7 +111,9 @@ def test_a_forked_cell_is_the_cell_and_every_signal_reaches_it(workplace: Path, 
     assert record["command"] == f"segloss train {CELL} --results forked --threads 2"
 
     # A failure's reason and status come through.
-    failed = run("segloss", "train", "phantom/x/tiny/hard/ce/seed0", cwd=workplace, check=False, SEGLOSS_WARM=place)
+    failed = run(
+        "segloss", "train", "phantom/x/tiny/hard/ce/seed0", cwd=workplace, check=False, SEGLOSS_FORKSERVER=place
+    )
     assert failed.returncode == 1
     assert failed.stderr.startswith("segloss: unknown model 'x'")
 
@@ -154,7 +160,7 @@ def test_without_the_server_a_cell_is_a_process_of_its_own(workplace: Path, hold
     assert not Path(f"/proc/{cell}").exists()
     record = json.loads((workplace / "results" / CELL / "record.json").read_text())
     assert record["training"]["started_at_iteration"] > 0
-    run("segloss", "train", CELL, "--results", "later", cwd=workplace, SEGLOSS_WARM=place)
+    run("segloss", "train", CELL, "--results", "later", cwd=workplace, SEGLOSS_FORKSERVER=place)
     process.communicate("\n")
 
 
@@ -174,19 +180,21 @@ def test_code_that_changed_after_it_was_imported_is_not_used(tmp_path: Path, mon
 def test_exit_statuses_and_signals_pass_both_ways_and_nobody_waits_for_a_server_that_ends(tmp_path: Path) -> None:
     place = tmp_path / "folder" / "socket"
     place.parent.mkdir()
+    (tmp_path / "made_cell.py").write_text(CELL_MODULE)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
         listener.listen()
         server = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(listener.fileno()), str(place)],
+            [*SERVER, str(listener.fileno()), str(place), "made_cell:main", "made_cell"],
             stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
             pass_fds=[listener.fileno()],
         )
 
     def client(*arguments: str) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "-c", CLIENT, *arguments],
-            env={**os.environ, "SEGLOSS_WARM": str(place)},
+            env={**os.environ, "SEGLOSS_FORKSERVER": str(place)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

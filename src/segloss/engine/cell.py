@@ -1,6 +1,7 @@
 """One cell from its experiment to its record: prepare, train, measure, publish."""
 
 import errno
+import functools
 import resource
 import sys
 import time
@@ -34,13 +35,22 @@ from segloss.engine.config import experiment_config
 from segloss.engine.data import SampleSequence, missing_raters
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
-from segloss.engine.machine import Machine, MachineRunner, device_name, limit_threads, optimizer
+from segloss.engine.machine import (
+    Machine,
+    MachineRunner,
+    device_name,
+    limit_threads,
+    optimizer,
+    uses_channels_last,
+)
 from segloss.engine.model_selection import BestWeightsHook
+from segloss.engine.pretrained import load_backbone, prepare_timm
 from segloss.engine.semi_supervised import TwoLoaders
 from segloss.engine.training import ProgressHook, TrainingFailure
 from segloss.engine.training_log import LogHook, TrainingLog
 from segloss.files import sha256_of, write_json
 from segloss.grid import ConfigError, Experiment
+from segloss.grid.weights import pretrained_entry, require_weights
 from segloss.losses import set_switches
 from segloss.metrics import METRICS_VERSION
 from segloss.records import progress
@@ -60,6 +70,7 @@ class Prepared:
         config: The MMEngine config.
         teacher: The teacher of a distillation.
         teacher_entry: The record's entry about the teacher.
+        pretrained_entry: The record's entry about pretrained weights.
         identity: The identity of its training, that of checkpoints and weights.
         evaluation: The protocol of its evaluation.
     """
@@ -72,6 +83,7 @@ class Prepared:
     config: Config
     teacher: distillation.Teacher | None
     teacher_entry: dict[str, Any] | None
+    pretrained_entry: Mapping[str, Any] | None
     identity: str
     evaluation: Evaluation
 
@@ -115,7 +127,9 @@ def evaluation_loader(dataset: dict[str, Any], machine: Machine) -> DataLoader:
     return DataLoader(images, batch_size=1, sampler=order, generator=generator, **loader_options(machine))
 
 
-def build_runner(config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any]) -> Runner:
+def build_runner(
+    config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any], experiment: Experiment
+) -> Runner:
     """MMEngine's Runner for a cell whose training starts at that iteration."""
     size = config.batch_size
     samples = config.iterations * size
@@ -127,8 +141,14 @@ def build_runner(config: Config, folder: Path, machine: Machine, start: int, hoo
         more = SampleSequence(MMSEG_DATASETS.build(config.unlabelled_dataset), config.seed + 2**31, samples)
         options = dict(sampler=shard, generator=torch.Generator(), **loader_options(machine))
         train_loader = TwoLoaders(train_loader, DataLoader(more, batch_size=shard.shard_size, **options))
+    load_weights = None
+    if weights := experiment.pretrained:
+        path, name = require_weights(weights, experiment.cell.model), config.model.backbone.get("model_name")
+        load_weights = functools.partial(load_backbone, path=path, names=weights.names, model_name=name)
     return MachineRunner(
         machine,
+        load_weights,
+        channels_last=uses_channels_last(config, machine),
         model=config.model,
         work_dir=str(folder),
         train_dataloader=train_loader,
@@ -155,7 +175,9 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
     data_folder = locate(source.name, data_root)
     prints = fingerprints(source, data_folder, experiment.scenario.get("labelled"))
     config = experiment_config(experiment, data_folder, prints["training"])
+    prepare_timm(config.model)
     entry = distillation.choose_teacher(experiment, results)
+    weights = pretrained_entry(experiment.pretrained)
     init_default_scope(config.default_scope)
     return Prepared(
         experiment=experiment,
@@ -166,8 +188,9 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
         config=config,
         teacher=distillation.Teacher.load(entry, experiment, results) if entry else None,
         teacher_entry=entry,
-        # A student of another teacher is another training, though its own settings are the same.
-        identity=distillation.training_identity(experiment, entry),
+        pretrained_entry=weights,
+        # With other labels, another teacher or other pretrained weights it is another training of the same settings.
+        identity=distillation.training_identity(experiment.config_hash, prints["training"], entry, weights),
         evaluation=Evaluation(len(source.classes), config.reference, Protocol(**config.protocol)),
     )
 
@@ -195,7 +218,8 @@ def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
         rows.paused,
     )
     checkpoints = CheckpointHook(work / "checkpoint.pt", identity, state, machine.checkpoint_seconds)
-    runner = build_runner(config, work, machine, start, [ProgressHook(), rows, selection, checkpoints])
+    hooks = [ProgressHook(), rows, selection, checkpoints]
+    runner = build_runner(config, work, machine, start, hooks, prepared.experiment)
     if prepared.teacher:
         processes.unwrap(runner.model).teacher = prepared.teacher
     started = time.monotonic()
@@ -277,9 +301,11 @@ def publish(
         "machine": {
             **records.machine(),
             **asdict(machine),
+            "channels_last": uses_channels_last(config, machine),
             "device": device_name(machine),
             "processes": processes.world_size(),
         },
+        "pretrained": prepared.pretrained_entry,
         "training": training_entry(config, trained),
         "validation": measured.validation,
         **({"teacher": {**prepared.teacher_entry, "seconds": teacher.seconds()}} if teacher else {}),

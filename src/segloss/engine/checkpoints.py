@@ -1,4 +1,4 @@
-"""Checkpoints of a training: the newest and, in case that one is damaged, the one before; saved often, resumed exactly."""
+"""Checkpoints of a training: the newest and, should it be damaged, the one before; saved often, resumed exactly."""
 
 import logging
 import os
@@ -67,8 +67,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint in a file, None if it is damaged or not there.
 
-    Tensors are stored uncompressed in a zip archive whose checksums torch writes but does not compare: without comparing them
-    a flipped bit would become a wrong weight.
+    Tensors are stored uncompressed in a zip archive whose checksums torch writes but never compares: without comparing
+    them a flipped bit would become a wrong weight.
     """
     if not path.exists():
         return None

@@ -87,17 +87,46 @@ def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
         yield head, True
 
 
+def without_pretrained(model: ConfigDict) -> None:
+    """Remove the weights that a model's config names: they come through ``segloss.grid.weights`` alone."""
+    model.pop("pretrained", None)
+    for part in (model, model.get("backbone"), *(head for head, _ in heads(model))):
+        start = part.get("init_cfg") if isinstance(part, dict) else None
+        if isinstance(start, dict) and start.get("type") == "Pretrained":
+            part["init_cfg"] = None
+
+
+def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> tuple[list[dict], list[dict], float]:
+    """The terms of the decode heads, those of each auxiliary head, and the weight of the latter.
+
+    Auxiliary heads take cross-entropy at the weight in their config. With an ``auxiliary_share`` s in the loss's line,
+    they take the share s of the weight of its cross-entropy instead: the total of the JDT papers' code is
+    .25 [.5 CE(main) + .5 CE(auxiliary)] + .75 JDT(main), and .25 CE + .75 JDT for a model without auxiliary heads.
+    """
+    terms, share = [dict(term) for term in experiment.loss], experiment.auxiliary_share
+    auxiliary = [dict(loss="cross_entropy", weight=1.0)]
+    if share is None or not auxiliary_heads:
+        return terms, auxiliary, weight
+    total = sum(term["weight"] for term in terms if term["loss"] == "cross_entropy")
+    for term in terms:
+        if term["loss"] == "cross_entropy":
+            term["weight"] *= 1 - share
+    return [term for term in terms if term["weight"] > 0], auxiliary, share * total / auxiliary_heads
+
+
 def model_config(experiment: Experiment, dataset: Config, class_counts: list[int]) -> ConfigDict:
     """The cell's model with its loss, its label scenario and its data set's classes.
 
-    The decode head takes the cell's loss. Auxiliary heads take cross-entropy at the weight in their config, as in the
-    papers of the JDT losses; every head gets the scenario's target.
+    The decode head takes the cell's loss, auxiliary heads cross-entropy (``head_terms``); every head gets the
+    scenario's target.
 
     Raises:
         ConfigError: if the model has no such losses.
     """
     cell, scenario = experiment.cell, experiment.scenario
-    model = Config.fromfile(experiment.files["models"]).model
+    config = Config.fromfile(experiment.files["models"])
+    model = config.model
+    without_pretrained(model)
     semi_supervised = "mean_teacher" in scenario
     if SCENARIOS[scenario["target"]] is not SCENARIOS["hard"] or semi_supervised:
         if model.type not in SCENARIO_SEGMENTORS:
@@ -108,12 +137,16 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
         model.scenario = {key: value for key, value in scenario.items() if key not in TRAINING_KEYS}
     if semi_supervised:
         model.mean_teacher = {key: value for key, value in scenario["mean_teacher"].items() if key != "cutmix"}
+    auxiliary_heads = len(as_list(model.get("auxiliary_head")))
     for head, auxiliary in heads(model):
         if "loss_decode" not in head:
             raise ConfigError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
         weight = as_list(head.loss_decode)[0].get("loss_weight", 1.0)
-        terms = [dict(loss="cross_entropy", weight=1.0)] if auxiliary else [dict(term) for term in experiment.loss]
-        head.loss_decode = loss_config(terms, weight, class_counts)
+        main_terms, auxiliary_terms, auxiliary_weight = head_terms(experiment, auxiliary_heads, weight)
+        if auxiliary:
+            head.loss_decode = loss_config(auxiliary_terms, auxiliary_weight, class_counts)
+        else:
+            head.loss_decode = loss_config(main_terms, weight, class_counts)
         head.num_classes = len(DATASETS[experiment.source].classes)
         head.pop("out_channels", None)
     model.data_preprocessor = dict(
@@ -121,7 +154,7 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
         size=dataset.crop_size,
         pad_val=0,
         seg_pad_val=VOID,
-        **dataset.get("normalisation", IMAGENET),
+        **(config.get("normalisation") or dataset.get("normalisation") or IMAGENET),
     )
     model.test_cfg = {key: dataset.test_cfg[key] for key in ("mode", "crop_size", "stride") if key in dataset.test_cfg}
     return model
@@ -188,6 +221,7 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
             protocol=protocol(dataset, experiment.cell.dataset),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,
+            channels_last=Config.fromfile(experiment.files["models"]).get("channels_last", False),
             checkpoint=schedule.get("checkpoint", "last"),
             validation_interval=schedule.get("validation_interval"),
             optim_wrapper=dict(

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from segloss import records
-from segloss.engine.losses import Part
+from segloss.engine.losses import TargetTerm
 from segloss.files import sha256_of
 from segloss.grid import Experiment
 
@@ -46,11 +47,19 @@ def choose_teacher(experiment: Experiment, results: Path) -> dict[str, Any] | No
     return {"cell": best, "weights_sha256": sha256_of(weights_file(results / best)), "candidates": candidates}
 
 
-def training_identity(experiment: Experiment, teacher: dict[str, Any] | None) -> str:
-    """The identity of a training: the hash of its settings, and of its teacher's weights if it has one."""
-    if teacher is None:
-        return experiment.config_hash
-    return hashlib.sha256(f"{experiment.config_hash}{teacher['weights_sha256']}".encode()).hexdigest()
+def training_identity(
+    config_hash: str, training_data: str, teacher: Mapping[str, Any] | None, pretrained: Mapping[str, Any] | None
+) -> str:
+    """The identity of a training, that of its checkpoints and weights.
+
+    Args:
+        config_hash: That of its settings.
+        training_data: The fingerprint of its training data: with corrected labels it is another training.
+        teacher: The record's entry about its teacher.
+        pretrained: The record's entry about its pretrained weights.
+    """
+    weights = [entry[key] for entry, key in ((teacher, "weights_sha256"), (pretrained, "sha256")) if entry]
+    return hashlib.sha256("".join([config_hash, training_data, *weights]).encode()).hexdigest()
 
 
 def weights_file(folder: Path) -> Path:
@@ -74,7 +83,8 @@ def load_model(folder: Path) -> nn.Module:
     record = records.read(folder / "record.json")
     path = weights_file(folder)
     weights = torch.load(path, map_location="cpu", weights_only=True)
-    if weights["config_hash"] != record["config_hash"]:
+    training_data, teacher = record["data"]["fingerprints"]["training"], record.get("teacher")
+    if weights["config_hash"] != training_identity(record["config_hash"], training_data, teacher, record["pretrained"]):
         raise TeacherError(f"{path} is not what {folder / 'record.json'} was measured on: delete both and train again")
     init_default_scope("mmseg")
     model = MODELS.build(ConfigDict(record["config"]["model"]))
@@ -88,7 +98,7 @@ def whole_logits(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 class Teacher:
-    """A trained model that labels batches, without gradients and in half precision on a GPU; it is no submodule of its student.
+    """A trained model that labels batches, without gradients, on a GPU in half precision; no submodule of its student.
 
     Args:
         model: In evaluation mode.
@@ -123,7 +133,9 @@ class Teacher:
         self._events.append((start, end))
         return logits
 
-    def parts(self, labelled: tuple[Tensor, Tensor], taught: tuple[Tensor, Tensor], temperature: float) -> list[Part]:
+    def parts(
+        self, labelled: tuple[Tensor, Tensor], taught: tuple[Tensor, Tensor], temperature: float
+    ) -> list[TargetTerm]:
         """The targets of a student's losses.
 
         Pixel-wise losses: hard_weight L(z, y) + (1 - hard_weight) T^2 L(z / T, teacher), with T^2 so that the gradient
@@ -137,9 +149,9 @@ class Teacher:
         """
         soft_weight = (1 - self.hard_weight) * temperature**2
         parts = [
-            Part(*labelled, weight=self.hard_weight, pixelwise=True),
-            Part(*taught, weight=soft_weight, temperature=temperature, pixelwise=True),
-            Part(*taught, temperature=temperature, pixelwise=False),
+            TargetTerm(*labelled, weight=self.hard_weight, pixelwise=True),
+            TargetTerm(*taught, weight=soft_weight, temperature=temperature, pixelwise=True),
+            TargetTerm(*taught, temperature=temperature, pixelwise=False),
         ]
         return [part for part in parts if part.weight > 0]
 

@@ -1,7 +1,7 @@
 """How a cell runs on this machine: threads, precision, memory layout, compilation, several processes; all recorded."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -83,24 +83,51 @@ def optimizer(config: ConfigDict, machine: Machine) -> dict[str, Any]:
     return config
 
 
+def uses_channels_last(config: ConfigDict, machine: Machine) -> bool:
+    """True if the machine's options or the model's config ask for the channels-last memory format.
+
+    It is faster, but sums in another order: models whose results were published without it keep the other format.
+    """
+    return machine.channels_last or bool(config.get("channels_last"))
+
+
 class ChannelsLastHook(Hook):
-    """Lays the model out with the channels last; its images follow. After it was initialised: the same numbers."""
+    """Converts the model to the channels-last memory format after its initialisation; its images follow."""
 
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        """Lay it out."""
+        """Convert it."""
         processes.unwrap(runner.model).to(memory_format=torch.channels_last)
 
 
 class MachineRunner(Runner):
-    """MMEngine's Runner with the model compiled, laid out and distributed as the machine asks."""
+    """MMEngine's Runner with the model compiled, laid out and distributed by the machine's options.
 
-    def __init__(self, machine: Machine, **runner: Any) -> None:
-        self.machine, self.last_checkpoint = machine, 0
+    Args:
+        machine: These options.
+        load_weights: Loads pretrained weights into the initialised model; None for none.
+        channels_last: Use the channels-last memory format.
+        runner: The arguments of MMEngine's Runner.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        load_weights: Callable[[nn.Module], None] | None = None,
+        channels_last: bool = False,
+        **runner: Any,
+    ) -> None:
+        self.machine, self.load_weights, self.last_checkpoint = machine, load_weights, 0
         super().__init__(**runner)
-        if machine.channels_last:
+        if channels_last:
             self.register_hook(ChannelsLastHook())
+
+    def _init_model_weights(self) -> None:
+        """Initialise at random as without pretrained weights, then load these."""
+        super()._init_model_weights()
+        if self.load_weights:
+            self.load_weights(processes.unwrap(self.model))
 
     def _log_env(self, env_cfg: dict) -> None:
         """Log nothing: the record describes code and machine, and MMEngine's survey of them takes seconds."""

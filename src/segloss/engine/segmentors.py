@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from segloss.engine.distillation import Teacher
-from segloss.engine.losses import VOID, Part, training_target
+from segloss.engine.losses import VOID, TargetTerm, training_target
 from segloss.engine.semi_supervised import MeanTeacher
 from segloss.labels import CATALOGUE
 
@@ -82,19 +82,19 @@ class _TrainsOnScenario:
             parts = self.parts(inputs, data_samples)
         return self.losses_against(parts, inputs, data_samples)
 
-    def losses_against(self, parts: list[Part], inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def losses_against(self, parts: list[TargetTerm], inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """The losses of all heads against a target given by its parts."""
         with training_target(*parts):
             return super().loss(inputs, data_samples)
 
-    def parts(self, inputs: Tensor, data_samples: list) -> list[Part]:
+    def parts(self, inputs: Tensor, data_samples: list) -> list[TargetTerm]:
         """The scenario's target for a batch."""
         labels, options = stacked(data_samples, self.make_target.source), self.target_options
         valid = labels != VOID
         needed = {name: NEEDS[name](self, inputs, data_samples) for name in self.make_target.needs}
         target = self.make_target(labels, valid, self.out_channels, **options, **needed)
         if self.teacher is None:
-            return [Part(*target)]
+            return [TargetTerm(*target)]
         return self.teacher.parts((labels, valid), target, options.get("temperature", 1.0))
 
 

@@ -15,12 +15,17 @@ from segloss.grid.yaml_files import read_yaml
 SCHEMAS = Path(__file__).with_name("schemas")
 # Keys of a line of labels.yaml beside its title, its target and the target's options.
 TRAINING_KEYS = ("teacher", "labelled", "mean_teacher")
+# Keys of a line of losses.yaml beside its loss or terms.
+LINE_KEYS = ("title", "auxiliary_share", "exchange")
 CHECKPOINTS = ("last", "best")  # which weights of a training are evaluated
 
 
 def loss_terms(line: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A line of losses.yaml as terms ``{loss, weight, options...}``; a single loss is one term of weight 1."""
-    return line.get("terms") or [{"weight": 1.0} | {key: value for key, value in line.items() if key != "title"}]
+    exchange = {"exchange": line["exchange"]} if "exchange" in line else {}
+    if "terms" in line:
+        return [term | exchange for term in line["terms"]]
+    return [{"weight": 1.0} | {key: value for key, value in line.items() if key not in LINE_KEYS} | exchange]
 
 
 def model_name(entry: str) -> str:
@@ -54,11 +59,18 @@ class Configs:
         lines = read_yaml(path)
         validate(lines, SCHEMAS / "losses.schema.json", str(path))
         for name, line in lines.items():
-            if "terms" in line and (extra := set(line) - {"title", "terms"}):
-                raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), ('title', 'terms'))}")
+            if "terms" in line and (extra := set(line) - {*LINE_KEYS, "terms"}):
+                raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), (*LINE_KEYS, 'terms'))}")
+            if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):
+                raise ConfigError(f"{path}: {name}: auxiliary_share is of the cross-entropy, and there is none")
             for term in loss_terms(line):
-                options = set(term) - {"loss", "weight", *(("defer",) if "loss" in line else ())}
-                check_options("losses", term["loss"], options | set(term.get("defer", {})), f"{path}: {name}")
+                apart = {"loss", "weight", "exchange", *(("defer",) if "loss" in line else ())}
+                settings = {key: value for key, value in term.items() if key not in apart}
+                check_options("losses", term["loss"], settings, f"{path}: {name}")
+                for option in term.get("defer", {}):
+                    if option not in settings:
+                        kind = f"option of {term['loss']} to defer"
+                        raise ConfigError(f"{path}: {name}: {unknown(kind, option, settings)}")
         return lines
 
     @cached_property
@@ -69,7 +81,8 @@ class Configs:
         validate(lines, SCHEMAS / "labels.schema.json", str(path))
         lines = {name: line for name, line in lines.items() if not name.startswith(".")}  # shared parts, merged by <<
         for name, line in lines.items():
-            check_options("labels", line["target"], set(line) - {"title", "target", *TRAINING_KEYS}, f"{path}: {name}")
+            settings = {key: value for key, value in line.items() if key not in ("title", "target", *TRAINING_KEYS)}
+            check_options("labels", line["target"], settings, f"{path}: {name}")
             self._check_teacher(line, lines, f"{path}: {name}")
         return lines
 
@@ -143,7 +156,7 @@ class Configs:
         return source
 
     def check_validation(self, dataset: str, schedule: str) -> None:
-        """Raise ConfigError unless the data set declares its validation and the schedule which weights are evaluated."""
+        """Raise ConfigError unless the data set declares its validation and the schedule the evaluated weights."""
         data, file = self.mmengine_file("datasets", dataset), self.mmengine_file("schedules", schedule)
         split, reason = data.literals.get("val_split"), data.literals.get("no_validation")
         if (split is None) == (reason is None):
@@ -153,7 +166,7 @@ class Configs:
             raise ConfigError(f"{file.path}: {unknown('checkpoint', str(choice), CHECKPOINTS)}")
         if (choice == "best") != (type(interval) is int and interval > 0):
             raise ConfigError(
-                f'{file.path}: checkpoint = "best" and validation_interval, a number of iterations from 1, go together; '
+                f'{file.path}: checkpoint = "best" and validation_interval, a whole number from 1, go together; '
                 f"got {choice!r} and {interval!r}"
             )
         if choice == "best" and split is None:

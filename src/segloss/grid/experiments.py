@@ -13,6 +13,7 @@ from segloss.grid.configs import Configs, loss_terms, model_name
 from segloss.grid.errors import ConfigError, unknown
 from segloss.grid.options import signatures
 from segloss.grid.resources import resources
+from segloss.grid.weights import Pretrained, declared_weights
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,11 @@ class Experiment:
         source: The data on disk that its data set reads, a name of ``segloss.datasets.DATASETS``.
         files: The MMEngine configs of its ``datasets``, ``models`` and ``schedules``.
         loss: The terms of its loss, ``{loss, weight, options...}``.
+        auxiliary_share: The share of its cross-entropy that auxiliary heads take; None: the weight in their config.
         scenario: Its label scenario: ``target``, the target's options, and ``teacher``, ``labelled``, ``mean_teacher``.
         teachers: The experiments one of which teaches this one: the best of their seeds on validation.
         resources: GPUs, CPU cores, gigabytes and minutes to request.
+        pretrained: The weights from which its backbone starts; None for a model trained from scratch.
         not_applicable: The reason for which it cannot be trained, None if it can.
     """
 
@@ -40,9 +43,11 @@ class Experiment:
     source: str
     files: Mapping[str, Path]
     loss: tuple[Mapping[str, Any], ...]
+    auxiliary_share: float | None
     scenario: Mapping[str, Any]
     teachers: tuple["Experiment", ...]
     resources: Mapping[str, int]
+    pretrained: Pretrained | None
     not_applicable: str | None
 
     def __str__(self) -> str:
@@ -75,20 +80,23 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         raise unknown("loss", cell.loss, configs.losses)
     if cell.labels not in configs.labels:
         raise unknown("label scenario", cell.labels, configs.labels)
-    for axis in ("dataset", "model", "schedule", "labels", "loss"):
+    model, weights = split_variant(cell.model)
+    for axis in ("dataset", "schedule", "labels", "loss"):
         if (variant := split_variant(getattr(cell, axis))[1]) is not None:
             raise ConfigError(f"{cell}: {axis} has no variant {variant!r}")
     configs.check_validation(cell.dataset, cell.schedule)
-    names = {"datasets": cell.dataset, "models": cell.model, "schedules": cell.schedule}
+    names = {"datasets": cell.dataset, "models": model, "schedules": cell.schedule}
     files = {kind: configs.mmengine_file(kind, name) for kind, name in names.items()}
     scenario = {key: value for key, value in configs.labels[cell.labels].items() if key != "title"}
-    terms = loss_terms(configs.losses[cell.loss])
+    line = configs.losses[cell.loss]
+    terms = loss_terms(line)
     teachers = tuple(resolve(teacher, configs) for teacher in teacher_cells(cell, scenario))
     settings = {
         "cell": str(cell),
         **{kind.rstrip("s"): file.content_hash for kind, file in files.items()},
         "labels": scenario,
         "loss": terms,
+        **({"auxiliary_share": line["auxiliary_share"]} if "auxiliary_share" in line else {}),
         **({"teachers": [teacher.settings for teacher in teachers]} if teachers else {}),
     }
     source = configs.source(cell.dataset)
@@ -100,9 +108,11 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         source=source,
         files={kind: file.path for kind, file in files.items()},
         loss=tuple(terms),
+        auxiliary_share=line.get("auxiliary_share"),
         scenario=scenario,
         teachers=teachers,
         resources=resources(files.values()),
+        pretrained=declared_weights(files["models"], weights) if weights else None,
         not_applicable=_not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals),
     )
 

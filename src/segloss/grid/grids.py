@@ -9,6 +9,7 @@ from segloss.grid.cells import NAME, Cell
 from segloss.grid.configs import SCHEMAS, Configs, model_name
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.experiments import Experiment, resolve
+from segloss.grid.weights import NONE
 from segloss.grid.yaml_files import read_yaml
 
 
@@ -54,6 +55,13 @@ def grid_file(name: str, configs: Configs) -> Path:
     return file
 
 
+def model_variants(entry: str, pretrained: str | list[str]) -> list[str]:
+    """The names of a model in cells: with each of the pretrained weights, without a suffix for none."""
+    variants = [pretrained] if isinstance(pretrained, str) else pretrained
+    name = model_name(entry)
+    return [name if variant == NONE or "@" in name else f"{name}@{variant}" for variant in variants]
+
+
 def load_grid(name: str, configs: Configs) -> Grid:
     """Read and check a grid file and everything its names stand for.
 
@@ -63,7 +71,7 @@ def load_grid(name: str, configs: Configs) -> Grid:
     file = grid_file(name, configs)
     content = read_yaml(file)
     validate(content, SCHEMAS / "grid.schema.json", str(file))
-    models = map(model_name, content["models"])
+    models = [name for entry in content["models"] for name in model_variants(entry, content.get("pretrained", NONE))]
     axes = (content["datasets"], models, [content["schedule"]], content["labels"], content["losses"])
     experiments, skipped = [], {}
     for point in product(*axes, range(int(content["seeds"]))):

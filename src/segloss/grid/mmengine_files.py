@@ -53,12 +53,12 @@ def _assigned_name(node: ast.stmt) -> str | None:
 
 def literals(tree: ast.Module) -> dict[str, Any]:
     """The variables to which a config assigns a literal at top level, with their values."""
-    found = {}
+    values = {}
     for node in tree.body:
         if name := _assigned_name(node):
             with suppress(ValueError):  # an expression, which MMEngine evaluates
-                found[name] = ast.literal_eval(node.value)
-    return found
+                values[name] = ast.literal_eval(node.value)
+    return values
 
 
 def canonical(node: Any) -> Any:

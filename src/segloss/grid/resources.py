@@ -1,7 +1,7 @@
 """Resources that a cell requests from a scheduler, as the files in configs/mmseg declare them; they change no result.
 
-A data set, a model or a schedule may assign ``needs = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 300}``, or some
-of these. The largest request counts; without any, the default.
+A data set, a model or a schedule may assign ``needs = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 300}``, or
+some of these. The largest request counts; without any, the default.
 """
 
 from collections.abc import Iterable

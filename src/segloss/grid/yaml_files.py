@@ -48,7 +48,7 @@ def read_yaml(path: Path) -> Any:
         ConfigError: if it cannot be read, or is not valid YAML with unique text keys.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        return _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

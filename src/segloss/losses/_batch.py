@@ -1,9 +1,9 @@
-"""What every loss reads: logits, target and valid, checked and flattened once, and the sums they share."""
+"""The arguments of every loss, checked and flattened once, and the sums that losses share."""
 
 import importlib
 import importlib.util
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache, cached_property
 from types import ModuleType
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segloss.losses import _sums
-from segloss.losses._checks import check_indices, check_probabilities, check_shapes
+from segloss.losses._checks import check_indices, check_pixel_weights, check_probabilities, check_shapes
 from segloss.losses._flags import checks_on
 from segloss.losses._sums import class_sums, without_void
 
@@ -29,7 +29,7 @@ def _has_triton() -> bool:
 
 
 class Batch:
-    """One batch, read once; each quantity is computed when first asked for and shared by all terms of a compound loss.
+    """One batch, read once; each quantity is computed on first use and shared by all terms of a compound loss.
 
     With N pixels per image (all spatial axes in one), over valid pixels only:
 
@@ -38,11 +38,25 @@ class Batch:
         target: (B, N) class indices, or (B, C, N) probabilities of the logits' type; as given, so anything where void.
         valid: (B, N) bool, or None where every pixel is valid.
         soft: Whether the target holds probabilities.
-        sums: The names, among likelihood, minimum, product, predicted and squares, of what the terms will ask for.
+        sums: The names, among likelihood, minimum, product, predicted and squares, of what the terms read.
+        spatial: The spatial axes, for a map of losses.
+        pixel_weights: (B, N), 0 where void, or None: each valid pixel weighs 1 in a mean over pixels.
+        reduction: ``"mean"``, or ``"none"``: a mean over pixels is left as a map.
     """
 
-    def __init__(self, logits: Tensor, target: Tensor, valid: Tensor | None, sums: Collection[str]):
+    def __init__(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        valid: Tensor | None,
+        sums: Collection[str],
+        spatial: Sequence[int] | None = None,
+        pixel_weights: Tensor | None = None,
+        reduction: str = "mean",
+    ):
         self.logits, self.target, self.valid, self.sums = logits, target, valid, sums
+        self.spatial = logits.shape[2:] if spatial is None else spatial
+        self.pixel_weights, self.reduction = pixel_weights, reduction
         self.soft = target.is_floating_point()
         self.classes = logits.shape[1]
 
@@ -54,31 +68,61 @@ class Batch:
         sums: Collection[str],
         *,
         foreground_channel: bool = False,
+        exclusive: bool = True,
+        pixel_weights: Tensor | None = None,
+        reduction: str = "mean",
     ) -> "Batch":
-        """Check and flatten what a loss was called with; a batch that was read before is returned as it is.
+        """Check and flatten the arguments of a loss; a batch that was read before is returned as it is.
 
-        With `foreground_channel` the logits have one channel, class 1 of a hard target, read as probabilities 0 and 1.
+        Args:
+            logits: (B, C, *spatial), or a batch.
+            target: int64 (B, *spatial) or float (B, C, *spatial); None with a batch.
+            valid: bool (B, *spatial) or None.
+            sums: What the loss reads, see `Batch`.
+            foreground_channel: The logits have one channel, class 1 of a hard target, read as probabilities 0 and 1.
+            exclusive: Whether target probabilities sum to 1, or are those of independent classes.
+            pixel_weights: (B, *spatial), at least 0, or None.
+            reduction: See `Batch`.
         """
         if isinstance(logits, Batch):
             return logits
+        if target is None:
+            raise ValueError("Expected a target beside the logits, got None.")
         check_shapes(logits, target, valid, foreground_channel)
         images, classes, *spatial = logits.shape
         pixels = math.prod(spatial)
-        logits = logits.reshape(*logits.shape[:2], pixels)
+        logits = logits.reshape(images, classes, pixels)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         valid = None if valid is None else valid.reshape(images, pixels)
         if target.is_floating_point():
-            target = target.reshape(images, classes, pixels).to(logits.dtype)
+            target = target.reshape(images, classes, pixels)
             if checks_on():
-                check_probabilities(target, valid)
+                check_probabilities(target, valid, exclusive=exclusive and not foreground_channel)
+            target = target.to(logits.dtype)
         else:
             target = target.reshape(images, pixels)
             if checks_on():
                 check_indices(without_void(target, valid), 2 if foreground_channel else classes)
             if foreground_channel:
                 target = target[:, None].to(logits.dtype)
-        return Batch(logits, target, valid, sums)
+        if pixel_weights is not None:
+            check_pixel_weights(pixel_weights, (images, *spatial), checks_on())
+            pixel_weights = pixel_weights.reshape(images, pixels).to(logits.dtype)
+            pixel_weights = pixel_weights if valid is None else torch.where(valid, pixel_weights, 0)
+        return Batch(logits, target, valid, sums, spatial, pixel_weights, reduction)
+
+    def derived(self, *, logits: Tensor | None = None, target: Tensor | None = None) -> "Batch":
+        """The same batch with other logits or another target, for a loss that is a likelihood of those."""
+        return Batch(
+            self.logits if logits is None else logits,
+            self.target if target is None else target,
+            self.valid,
+            self.sums,
+            self.spatial,
+            self.pixel_weights,
+            self.reduction,
+        )
 
     @cached_property
     def _sums(self) -> dict[str, Tensor | None]:

@@ -1,11 +1,10 @@
 """Weights per class: given as plain numbers, or measured by counting the pixels of the training set."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-PerClass = Sequence[float]
+from segloss.options import PerClass
+
 SCHEMES = ("inverse", "median")
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 Part = dict[str, Tensor]
+FINE_BINS = 24 * 32 + 1
 
 
 def accumulate(count: Callable[..., Part], probabilities: Tensor, *maps: Tensor) -> Part:
@@ -82,6 +83,16 @@ def sum_over(values: Tensor, axis: int) -> Tensor:
             folded.narrow(axis, 0, 1).add_(values.narrow(axis, length - 1, 1))
         values = folded
     return values.squeeze(axis)
+
+
+def fine_bin(confidence: Tensor) -> Tensor:
+    """Bins whose width shrinks with the distance to confidence 1, where most pixels of a trained network are.
+
+    The octaves of 1 - p from 1 down to 2**-24 hold 32 bins of equal width each, and one bin more what is nearer to 1;
+    in order of the confidence p, a float64 tensor. These are the leading bits of 1 - p as float32.
+    """
+    bits = (1 - confidence).clamp_(min=0).float().view(torch.int32) >> 18  # exponent and 5 bits of the fraction
+    return (126 * 32 + 31 - bits).clamp_(0, FINE_BINS - 1)
 
 
 def bin_index(wide: Tensor, bins: int, source: torch.dtype) -> Tensor:

@@ -22,7 +22,7 @@ def soft_truth_counts(probabilities: Tensor, truth: Tensor, valid: Tensor) -> Pa
 
 def _count_soft(chunk: Tensor, truth: Tensor, valid: Tensor) -> Part:
     images, classes, _ = chunk.shape
-    require_probabilities("truth", truth, truth.amax(1), valid)
+    require_probabilities("truth", truth, valid)
     wide, true = chunk.double(), truth.double()
     # one and the same logarithm on both sides: exactly 0 where p = t
     ratio = true.clamp(min=SMALLEST_PROBABILITY).log() - wide.clamp(min=SMALLEST_PROBABILITY).log()

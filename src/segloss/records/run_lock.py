@@ -1,7 +1,8 @@
 """A lock file that distinguishes a killed run of a cell from one that never started.
 
-A killed process, above all one that ran out of memory, can write nothing. So a run writes the time into ``work/run_lock``
-when it starts and empties the file however it ends; meanwhile it holds a lock on the file, which the kernel releases.
+A killed process, above all one that ran out of memory, can write nothing. So a run writes the time into
+``work/run_lock`` when it starts and empties the file however it ends; meanwhile it holds a lock on the file, which the
+kernel releases.
 A time without the lock therefore means that the run was killed.
 """
 

@@ -1,4 +1,4 @@
-"""The state of a cell, decided here alone: for the results table, for ``segloss status`` and for the workflow's plan."""
+"""The state of a cell, decided here alone, for the results table, ``segloss status`` and the workflow's plan."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 from segloss.files import sha256_of
 from segloss.grid import Cell, Experiment
+from segloss.grid.weights import pretrained_entry
 from segloss.records import progress
 from segloss.records.run_lock import crash_reason, is_running
 from segloss.records.verification import RecordError, load
@@ -61,12 +62,22 @@ def stale_reason(experiment: Experiment, results: Path, fingerprints: Mapping[st
         record = load(folder / "record.json")
     except RecordError as error:
         return str(error)
-    if record["config_hash"] != experiment.config_hash:
+    try:
+        cell, config_hash = record["cell"], record["config_hash"]
+        recorded, counts = record["data"]["fingerprints"], record["evaluation"]["counts_sha256"]
+        changed = [name for name, value in (fingerprints or {}).items() if recorded[name] != value]
+    except (KeyError, TypeError) as error:
+        return f"{folder / 'record.json'}: not a whole record: {type(error).__name__}: {error}"
+    if cell != str(experiment.cell):
+        return f"its record is that of another cell, {cell}"
+    if config_hash != experiment.config_hash:
         return "it was trained with other settings than those in configs/"
-    for name, value in (fingerprints or {}).items():
-        if record["data"]["fingerprints"][name] != value:
-            return f"its {name} data have changed since it was trained"
-    return counts_problem(folder, record["evaluation"]["counts_sha256"])
+    weights = pretrained_entry(experiment.pretrained)
+    if weights and record.get("pretrained") != weights:
+        return "its pretrained weights have changed since it was trained"
+    if changed:
+        return f"its {' and '.join(changed)} data have changed since it was trained"
+    return counts_problem(folder, counts)
 
 
 def failure_reason(cell: Cell, results: Path) -> str | None:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from segloss.grid import Cell, ConfigError, settings_hash
 from segloss.grid.errors import validate
-from segloss.scores import calibration_error, image_counts, mean_iou
+from segloss.metrics import Counts, summarize
 
 RECORD_VERSION = 4
 # Rounding differs with the order in which images are summed up.
@@ -74,7 +75,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def check_counts(record: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a record whose counts.npz is not the one it was made of, or does not give its mIoU and ECE.
+    """Refuse a record whose counts.npz is not the one it was made of, or does not give each of its metrics.
 
     Raises:
         RecordError: names the file and what differs.
@@ -88,24 +89,22 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> None:
     if hashlib.sha256(content).hexdigest() != record["evaluation"]["counts_sha256"]:
         raise RecordError(f"{path} is not the file that the record beside it was made of: {again}")
     try:
-        counts = image_counts(content)
+        metrics = summarize(Counts.from_bytes(content))
     except ValueError as error:
         raise RecordError(f"{path}: {error}") from error
-    found = {
-        "mIoU": mean_iou(counts.overlap.sum(0)),
-        "ECE": calibration_error(counts.calibration.sum(0)),
-    }
-    for name, value in found.items():
-        if not abs(value - record["metrics"][name]) <= TOLERANCE * 100:
-            raise RecordError(
-                f"the {name} of {path} is {value}, the record beside it says {record['metrics'][name]}: {again}"
-            )
+    recorded = record["metrics"]
+    if different := sorted(metrics.keys() ^ recorded.keys()):
+        names = ", ".join(different)
+        raise RecordError(f"{path} and the record beside it differ in which metrics they have ({names}): {again}")
+    for name, value in metrics.items():
+        if not math.isclose(recorded[name], value, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            raise RecordError(f"the {name} of {path} is {value}, in the record beside it {recorded[name]}: {again}")
 
 
 def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
     """Refuse records of one data set whose data, evaluation or metrics differ, and two records of one cell.
 
-    Training data may differ where the label scenarios say so: some leave images without labels.
+    Training data may differ between label scenarios: some leave images without labels.
 
     Raises:
         RecordError: names the data set, what differs, and two records that differ.

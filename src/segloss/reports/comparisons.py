@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from segloss.metrics import METRICS, calibration_error, mean_iou
 from segloss.records.verification import RecordError
 from segloss.reports.intervals import done_cells, stacked
 from segloss.reports.statistics import compare, holm, pseudo_values
 from segloss.reports.summary import AXES
-from segloss.scores import calibration_error, mean_iou
 
 MEASURED = ["difference", "low", "high", "p", "images", "seeds"]
 
@@ -72,7 +72,7 @@ def markdown(compared: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) ->
         other = "labels" if axis == "loss" else "loss"
         names = list(dict.fromkeys(rows[other]))
         head = " | ".join(titles[across][name] for name in names)
-        better = "higher" if metric == "mIoU" else "lower"
+        better = METRICS[metric].direction
         title = f"**{dataset}, {model}** (schedule {schedule}): {metric} minus that of {titles[down][baseline]}"
         lines = [f"{title} ({better} is better)", "", f"| {axis.capitalize()} | {head} |"]
         lines.append("|:--|" + "--:|" * len(names))

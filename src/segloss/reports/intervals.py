@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from segloss.grid import Cell
+from segloss.metrics import ImageCounts, calibration_error, image_counts, mean_iou
 from segloss.records.verification import RecordError
 from segloss.reports.statistics import bootstrap_interval
 from segloss.reports.summary import AXES
-from segloss.scores import ImageCounts, calibration_error, image_counts, mean_iou
 
 NOTE = (
     "Mean over seeds and its 95 % percentile interval when test images and seeds are drawn anew. "

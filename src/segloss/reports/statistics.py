@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from segloss.scores import mean_iou
+from segloss.metrics import mean_iou
 
 RESAMPLES = 2000
 

@@ -6,44 +6,16 @@ from typing import Any
 
 import pandas as pd
 
+from segloss.metrics import Metric, find_metric
+
 AXES = ["dataset", "model", "schedule", "labels", "loss"]
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A metric as the tables show it.
-
-    Attributes:
-        name: Its key in the records.
-        higher_is_better: Its direction.
-        decimals: Digits behind the point; the only place where a number is rounded.
-        unit: What it is measured in, if not percent.
-        heading: What it is called, if not by its key.
-    """
-
-    name: str
-    higher_is_better: bool
-    decimals: int = 2
-    unit: str | None = None
-    heading: str | None = None
-
-    @property
-    def title(self) -> str:
-        """Name, unit and direction, as a column is headed."""
-        unit = f" ({self.unit})" if self.unit else ""
-        return f"{self.heading or self.name}{unit} {'↑' if self.higher_is_better else '↓'}"
-
-
-PAPER_METRICS = (Shown("mIoU", True), Shown("ECE", False))
+PAPER_METRICS = (find_metric("mIoU"), find_metric("ECE"))
 # Before and after the logits are divided by the temperature that fits the validation images best.
-CALIBRATION_METRICS = (Shown("ECE", False), Shown("ECE_scaled", False, heading="ECE, scaled"))
+CALIBRATION_METRICS = (find_metric("ECE"), find_metric("ECE_scaled"))
 # Against what all raters say, or the known truth; in a table of their own, where the records hold them.
-SOFT_METRICS = (
-    Shown("mDice", True),
-    Shown("Dice_thresholds", True),
-    Shown("mDice_soft", True),
-    Shown("KL", False, 4, "nats"),
-)
+SOFT_METRICS = tuple(find_metric(name) for name in ("mDice", "Dice_thresholds", "mDice_soft", "KL"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +55,7 @@ def entry(rows: pd.DataFrame, metric: str) -> Entry:
     return Entry(float(values.mean()), deviation, len(values), "done", reasons)
 
 
-def summarise(results: pd.DataFrame, metrics: Sequence[Shown] = PAPER_METRICS) -> dict[tuple[Any, ...], Entry]:
+def summarise(results: pd.DataFrame, metrics: Sequence[Metric] = PAPER_METRICS) -> dict[tuple[Any, ...], Entry]:
     """All entries of a grid, keyed by (dataset, model, schedule, labels, loss, metric), in the table's order.
 
     Best is decided within (dataset, model, schedule, labels, metric), among all losses.

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from segloss.reports.summary import PAPER_METRICS, Entry, Shown
+from segloss.metrics import Metric
+from segloss.reports.summary import PAPER_METRICS, Entry
 
 SIGNS = {"skipped": "–", "failed": "failed", "blocked": "blocked", "missing": "…"}
 SPREAD = "Mean ± sample standard deviation (ddof 1) over n seeds; best mean of each column in bold. Percent."
@@ -36,7 +37,7 @@ def layout(entries: Mapping[tuple[Any, ...], Entry]) -> dict[tuple[str, str, str
     return tables
 
 
-def text(one: Entry, metric: Shown, seeds: int, notes: Notes) -> tuple[str, list[int]]:
+def text(one: Entry, metric: Metric, seeds: int, notes: Notes) -> tuple[str, list[int]]:
     """An entry as plain text, and the numbers of its notes. n is shown where it is not the grid's."""
     marks = [notes.number(reason) for reason in one.reasons]
     if one.mean is None:
@@ -51,7 +52,7 @@ def markdown(
     entries: Mapping[tuple[Any, ...], Entry],
     titles: Mapping[str, Mapping[str, str]],
     seeds: int,
-    metrics: Sequence[Shown] = PAPER_METRICS,
+    metrics: Sequence[Metric] = PAPER_METRICS,
 ) -> str:
     """The tables in Markdown, with their notes."""
     notes, parts = Notes(), []
@@ -94,7 +95,7 @@ def latex(
     entries: Mapping[tuple[Any, ...], Entry],
     titles: Mapping[str, Mapping[str, str]],
     seeds: int,
-    metrics: Sequence[Shown] = PAPER_METRICS,
+    metrics: Sequence[Metric] = PAPER_METRICS,
     prefix: str = "tab",
 ) -> str:
     r"""The tables in LaTeX, their labels beginning with ``prefix``; they need ``\usepackage{booktabs}`` alone."""
