@@ -31,7 +31,7 @@ def write_page(
     results: Path,
     folder: Path,
     *,
-    intervals: pd.DataFrame | None = None,
+    counts: Mapping[Point, PointCounts] | None = None,
     provenance: Mapping[str, Any] | None = None,
     published: Iterable[Mapping[str, Any]] = (),
 ) -> Path:
@@ -42,7 +42,7 @@ def write_page(
         table: Its results table, as `segloss.records.collect` returns it.
         results: Folder of the cells.
         folder: Folder of the grid's report.
-        intervals: 95 % intervals where they are known already; else they are computed.
+        counts: The counts of the points, where they have been read already.
         provenance: What `segloss.records.provenance` returns, where it is known already.
         published: Published numbers to show beside the measured ones: rows of dataset, model, labels, loss, metric,
             value and source.
@@ -53,7 +53,7 @@ def write_page(
     Raises:
         RecordError: if seeds of one point, or points that are compared, were evaluated on different images.
     """
-    counts = read_points(table, results, intervals)
+    counts = read_points(table, results) if counts is None else counts
     points = point_entries(grid, table, counts, published)
     made = dict(provenance or records.provenance(grid, results))
     data = {
@@ -123,12 +123,14 @@ def gather_details(
     points: Sequence[Mapping[str, Any]], counts: Mapping[Point, PointCounts], results: Path
 ) -> dict[str, Any]:
     """What the page shows of a point when it is opened: for each place in `points` its seeds; and all pictures."""
-    pictures = Pictures(sum(len(point.cells) for point in counts.values()))
+    pictures = Pictures(sum(len(point.seeds) for point in counts.values()))
     seeds: list[list[dict[str, Any]]] = []
+    bins: list[list[list[float]] | None] = []
     sources: dict[str, dict[str, Any]] = {}
     for entry in points:
         point = counts.get(tuple(entry[axis] for axis in AXES))
-        places = {cell.seed: place for place, cell in enumerate(point.cells)} if point else {}
+        places = {seed: place for place, seed in enumerate(point.seeds)} if point else {}
+        bins.append(point and [[float(f"{number:.8g}") for number in row] for row in point.calibration.tolist()])
         seeds.append([])
         for seed in entry["seeds"]:
             cell = Cell(*(entry[axis] for axis in AXES), seed["seed"])
@@ -141,4 +143,4 @@ def gather_details(
             shown = cell_details(record, places[cell.seed], point)
             shown |= {"seed": cell.seed, "source": source, "pictures": pictures.of_cell(results, cell, source)}
             seeds[-1].append(shown)
-    return {"points": seeds, "sources": sources, "pictures": pictures.encoded()}
+    return {"points": seeds, "bins": bins, "sources": sources, "pictures": pictures.encoded()}

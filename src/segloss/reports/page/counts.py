@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from segloss.grid import Cell
+from segloss.metrics import calibration_error, mean_iou
 from segloss.records import RecordError
 from segloss.reports.intervals import done_cells, stacked
 from segloss.reports.statistics import bootstrap_interval, holm, pseudo_values
 from segloss.reports.summary import AXES
-from segloss.scores import calibration_error, mean_iou
 
 # The metrics with an interval and a test: name, the counts they need, and the metric of those counts.
 TESTED = {"mIoU": ("overlap", mean_iou), "ECE": ("calibration", calibration_error)}
@@ -21,50 +20,44 @@ Point = tuple[str, ...]  # dataset, model, schedule, labels, loss
 
 @dataclass(frozen=True)
 class PointCounts:
-    """Counts of one point of the grid, summed over images.
+    """What the page needs of the counts of one point of the grid.
 
     Attributes:
-        cells: Its finished cells, one for each seed.
-        images: Names of the images.
-        overlap: True positives, labelled and predicted pixels, (seeds, 3, classes).
-        calibration: Pixels, right pixels and sum of confidence of each bin, (seeds, 3, bins).
-        intervals: 95 % interval by metric.
+        names: Names of the images.
+        seeds: Its finished seeds.
         pseudo_values: (images, seeds) by metric; empty with one image.
+        intervals: Bounds of the 95 % interval by metric.
+        calibration: Pixels, correct pixels and sum of confidence of each bin, over images and seeds, (3, bins).
+        overlap: True positives, labelled and predicted pixels of each class, over images, (seeds, 3, classes).
     """
 
-    cells: Sequence[Cell]
-    images: list[str]
-    overlap: np.ndarray
+    names: Sequence[str]
+    seeds: Sequence[int]
+    pseudo_values: Mapping[str, np.ndarray]
+    intervals: Mapping[str, tuple[float, float]]
     calibration: np.ndarray
-    intervals: dict[str, tuple[float, float]]
-    pseudo_values: dict[str, np.ndarray]
+    overlap: np.ndarray
 
 
-def read_points(table: pd.DataFrame, results: Path, intervals: pd.DataFrame | None) -> dict[Point, PointCounts]:
+def read_points(table: pd.DataFrame, results: Path) -> dict[Point, PointCounts]:
     """Counts of every point with a finished cell, each file read once.
-
-    Args:
-        table: The results table.
-        results: Folder of the cells.
-        intervals: Intervals that are known already, as `segloss.reports.intervals.intervals` returns them.
 
     Raises:
         RecordError: if the seeds of a point were evaluated on different images.
     """
-    known: dict[Point, dict[str, tuple[float, float]]] = {}
-    for row in (intervals if intervals is not None else pd.DataFrame()).to_dict("records"):
-        known.setdefault(tuple(row[axis] for axis in AXES), {})[row["metric"]] = (row["low"], row["high"])
     points = {}
     for point, cells in done_cells(table).items():
         counts = stacked(cells, results)
-        sums = {kind: getattr(counts, kind) for kind, _ in TESTED.values()}
+        measured = {name: (getattr(counts, kind), metric) for name, (kind, metric) in TESTED.items()}
         points[point] = PointCounts(
-            cells,
-            counts.names,
-            counts.overlap.sum(0),
-            counts.calibration.sum(0),
-            known.get(point) or {name: bootstrap_interval(sums[kind], of) for name, (kind, of) in TESTED.items()},
-            {name: pseudo_values(sums[kind], of) for name, (kind, of) in TESTED.items() if len(counts.names) > 1},
+            names=counts.names,
+            seeds=[cell.seed for cell in cells],
+            pseudo_values={name: pseudo_values(*arrays) for name, arrays in measured.items()}
+            if len(counts.names) > 1
+            else {},
+            intervals={name: bootstrap_interval(*arrays) for name, arrays in measured.items()},
+            calibration=counts.calibration.sum((0, 1)),
+            overlap=counts.overlap.sum(0),
         )
     return points
 
@@ -115,7 +108,7 @@ def compare_points(points: Mapping[Point, PointCounts]) -> dict[str, dict[str, d
 
 def _check_images(points: Mapping[Point, PointCounts], block: Sequence[Point]) -> None:
     for point in block:
-        if points[point].images != points[block[0]].images:
+        if points[point].names != points[block[0]].names:
             names = f"{'/'.join(point)} and {'/'.join(block[0])}"
             raise RecordError(f"{names} were evaluated on different images: they cannot be compared")
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from segloss.datasets import DATASETS, Dataset
 from segloss.grid import Cell
+from segloss.records import measured
 from segloss.reports.page.counts import PointCounts
 
 CURVE_POINTS = 60  # of a training curve; more cannot be told apart on the page
@@ -35,16 +36,16 @@ def curve(rows: Sequence[Mapping[str, float]], name: str, points: int = CURVE_PO
 
 
 def cell_details(record: Mapping[str, Any], place: int, counts: PointCounts) -> dict[str, Any]:
-    """Record, curves and counts of one seed, the `place`-th of its point."""
+    """Record, metrics, curves and class counts of one seed, the `place`-th of its point."""
     training = record["training"]
     rows = training["rows"]
     shown = {**record, "training": {**training, "rows": f"{len(rows)} rows, in the file"}}
     return {
         "record": shown,
+        "values": dict(measured(record)),
         "curves": {name: curve(rows, name) for name in ("train/loss", "train/lr")},
         "validations": [[row["iteration"], row["mIoU"]] for row in training["checkpoint"]["validations"]],
         "classes": counts.overlap[place].tolist(),
-        "bins": [[float(f"{number:.8g}") for number in row] for row in counts.calibration[place].tolist()],
     }
 
 
@@ -86,7 +87,9 @@ class Pictures:
                     if shown and left * len(shown) < self.share - left:  # another one like those before does not fit
                         break
                     pictures = draw(maps, name, DATASETS[source], self.side)
-                    left -= sum(len(picture) for picture in pictures.values() if picture not in self.stored)
+                    if not shown and self.new_bytes(pictures) > left:  # rather a part than nothing
+                        pictures = {kind: pictures[kind] for kind in ("prediction", "error") if kind in pictures}
+                    left -= self.new_bytes(pictures)
                     if left < 0:
                         break
                     numbers = {kind: self.stored.setdefault(png, len(self.stored)) for kind, png in pictures.items()}
@@ -94,6 +97,10 @@ class Pictures:
         except (OSError, ValueError, KeyError, BadZipFile, zlib.error):  # absent, or damaged: the numbers stay
             pass
         return shown
+
+    def new_bytes(self, pictures: Mapping[str, bytes]) -> int:
+        """Bytes of those pictures that are not stored yet."""
+        return sum(len(picture) for picture in pictures.values() if picture not in self.stored)
 
     def encoded(self) -> list[str]:
         """All pictures in base64, in the order of their numbers."""

@@ -378,10 +378,9 @@
   const around = (values) => !values.length ? "–" : mean(values).toFixed(2) + (values.length > 1 ? ` ± ${deviation(values).toFixed(2)}` : "");
 
   function metricTables(point, cells) {
-    const value = (cell, name) => cell.record.metrics[name] ?? (name === "temperature" ? cell.record.temperature_scaling?.temperature : cell.record.temperature_scaling?.metrics[name.replace(/_scaled$/, "")]);
     const row = (name) => {
       const [all, spread, number] = point.values[name];
-      const cellsOf = cells.map((cell) => { const one = value(cell, name); return one === undefined ? "–" : format(one, name); });
+      const cellsOf = cells.map((cell) => { const one = cell.values[name]; return one === undefined ? "–" : format(one, name); });
       return [element("span", { title: byName.get(name).meaning }, byName.get(name).heading + arrow(name)), format(all, name) + (spread === null ? "" : ` ± ${format(spread, name)}`), ...cellsOf];
     };
     const head = ["Metric", "Mean ± s.d.", ...cells.map((cell) => `Seed ${cell.seed}`)];
@@ -413,8 +412,7 @@
 
   const chartFigure = (caption) => { const chart = element("div", { class: "chart" }); return [element("figure", {}, element("figcaption", {}, caption), chart), chart]; };
 
-  function binRows(cells) {
-    const sums = [0, 1, 2].map((row) => cells[0].bins[row].map((_, bin) => cells.reduce((sum, cell) => sum + cell.bins[row][bin], 0)));
+  function binRows(sums) {
     const total = sums[0].reduce((sum, pixels) => sum + pixels, 0);
     const width = 100 / sums[0].length;
     return sums[0].map((pixels, bin) => ({ low: bin * width, high: (bin + 1) * width, share: 100 * pixels / total,
@@ -476,7 +474,7 @@
     left.append(...metricTables(point, cells));
     const [reliability, bins] = chartFigure(`Accuracy over confidence, and below the share of pixels by confidence; ${seeds} together`);
     right.append(element("h3", {}, "Reliability"), reliability);
-    const rows = binRows(cells);
+    const rows = binRows(details.bins[points.indexOf(point)]);
     const words = rows.filter((row) => row.share >= 0.005).map((row) => `${row.low.toFixed(0)} to ${row.high.toFixed(0)} %: accuracy ${row.accuracy.toFixed(1)} %, ${row.share.toFixed(1)} % of pixels`);
     draw(bins, data.charts.reliability, { bins: rows }, `Reliability diagram. Confidence ${words.join("; ")}.`);
     const lines = [["train/loss", "Training loss", (cell) => cell.curves["train/loss"]], ["validation", "Validation mIoU", (cell) => cell.validations]];
