@@ -113,7 +113,7 @@
     if (word) node.append(element("span", { class: "hidden" }, ` significantly ${word}`));
     if (spread === "interval" && half !== null)
       node.append(" ", element("span", { class: "spread" }, `[${signed(value - half, metric)}, ${signed(value + half, metric)}]`));
-    node.append(element("span", { class: "p" }, p === null ? " one seed" : p < 0.001 ? " p < .001" : ` p ${p.toFixed(3).replace(/^0/, "")}`));
+    node.append(element("span", { class: "p" }, p === null ? " one seed" : p < 0.001 ? " p < .001" : p > 0.9994 ? " p 1" : ` p ${p.toFixed(3).replace(/^0/, "")}`));
     return node;
   }
 
@@ -421,13 +421,15 @@
 
   function picturesOf(cell, details) {
     const { classes, palette } = details.sources[cell.source];
-    const names = { image: "image", label: "label", prediction: "prediction", confidence: "confidence (white is certain)", error: "errors (orange is wrong)" };
+    const names = { image: "image", label: "label", prediction: "prediction", confidence: "confidence", error: "errors" };
+    const kinds = new Set(cell.pictures.flatMap(({ pictures }) => Object.keys(pictures)));
     const rows = cell.pictures.map(({ name, pictures }) => [
       element("p", { class: "note" }, `Image ${name}`),
       element("div", { class: "pictures" }, ...Object.entries(pictures).map(([kind, number]) => element("figure", {},
         element("figcaption", {}, names[kind]), element("img", { alt: `${names[kind]} of image ${name}, seed ${cell.seed}`, src: `data:image/png;base64,${details.pictures[number]}` })))),
     ]).flat();
-    const key = element("ul", { class: "key" }, ...classes.map((name, place) => element("li", {}, swatch(palette[place]), name)), element("li", {}, swatch([255, 255, 255]), "void"));
+    const key = element("ul", { class: "key" }, ...classes.map((name, place) => element("li", {}, swatch(palette[place]), name)), element("li", {}, swatch([255, 255, 255]), "void"),
+      kinds.has("error") ? element("li", {}, swatch([213, 94, 0]), "error") : null, kinds.has("confidence") ? element("li", {}, "confidence: white is certain") : null);
     return [element("h3", {}, `Predictions, seed ${cell.seed}`), key, ...rows];
   }
 
