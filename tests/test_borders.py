@@ -40,6 +40,10 @@ ALLOWED = {
         "scipy",
         "matplotlib",
         "statsmodels",
+        "PIL",
+        "altair",
+        "jinja2",
+        "vl_convert",
         "segloss.datasets",
         "segloss.files",
         "segloss.grid",
@@ -237,7 +241,7 @@ UNCONVERTED = {
 def trespasses(room: Path, allowed: set[str]) -> list[str]:
     """What a room imports though it may not."""
     own = f"segloss.{room.stem}"
-    files = sorted(room.glob("*.py")) if room.is_dir() else [room]
+    files = sorted(room.rglob("*.py")) if room.is_dir() else [room]
     return [
         f"{file.name} imports {module}"
         for file in files
