@@ -32,7 +32,7 @@ ALLOWED = {
     "metrics": {"torch", "numpy", "segloss.files"},
     "datasets": {"numpy", "PIL", "scipy", "yaml", "jsonschema", "nibabel", "tifffile", "segloss.files"},
     "grid": {"yaml", "jsonschema", "segloss.datasets", "segloss.files", "segloss.options"},
-    "records": {"numpy", "pandas", "yaml", "segloss.files", "segloss.grid", "segloss.metrics"},
+    "records": {"numpy", "pandas", "yaml", "segloss.datasets", "segloss.files", "segloss.grid", "segloss.metrics"},
     "runtime": set(),
     "reports": {
         "numpy",
