@@ -91,11 +91,11 @@ def calibration_values(
     return values
 
 
-def class_iou(statistics: PointStatistics) -> np.ndarray:
-    """IoU of each class in percent, mean over seeds; NaN where a class occurs in no label or prediction of a seed."""
+def class_iou_by_seed(statistics: PointStatistics) -> np.ndarray:
+    """IoU of each class in percent, (seeds, classes); NaN where a class occurs in no label or prediction."""
     hits, labelled, predicted = np.moveaxis(statistics.overlap.astype(float), 1, 0)
     union = labelled + predicted - hits
-    return 100 * np.divide(hits, union, out=np.full_like(union, np.nan), where=union > 0).mean(0)
+    return 100 * np.divide(hits, union, out=np.full_like(union, np.nan), where=union > 0)
 
 
 def draw_classes(
@@ -106,9 +106,8 @@ def draw_classes(
     baseline = next(iter(points))[2]
     for labels, losses in by_labels(points).items():
         if baseline in losses and len(losses) > 1:
-            reference = class_iou(losses[baseline])
-            others = {loss: class_iou(values) - reference for loss, values in losses.items() if loss != baseline}
-            differences[labels] = others
+            means = {loss: class_iou_by_seed(statistics).mean(0) for loss, statistics in losses.items()}
+            differences[labels] = {loss: mean - means[baseline] for loss, mean in means.items() if loss != baseline}
     if differences:
         diagrams.class_differences(path, differences, dataset.classes, baseline, titles)
     else:
