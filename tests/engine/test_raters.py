@@ -238,7 +238,7 @@ def test_raters_are_read_once_for_all_visits(phantom: Path, monkeypatch: pytest.
     for n in range(1, 3 * len(images)):
         visits[n]
     assert len(reads) == len(set(reads)) == 5 * len(images)
-    images.decoded = None
+    images.cache = None
     reads.clear()
     for n in range(10):
         visits[n]

@@ -70,8 +70,8 @@ def test_boxes_lie_inside_and_cover_what_is_said() -> None:
 def test_the_weak_view_has_the_geometry_of_the_labelled_images_and_the_strong_one_too() -> None:
     """A strong view differs from the weak one in its colours only: the image's structure lies at the same place."""
     pipeline = [
-        dict(type="LoadImageFromFile"),
-        dict(type="LoadAnnotations"),
+        dict(type="LoadImage"),
+        dict(type="LoadLabel"),
         dict(type="RandomCrop", crop_size=(24, 24), cat_max_ratio=0.75),
         dict(type="RandomFlip", prob=0.5),
         dict(type="PhotoMetricDistortion"),
@@ -79,7 +79,7 @@ def test_the_weak_view_has_the_geometry_of_the_labelled_images_and_the_strong_on
     ]
     steps = unlabelled_pipeline(pipeline, cutmix=0.5)
     assert [step["type"] for step in steps] == [
-        "LoadImageFromFile",
+        "LoadImage",
         "WholeImageShown",
         "RandomCrop",
         "RandomFlip",

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from segloss.engine.data import READS_LABEL
+from segloss.engine.data import READS_LABEL, check_readers
 from segloss.engine.distillation import whole_logits
-from segloss.engine.losses import VOID, Part
+from segloss.engine.losses import VOID, TargetTerm
 from segloss.labels import pseudo_labels
 
 # Steps of a training pipeline that change colours: the weak view has none of them.
@@ -96,6 +96,7 @@ class PackViews(PackSegInputs):
 
 def unlabelled_pipeline(pipeline: list[dict], cutmix: float) -> list[dict]:
     """A training pipeline for images without labels: its geometry, then the strong view."""
+    check_readers(pipeline)
     result = []
     for step in pipeline:
         if step["type"] in READS_LABEL:
@@ -227,7 +228,7 @@ class MeanTeacher(nn.Module):
             classes = (target.argmax(1) if self.soft else target).masked_fill(~valid, VOID)
         for sample, labels in zip(samples, classes, strict=True):
             sample.gt_sem_seg.data = labels.unsqueeze(0)  # for the accuracy that heads report
-        losses = student.losses_against([Part(target, valid)], strong, samples)
+        losses = student.losses_against([TargetTerm(target, valid)], strong, samples)
         weighted = {name: weight * value if "loss" in name else value for name, value in losses.items()}
         return {f"unlabelled.{name}": value for name, value in weighted.items()} | {"unlabelled.kept": kept}
 

@@ -5,7 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from segloss.datasets import DATASETS
+from segloss.datasets import DATASETS, DatasetError, add_described, training_config
+from segloss.files import write_text
 from segloss.grid.cells import is_name
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
@@ -16,13 +17,16 @@ SCHEMAS = Path(__file__).with_name("schemas")
 # Keys of a line of labels.yaml beside its title, its target and the target's options.
 TRAINING_KEYS = ("teacher", "labelled", "mean_teacher")
 # Keys of a line of losses.yaml beside its loss or terms.
-LINE_KEYS = ("title", "auxiliary_share")
+LINE_KEYS = ("title", "auxiliary_share", "exchange")
 CHECKPOINTS = ("last", "best")  # which weights of a training are evaluated
 
 
 def loss_terms(line: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A line of losses.yaml as terms ``{loss, weight, options...}``; a single loss is one term of weight 1."""
-    return line.get("terms") or [{"weight": 1.0} | {key: value for key, value in line.items() if key not in LINE_KEYS}]
+    exchange = {"exchange": line["exchange"]} if "exchange" in line else {}
+    if "terms" in line:
+        return [term | exchange for term in line["terms"]]
+    return [{"weight": 1.0} | {key: value for key, value in line.items() if key not in LINE_KEYS} | exchange]
 
 
 def model_name(entry: str) -> str:
@@ -61,8 +65,13 @@ class Configs:
             if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):
                 raise ConfigError(f"{path}: {name}: auxiliary_share is of the cross-entropy, and there is none")
             for term in loss_terms(line):
-                options = set(term) - {"loss", "weight", *(("defer",) if "loss" in line else ())}
-                check_options("losses", term["loss"], options | set(term.get("defer", {})), f"{path}: {name}")
+                apart = {"loss", "weight", "exchange", *(("defer",) if "loss" in line else ())}
+                settings = {key: value for key, value in term.items() if key not in apart}
+                check_options("losses", term["loss"], settings, f"{path}: {name}")
+                for option in term.get("defer", {}):
+                    if option not in settings:
+                        kind = f"option of {term['loss']} to defer"
+                        raise ConfigError(f"{path}: {name}: {unknown(kind, option, settings)}")
         return lines
 
     @cached_property
@@ -73,7 +82,8 @@ class Configs:
         validate(lines, SCHEMAS / "labels.schema.json", str(path))
         lines = {name: line for name, line in lines.items() if not name.startswith(".")}  # shared parts, merged by <<
         for name, line in lines.items():
-            check_options("labels", line["target"], set(line) - {"title", "target", *TRAINING_KEYS}, f"{path}: {name}")
+            settings = {key: value for key, value in line.items() if key not in ("title", "target", *TRAINING_KEYS)}
+            check_options("labels", line["target"], settings, f"{path}: {name}")
             self._check_teacher(line, lines, f"{path}: {name}")
         return lines
 
@@ -100,6 +110,11 @@ class Configs:
         lines = {"losses": self.losses, "labels": self.labels}
         return {axis: {name: line["title"] for name, line in entries.items()} for axis, entries in lines.items()}
 
+    def names(self, kind: str) -> list[str]:
+        """The names of configs of a kind: ``grids``, ``datasets``, ``models`` or ``schedules``."""
+        files = [*self.folder.glob(f"mmseg/{kind}/*.py"), *self.folder.glob(f"{kind}/*.yaml")]
+        return sorted({file.stem for file in files})
+
     @cached_property
     def zoo(self) -> dict[str, Path]:
         """MMSegmentation's model zoo: the name of each config and its file."""
@@ -124,12 +139,10 @@ class Configs:
         if is_name(name) and (folder / f"{name}.py").is_file():
             return folder / f"{name}.py"
         if kind != "models":
-            raise unknown(
-                kind.rstrip("s").replace("dataset", "data set"), name, (path.stem for path in folder.glob("*.py"))
-            )
+            raise unknown(kind.rstrip("s").replace("dataset", "data set"), name, self.names(kind))
         if name in self.zoo:
             return self.zoo[name]
-        raise self._unknown_model(name, [path.stem for path in folder.glob("*.py")])
+        raise self._unknown_model(name, self.names("models"))
 
     def _unknown_model(self, name: str, known: list[str]) -> ConfigError:
         import difflib
@@ -137,6 +150,18 @@ class Configs:
         near = difflib.get_close_matches(name, self.zoo, n=3)
         zoo = f"; nearest in MMSegmentation's zoo: {', '.join(f'mmseg::{entry}' for entry in near)}" if near else ""
         return unknown("model", name, known, f" or a config of MMSegmentation's zoo as mmseg::<name>{zoo}")
+
+    def _described_dataset(self, name: str) -> Path:
+        """The config of a data set that configs/datasets/<name>.yaml describes, written below data/."""
+        file, path = self.folder / "datasets" / f"{name}.yaml", self.root / "data" / ".described" / f"{name}.py"
+        try:
+            add_described(file)
+            text = training_config(file)
+        except DatasetError as error:
+            raise ConfigError(str(error)) from None
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+        return path
 
     def source(self, dataset: str) -> str:
         """The data on disk (a name of segloss.datasets) that a data set of configs/mmseg/datasets reads."""

@@ -39,4 +39,6 @@ def validate(data: Any, schema: Path, where: str) -> None:
     if error.validator == "additionalProperties" and "properties" in error.schema:
         known = error.schema["properties"]
         message = str(unknown("key", next(key for key in error.instance if key not in known), known))
+    if error.validator == "oneOf" and "description" in error.schema:
+        message = f"expected {error.schema['description']}, got {error.instance!r}"
     raise ConfigError(f"{where}: {f'{place}: ' if place else ''}{message}")

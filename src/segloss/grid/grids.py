@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from segloss.grid.cells import LONGEST, Cell, is_name
 from segloss.grid.configs import SCHEMAS, Configs, model_name
@@ -62,6 +63,11 @@ def model_variants(entry: str, pretrained: str | list[str]) -> list[str]:
     return [name if variant == NONE or "@" in name else f"{name}@{variant}" for variant in variants]
 
 
+def dataset_suffixes(content: Mapping[str, Any]) -> list[str]:
+    """The suffixes of data sets in cells: one for each fold, none without folds."""
+    return [f"@fold{int(fold)}" for fold in content.get("folds", ())] or [""]
+
+
 def load_grid(name: str, configs: Configs) -> Grid:
     """Read and check a grid file and everything its names stand for.
 
@@ -72,9 +78,13 @@ def load_grid(name: str, configs: Configs) -> Grid:
     content = read_yaml(file)
     validate(content, SCHEMAS / "grid.schema.json", str(file))
     models = [name for entry in content["models"] for name in model_variants(entry, content.get("pretrained", NONE))]
-    axes = (content["datasets"], models, [content["schedule"]], content["labels"], content["losses"])
+    datasets = [f"{name}{suffix}" for name in content["datasets"] for suffix in dataset_suffixes(content)]
+    datasets += [f"{other}@{name}" for other in content.get("evaluate_on", ()) for name in content["datasets"]]
+    schedule = content["schedule"] + (f"@{int(content['iterations'])}" if "iterations" in content else "")
+    # YAML's 3.0 is a whole number for JSON schemas.
+    seeds = list(map(int, content["seeds"])) if isinstance(content["seeds"], list) else range(int(content["seeds"]))
     experiments, skipped = [], {}
-    for point in product(*axes, range(int(content["seeds"]))):
+    for point in product(datasets, models, [schedule], content["labels"], content["losses"], seeds):
         try:
             experiment = resolve(Cell(*point), configs)
         except ConfigError as error:

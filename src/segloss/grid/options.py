@@ -1,41 +1,51 @@
-"""Options of losses and label scenarios, checked against the functions' own signatures. Imports no torch."""
+"""Options of losses and label scenarios, checked by name and value before any job. Imports no torch."""
 
-import ast
 import functools
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segloss import options
 from segloss.grid.errors import ConfigError, unknown
 
 PACKAGE = Path(__file__).parents[1]
+# Keyword-only parameters that belong to a call, or that the engine supplies, beside all that are tensors.
+NO_SETTINGS = {"reduction", "terms", "class_counts"}
 
 
 @functools.cache  # of the installed package, which does not change while a process runs
 def signatures(room: str) -> dict[str, dict[str, Any]]:
-    """Declarations of the functions registered in segloss.<room>, read from the source so that nothing imports torch.
+    """The functions registered in segloss.<room>, read from the source so that nothing imports torch.
 
     Returns:
-        For each function its keyword-only ``options`` and the arguments of its ``@register(...)`` line.
+        For each function the keyword arguments of its ``@register(...)`` line and, under ``options``, its keyword-only
+        parameters with their annotations.
     """
-    declarations = {}
-    for file in sorted((PACKAGE / room).glob("*.py")):
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            for call in getattr(node, "decorator_list", ()):
-                if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "register":
-                    declared = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-                    declarations[node.name] = declared | {
-                        "options": {argument.arg for argument in node.args.kwonlyargs}
-                    }
-    return declarations
+    return {
+        name: function.registered | {"options": function.options}
+        for name, function in options.declared(PACKAGE / room).items()
+    }
 
 
-def check_options(room: str, function: str, options: Iterable[str], where: str) -> None:
-    """Raise ConfigError unless segloss.<room> has that function and it takes these options."""
+def check_options(room: str, function: str, settings: Mapping[str, Any], where: str) -> None:
+    """Check the options of a function of segloss.<room> by name and value.
+
+    Raises:
+        ConfigError: if the function or an option is unknown, or a value is outside its range.
+    """
     known = signatures(room)
     if function not in known:
         raise ConfigError(f"{where}: {unknown({'losses': 'loss', 'labels': 'target'}[room], function, known)}")
-    allowed = known[function]["options"] - {"valid", "terms", "class_counts", *known[function].get("needs", ())}
-    for option in options:
+    supplied = {*NO_SETTINGS, *known[function].get("needs", ())}
+    allowed = {
+        name: kind
+        for name, kind in known[function]["options"].items()
+        if name not in supplied and options.is_setting(kind)
+    }
+    for option, value in settings.items():
         if option not in allowed:
             raise ConfigError(f"{where}: {unknown(f'option of {function}', option, allowed)}")
+        try:
+            options.check(option, value, allowed[option])
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from None

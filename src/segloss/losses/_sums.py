@@ -6,7 +6,7 @@ p_c at the pixel (from the sums), softmax's Jacobian gives
 
     dz_c = p_c (G_c - Σ_k G_k p_k) + g (y_c - p_c Σ_k y_k).
 
-Only the sums asked for are computed; the others come back as None.
+Only the wanted sums are computed; the others are None.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -81,7 +81,7 @@ class HardSums(torch.autograd.Function):
             predicted = probabilities.sum(-1)
         if "squares" in wanted:
             squares = row_sums(torch.mul, probabilities, probabilities)
-        # The caller's own target and mask: copies without void would cost a tenth of the logits at 19 classes. And p_y
+        # The caller's target and mask: copies without void would cost a tenth of the logits at 19 classes. And p_y
         # only where nothing else will be kept per pixel.
         ctx.save_for_backward(probabilities, target, valid, None if "likelihood" in wanted else likelihood)
         return log_likelihood, overlap, predicted, squares
@@ -99,11 +99,11 @@ class HardSums(torch.autograd.Function):
             direct += g_log_likelihood if valid is None else g_log_likelihood * valid
         if g_overlap is not None:
             direct += g_overlap.gather(1, target) * likelihood
-        own = torch.zeros_like(likelihood)  # G_y
+        at_target = torch.zeros_like(likelihood)  # G_y
         if g_predicted is not None:
-            own += g_predicted.gather(1, target)
+            at_target += g_predicted.gather(1, target)
         if g_squares is not None:
-            own += 2 * g_squares.gather(1, target) * likelihood
+            at_target += 2 * g_squares.gather(1, target) * likelihood
             gradient = probabilities * (2 * g_squares)[:, :, None]
             if g_predicted is not None:
                 gradient += g_predicted[:, :, None]
@@ -119,7 +119,7 @@ class HardSums(torch.autograd.Function):
             mean = direct
             gradient = probabilities * -mean[:, None]
         # Each pixel has one target: writing it is faster than reading, adding and writing.
-        gradient.scatter_(1, index, (likelihood * (own - mean) + direct)[:, None])
+        gradient.scatter_(1, index, (likelihood * (at_target - mean) + direct)[:, None])
         return gradient, None, None, None
 
 

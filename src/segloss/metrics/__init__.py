@@ -5,21 +5,31 @@ from typing import TYPE_CHECKING, Any
 
 from segloss.metrics._calibration import calibration_error
 from segloss.metrics._overlap import mean_iou
-from segloss.metrics.catalogue import METRICS, Metric, find_metric
+from segloss.metrics.boundaries import Boundaries
+from segloss.metrics.catalogue import CALIBRATED, METRICS, Metric, find_metric
 from segloss.metrics.counts import METRICS_VERSION, Counts
 from segloss.metrics.image_counts import ImageCounts, image_counts
 from segloss.metrics.summary import absent_classes, per_class, per_image, per_rater, reliability, summarize
 
 if TYPE_CHECKING:
-    from segloss.metrics.temperature import TemperatureFit, rescale
+    from segloss.metrics.isotonic import IsotonicFit, IsotonicMaps
+    from segloss.metrics.temperature import TemperatureFit, TemperatureScaling, rescale
+    from segloss.metrics.vector_scaling import VectorScaling, VectorScalingFit
 
 __all__ = [
+    "CALIBRATED",
     "METRICS",
     "METRICS_VERSION",
+    "Boundaries",
     "Counts",
     "ImageCounts",
+    "IsotonicFit",
+    "IsotonicMaps",
     "Metric",
     "TemperatureFit",
+    "TemperatureScaling",
+    "VectorScaling",
+    "VectorScalingFit",
     "absent_classes",
     "calibration_error",
     "find_metric",
@@ -34,7 +44,15 @@ __all__ = [
 ]
 
 # Names whose modules import torch: they are imported when they are first used.
-_WITH_TORCH = {"TemperatureFit": "temperature", "rescale": "temperature"}
+_WITH_TORCH = {
+    "IsotonicFit": "isotonic",
+    "IsotonicMaps": "isotonic",
+    "TemperatureFit": "temperature",
+    "TemperatureScaling": "temperature",
+    "VectorScaling": "vector_scaling",
+    "VectorScalingFit": "vector_scaling",
+    "rescale": "temperature",
+}
 
 
 def __getattr__(name: str) -> Any:

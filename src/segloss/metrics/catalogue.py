@@ -48,6 +48,12 @@ _BRIER = "Brier, 1950, https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.
 _KL = "Kullback and Leibler, 1951, https://doi.org/10.1214/aoms/1177729694"
 _SOFT = "Wang et al., 2023, https://arxiv.org/abs/2303.16296"
 _QUBIQ = "Li et al., 2024, https://arxiv.org/abs/2405.18435"
+_ACE = "Neumann et al., 2018, https://openreview.net/forum?id=S1lG7aTnqQ"
+_ADAPTIVE = "Nixon et al., 2019, https://arxiv.org/abs/1904.01685"
+_RIJSBERGEN = "van Rijsbergen, 1979, https://www.dcs.gla.ac.uk/Keith/Preface.html"
+_BOUNDARY_IOU = "Cheng et al., 2021, https://arxiv.org/abs/2103.16562"
+_NSD = "Nikolov et al., 2018, https://arxiv.org/abs/1809.04430"
+_BERKELEY = "Arbeláez et al., 2011, https://doi.org/10.1109/TPAMI.2010.161"
 _REFERENCE = "Maier-Hein et al., 2024, https://arxiv.org/abs/2206.01653"
 
 _SCORES = {
@@ -70,7 +76,10 @@ def _percent(name: str, meaning: str, source: str, direction: Literal["higher", 
 
 
 def _overlap() -> list[Metric]:
-    metrics = [_percent("aAcc", "share of the valid pixels predicted correctly", _FCN)]
+    metrics = [
+        _percent("aAcc", "share of the valid pixels predicted correctly", _FCN),
+        _percent("mPrecision", "precision over the data set, mean over the classes in predictions", _RIJSBERGEN),
+    ]
     for name, (words, where, source) in _SCORES.items():
         metrics.append(_percent(f"m{name}", f"{words} over the data set, mean over the classes in {where}", source))
         for level, average in _LEVELS.items():
@@ -87,6 +96,10 @@ def _foreground() -> list[Metric]:
         metrics += [
             _percent(f"{name}_fg", f"{words} of class 1 of two, over the data set", source),
             _percent(f"{name}_fg_I_one", f"{images} counts 1", _REFERENCE),
+            *(
+                _percent(f"{name}_fg_I_one{suffix}", f"{images} counts 1{worst}", _FINE)
+                for suffix, worst in _WORST.items()
+            ),
             _percent(f"{name}_fg_I_skip", f"{images} is left out", _REFERENCE),
         ]
     return metrics
@@ -109,6 +122,24 @@ _CALIBRATION = [
         _FINE,
         "lower",
     ),
+    _percent(
+        "SCE_I",
+        "as SCE, mean over the classes labelled in an image, then over the images; for more than two classes",
+        _FINE,
+        "lower",
+    ),
+    _percent("SCE_fg", "as SCE, of class 1 of two alone: the binary SCE of the authors' code", _FINE, "lower"),
+    _percent("SCE_fg_I", "as SCE_fg, mean over the images", _FINE, "lower"),
+    _percent(
+        "ACE", f"|accuracy - confidence|, {_BINS}, mean over the bins with a pixel, whatever their mass", _ACE, "lower"
+    ),
+    _percent(
+        "aECE",
+        "|accuracy - confidence| over the data set, 10 bins of equal mass; confidences within one of 769 fine bins (32 "
+        "for each halving of 1 - p down to 2**-24) are ties",
+        _ADAPTIVE,
+        "lower",
+    ),
     Metric("NLL", "lower", "nats", f"-log of the probability of the label, mean over pixels; {_CUT}", _ECE, 4),
     Metric("Brier", "lower", "1", f"{_SQUARED} and one-hot label (0 to 2), mean over pixels", _BRIER, 4),
 ]
@@ -126,13 +157,43 @@ _SOFT_TRUTH = [
     _percent("mDice_raters", "mDice against each rater, mean over the raters", _QUBIQ),
 ]
 
+# Counted where `Boundaries` states a distance.
+_BOUNDARIES = [
+    _percent(
+        "mBoundaryIoU",
+        "IoU of the pixels within iou_width of their class's boundary (chessboard distance, image borders included), "
+        "over the data set, mean over the classes that occur",
+        _BOUNDARY_IOU,
+    ),
+    _percent(
+        "mNSD",
+        "normalised surface Dice: share of both surfaces within surface_tolerance of the other, over the data set, "
+        "mean over the classes that occur",
+        _NSD,
+    ),
+    _percent(
+        "mNSD_I", "normalised surface Dice, mean over the classes that occur in an image, then over the images", _NSD
+    ),
+    _percent(
+        "ODS",
+        "largest F of one of the thresholds .01 to .99 for all images; a pixel matches any within edge_tolerance, many "
+        "to one and without thinning, unlike the Berkeley benchmark, so that thick edges are not punished",
+        _BERKELEY,
+    ),
+    _percent("OIS", "as ODS, with each image's own best threshold, counts summed before F", _BERKELEY),
+]
+
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (*_overlap(), *_foreground(), *_CALIBRATION, *_SOFT_TRUTH)
+    metric.name: metric for metric in (*_overlap(), *_foreground(), *_CALIBRATION, *_SOFT_TRUTH, *_BOUNDARIES)
 }
 
 # Forms of a metric after post-hoc calibration, by the suffix of their names in records and results tables.
-CALIBRATED = {"scaled": "temperature scaling"}
-_HEADINGS = {"scaled": "scaled"}
+CALIBRATED = {
+    "scaled": "temperature scaling",
+    "vector": "vector scaling",
+    "isotonic": "class-wise isotonic regression",
+}
+_HEADINGS = {"scaled": "scaled", "vector": "vector scaling", "isotonic": "isotonic"}
 
 
 def find_metric(name: str) -> Metric:

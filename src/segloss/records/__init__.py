@@ -3,27 +3,31 @@
 Imports no torch.
 """
 
-from segloss.records.provenance import provenance
+from segloss.records.provenance import provenance, records_provenance
 from segloss.records.record import identity_entry, machine, versions, write
-from segloss.records.results import collect, measured
+from segloss.records.results import EvaluatedCell, collect, evaluated_cells, measured, results_table
 from segloss.records.states import STATES, CellStatus, cell_status, failure_reason
 from segloss.records.verification import RecordError, check_comparable, check_counts, checksum, read
 
 __all__ = [
     "STATES",
     "CellStatus",
+    "EvaluatedCell",
     "RecordError",
     "cell_status",
     "check_comparable",
     "check_counts",
     "checksum",
     "collect",
+    "evaluated_cells",
     "failure_reason",
     "identity_entry",
     "machine",
     "measured",
     "provenance",
     "read",
+    "records_provenance",
+    "results_table",
     "versions",
     "write",
 ]

@@ -1,6 +1,6 @@
 """The origin of a grid's numbers: commits, versions, machines, protocols and run time. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,11 @@ def teacher_sentence(teacher: dict[str, Any]) -> str:
 def provenance(grid: Grid, results: Path) -> dict[str, Any]:
     """Commits, versions and machines of the finished cells of a grid, and their summed run time."""
     done = (experiment.cell for experiment in grid.experiments if cell_status(experiment, results).state == "done")
-    records = [read(results / str(cell) / "record.json") for cell in done]
+    return records_provenance([read(results / str(cell) / "record.json") for cell in done])
+
+
+def records_provenance(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Commits, versions and machines of verified records, and their summed run time."""
     return {
         "cells": len(records),
         "commits": sorted(

@@ -74,8 +74,8 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
-def check_counts(record: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a record whose counts.npz is not the one it was made of, or does not give each of its metrics.
+def check_counts(record: Mapping[str, Any], folder: Path) -> Counts:
+    """The counts beside a record; refuses those it was not made of, or that do not give each of its metrics.
 
     Raises:
         RecordError: names the file and what differs.
@@ -89,7 +89,8 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> None:
     if hashlib.sha256(content).hexdigest() != record["evaluation"]["counts_sha256"]:
         raise RecordError(f"{path} is not the file that the record beside it was made of: {again}")
     try:
-        metrics = summarize(Counts.from_bytes(content))
+        counts = Counts.from_bytes(content)
+        metrics = summarize(counts)
     except ValueError as error:
         raise RecordError(f"{path}: {error}") from error
     recorded = record["metrics"]
@@ -99,6 +100,7 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> None:
     for name, value in metrics.items():
         if not math.isclose(recorded[name], value, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
             raise RecordError(f"the {name} of {path} is {value}, in the record beside it {recorded[name]}: {again}")
+    return counts
 
 
 def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
