@@ -290,7 +290,7 @@ FAULTS = [
     (
         "records/verification.py",
         "if value != reference:",
-        'if name != "metrics version" and value != reference:',
+        'if what != "metrics version" and value != reference:',
         f"{RECORDS}::test_what_cannot_be_compared_is_refused_and_both_are_named",
     ),
     (
