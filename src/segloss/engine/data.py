@@ -183,7 +183,7 @@ class PackSample(PackSegInputs):
     """PackSegInputs that keeps the image's name and every map made beside the label.
 
     The raters' maps become ``gt_raters`` (R, H, W), the known truth ``gt_truth`` (C, H, W). A transform of one's own
-    adds a map (H, W) or (channels, H, W) to the results and its name to ``results["pixel_fields"]``: it stands in the
+    adds a map (H, W) or (channels, H, W) to the results and its name to ``results["pixel_fields"]``: it is stored in the
     data sample under that name. Such a map is warped like the label if it is (H, W), was made right after the label was
     read and its name is in ``seg_fields`` too; one made by ``complete``'s ``before_packing`` needs no warping.
     """
@@ -240,7 +240,7 @@ def complete(
 
 
 def missing_raters(dataset: ListDataset) -> dict[str, int]:
-    """How many images lack how many of their raters, for the record: ``{"0": 36, "1": 23}``."""
+    """The number of images by the number of their raters without a map, for the record: ``{"0": 36, "1": 23}``."""
     missing = Counter(sum(path is None for path in image["rater_paths"]) for image in dataset.load_data_list())
     return {str(number): missing[number] for number in sorted(missing)}
 
