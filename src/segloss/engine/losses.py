@@ -133,7 +133,7 @@ class SegmentationLoss(PlainLoss):
     def options_for(self, term: TargetTerm, options: dict[str, Any]) -> dict[str, Any] | None:
         """The options with which the loss is computed against a target; None where it is not."""
         if "terms" in options:
-            terms = [each for each in options["terms"] if term.concerns(each["loss"])]
+            terms = [entry for entry in options["terms"] if term.concerns(entry["loss"])]
             return {**options, "terms": terms} if terms else None
         return options if term.concerns(type(self).function.__name__) else None
 

@@ -57,7 +57,9 @@ def register(
     def add(function: Callable[P, Tensor]) -> Loss[P]:
         hints = get_type_hints(function, include_extras=True)
         parameters = inspect.signature(function).parameters.values()
-        options = {each.name: hints.get(each.name, object) for each in parameters if each.kind is each.KEYWORD_ONLY}
+        options = {
+            entry.name: hints.get(entry.name, object) for entry in parameters if entry.kind is entry.KEYWORD_ONLY
+        }
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> Tensor:
