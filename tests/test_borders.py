@@ -27,7 +27,7 @@ ALLOWED = {
         "pandas",
         "scipy",
         "matplotlib",
-        "scikit_posthocs",
+        "statsmodels",
         "segloss.datasets",
         "segloss.files",
         "segloss.grid",

@@ -249,8 +249,8 @@ def test_the_command_of_a_report_is_typed_for_its_folders(small: tuple[Grid, Pat
     command = text.split("Made by `")[1].split("`")[0]
     assert shlex.split(command) == [
         *("snakemake", "--cores", "all", "--config", "grid=tiny"),
-        f"results={tmp_path}/my results",
-        f"reports={tmp_path}/R&D",
+        "results=my results",
+        "reports=R&D",
     ]
 
 
