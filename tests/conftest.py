@@ -52,9 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that holds the embedded data set, made once."""
+    """The folder that holds the embedded data set, made once; by a run of pytest inside a test it is only read."""
     from segloss.datasets import DATASETS
 
+    if made := os.environ.get("SEGLOSS_TEST_PHANTOM"):
+        return Path(made)
     root = tmp_path_factory.mktemp("generated")
     DATASETS["phantom"].prepare(root)
     return root

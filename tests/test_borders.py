@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "segloss"
-ROOMS = {"datasets", "engine", "grid", "labels", "losses", "metrics", "records", "reports", "runtime", "tracking"}
+ROOMS = {
+    "datasets",
+    "engine",
+    "grid",
+    "labels",
+    "losses",
+    "metrics",
+    "options",
+    "records",
+    "reports",
+    "runtime",
+    "tracking",
+}
 DOORS = {"__init__.py", "__main__.py", "cli.py", "workflow.py", "files.py"}
 
 # Beside the standard library and the room itself.
@@ -20,7 +32,7 @@ ALLOWED = {
     "metrics": {"torch", "numpy", "segloss.files"},
     "datasets": {"numpy", "PIL", "scipy", "yaml", "jsonschema", "nibabel", "tifffile", "segloss.files"},
     "grid": {"yaml", "jsonschema", "segloss.datasets", "segloss.files", "segloss.options"},
-    "records": {"numpy", "pandas", "yaml", "segloss.files", "segloss.grid", "segloss.metrics"},
+    "records": {"numpy", "pandas", "yaml", "segloss.datasets", "segloss.files", "segloss.grid", "segloss.metrics"},
     "runtime": set(),
     "reports": {
         "numpy",
@@ -28,6 +40,10 @@ ALLOWED = {
         "scipy",
         "matplotlib",
         "statsmodels",
+        "PIL",
+        "altair",
+        "jinja2",
+        "vl_convert",
         "segloss.datasets",
         "segloss.files",
         "segloss.grid",
@@ -214,7 +230,7 @@ OLD_WORDS = {
 UNCONVERTED = {
     "losses": {"slope", "own", "each", "found", "of", "one"},
     "labels": {"own", "of", "found", "one", "each"},
-    "metrics": {"Part", "one", "found", "of", "own", "each"},
+    "metrics": {"Part", "one", "found", "of", "own", "each", "slope"},  # a calibrator's slope is a slope
     "datasets": {"put_there_by_hand", "appearing_at_once", "how_to_get", "slope", "found", "of", "one", "each"},
     "reports": {"asked", "tells", "own", "of", "one", "found", "each"},
     "tracking": {"found"},
@@ -225,7 +241,7 @@ UNCONVERTED = {
 def trespasses(room: Path, allowed: set[str]) -> list[str]:
     """What a room imports though it may not."""
     own = f"segloss.{room.stem}"
-    files = sorted(room.glob("*.py")) if room.is_dir() else [room]
+    files = sorted(room.rglob("*.py")) if room.is_dir() else [room]
     return [
         f"{file.name} imports {module}"
         for file in files

@@ -132,7 +132,8 @@ def test_labels_corrected_on_disk_make_the_cell_stale(checkout: Path, split: str
         label = checkout / "data/phantom" / line.split()[1]
         with Image.open(label) as image:
             corrected = np.array(image)
-        corrected[:8, :8] = 1
+        corner = corrected[:8, :8]
+        corner[corner != 255] = 1  # void stays: the raters have none there
         Image.fromarray(corrected).save(label)
     assert_stale(checkout, f"its {data} data have changed since it was trained")
     before = record(checkout)

@@ -10,7 +10,7 @@ from segloss import records
 from segloss.datasets import DATASETS, fingerprints
 from segloss.files import sha256_of
 from segloss.grid import Cell, Configs, resolve
-from segloss.metrics import Counts, summarize
+from segloss.metrics import METRICS_VERSION, Counts, summarize
 
 PROTOCOL = dict(mode="whole", crop_size=None, stride=None, scales=[1.0], flip=False, size_divisor=1)
 
@@ -64,7 +64,7 @@ def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
         "validation": {"split": "val", "images": 4, "metrics": metrics},
         "evaluation": {
             "seconds": 1.0,
-            "metrics_version": 1,
+            "metrics_version": METRICS_VERSION,
             "reference": "label",
             "protocol": PROTOCOL,
             "counts_sha256": sha256_of(folder / "counts.npz"),

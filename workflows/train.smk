@@ -6,7 +6,8 @@ shell.prefix("set -euo pipefail; trap : TERM; ")
 # One job per cell: trained and evaluated in the same process, since small cells spend most of their time importing torch.
 # A generated data set is made by the job: as an input, a data set made anew would train every cell again.
 # Checkpoints are kept in the undeclared folder work/ beside the outputs, so that no failure and no retry deletes them.
-# The inputs are the records of a student's teachers.
+# The inputs are the records of a student's teachers. Settings are no parameters: the records alone decide what is stale,
+# in every checkout alike, and PLAN.train_input plans their cells again.
 rule train:
     input:
         lambda wildcards: PLAN.train_input(wildcards.cell, workflow.dag),
@@ -27,7 +28,6 @@ rule train:
         mem_mb=lambda wildcards, attempt: PLAN.resources(wildcards.cell)["memory_gb"] * 1000 * attempt,
         runtime=lambda wildcards: PLAN.resources(wildcards.cell)["minutes"],
     params:
-        settings=lambda wildcards: PLAN.settings(wildcards.cell),
         results=lambda wildcards: PLAN.results,
     shell:
         "segloss train {wildcards.cell:q} --results {params.results:q} --threads {threads} > {log:q} 2>&1 && tail -n 1 {log:q}"

@@ -4,20 +4,35 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from segloss import records
-from segloss.datasets import DATASETS, DatasetError, fingerprints, locate, root_of
-from segloss.grid import Cell, ConfigError, Configs, Experiment, load_grid, resolve
+from segloss import __version__, records
+from segloss.datasets import (
+    DATASETS,
+    DatasetError,
+    availability,
+    find,
+    format_availability,
+    locate,
+    new_dataset,
+    place_of,
+    root_of,
+)
+from segloss.grid import Cell, ConfigError, Configs, Experiment, Grid, load_grid, resolve
+from segloss.grid.data import known_fingerprints, sources
+from segloss.grid.listing import KINDS, listing
+from segloss.grid.weights import describe, find_weights, require_weights
 from segloss.records import RecordError, progress
+from segloss.records.plan import all_experiments, format_plan
 from segloss.records.run_lock import run_lock
 from segloss.runtime import forkserver
 from segloss.runtime.leases import LeaseError, lease
 from segloss.runtime.torchrun import launch, under_torchrun
 
 # Options whose values are paths; a relative one is relative to the folder in which the command was typed.
-PATHS = ("results", "data_root", "output", "table")
+PATHS = ("results", "data_root", "output", "table", "folder")
 
 
 def find_root(start: Path) -> Path:
@@ -74,28 +89,51 @@ def results_folder(arguments: argparse.Namespace) -> Path:
     return results
 
 
-def grid_fingerprints(experiments: Iterable[Experiment], folder: Path) -> dict[tuple[str, str], dict[str, str]]:
-    """The fingerprints of experiments' data, by ``Experiment.data_key``; without those that are not on this machine."""
-    prints = {}
-    for experiment in experiments:
-        if experiment.data_key in prints:
-            continue
-        try:
-            place = locate(experiment.source, folder)
-            labelled = experiment.scenario.get("labelled")
-            prints[experiment.data_key] = fingerprints(DATASETS[experiment.source], place, labelled)
-        except (DatasetError, OSError):
-            continue
-    return prints
-
-
 def prepare(arguments: argparse.Namespace) -> None:
-    """Make, fetch or verify a data set."""
-    root = root_of(arguments.dataset, data_root(arguments))
-    dataset = DATASETS[arguments.dataset]
-    folder = dataset.prepare(root)
+    """Make, fetch or verify a data set; or list data sets, or the pretrained weights of a grid."""
+    if arguments.list:
+        print(
+            format_availability(
+                availability(entry, place_of(entry, data_root(arguments))) for entry in DATASETS.values()
+            )
+        )
+        return
+    if arguments.weights:
+        list_weights(load_grid(arguments.weights, Configs()))
+        return
+    if arguments.dataset is None:
+        raise DatasetError(f"expected a data set, --list or --weights GRID; data sets: {', '.join(DATASETS)}")
+    dataset = find(arguments.dataset)
+    folder = dataset.prepare(root_of(arguments.dataset, data_root(arguments)))
     dataset.verify(folder)
     print(f"{dataset.name} is in {folder}")
+
+
+def list_weights(grid: Grid) -> None:
+    """Print the pretrained weights of a grid: their files, or where to get them."""
+    entries = dict.fromkeys(entry.pretrained for entry in all_experiments(grid) if entry.pretrained)
+    for entry in entries:
+        path = find_weights(entry)
+        print(f"ready: {path}" if path else f"missing: {describe(entry)}")
+    if not entries:
+        print(f"{grid.name} trains all models from scratch")
+
+
+def new(arguments: argparse.Namespace) -> None:
+    """Describe a folder of images and labels as a data set: writes configs/datasets/<name>.yaml and five pairs."""
+    name = arguments.name or arguments.folder.name
+    file, sheet = new_dataset(arguments.folder, Path("configs") / "datasets" / f"{name}.yaml")
+    print(f"{file}: look it over; grids can name the data set {file.stem}\n{sheet}: five images with their labels")
+
+
+def list_names(arguments: argparse.Namespace) -> None:
+    """List grids, data sets, models, schedules, label scenarios and losses, a line each."""
+    print(listing(Configs(), (arguments.kind,) if arguments.kind else tuple(KINDS)))
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """Show a grid before it runs: cells, dependencies, hours, disk and what must be downloaded."""
+    print(format_plan(load_grid(arguments.grid, Configs()), results_folder(arguments), data_root(arguments)))
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -103,8 +141,11 @@ def train(arguments: argparse.Namespace) -> None:
     experiment = resolve(Cell.parse(arguments.cell), Configs())
     if experiment.not_applicable:
         raise ConfigError(f"{experiment.cell} is not applicable: {experiment.not_applicable}")
-    if not DATASETS[experiment.source].generated:
-        locate(experiment.source, data_root(arguments))
+    for source in sources(experiment):
+        if not find(source).generated:
+            locate(source, data_root(arguments))
+    if experiment.pretrained:
+        require_weights(experiment.pretrained, experiment.cell.model)
     results = results_folder(arguments)
     folder = results / str(experiment.cell)
     if under_torchrun():  # the process that launched torchrun holds the locks
@@ -157,9 +198,14 @@ def status(arguments: argparse.Namespace) -> None:
     """Show the state of a grid's cells, their speed, and the time left."""
     from segloss.records.status import format_grid, grid_status
 
-    grid = load_grid(arguments.grid, Configs())
-    prints = grid_fingerprints(grid.experiments, data_root(arguments))
-    print(format_grid(grid, grid_status(grid, results_folder(arguments), prints), every=arguments.cells))
+    grid, results = load_grid(arguments.grid, Configs()), results_folder(arguments)
+    prints = known_fingerprints(grid.experiments, data_root(arguments))
+    while True:
+        text = format_grid(grid, grid_status(grid, results, prints), every=arguments.cells)
+        print(f"\033[H\033[2J{text}" if arguments.watch else text, flush=True)
+        if not arguments.watch:
+            return
+        time.sleep(arguments.watch)
 
 
 def collect(arguments: argparse.Namespace) -> None:
@@ -169,7 +215,7 @@ def collect(arguments: argparse.Namespace) -> None:
     grid = load_grid(arguments.grid, Configs())
     if arguments.output.is_dir():
         raise RecordError(f"--output {arguments.output} must be a file, got a folder")
-    table = records.collect(grid, results_folder(arguments), grid_fingerprints(grid.experiments, data_root(arguments)))
+    table = records.collect(grid, results_folder(arguments), known_fingerprints(grid.experiments, data_root(arguments)))
     absent = table[~table.status.isin(["done", "skipped"])]
     if len(absent) and not arguments.partial:
         first = absent.iloc[0]
@@ -186,7 +232,7 @@ def report(arguments: argparse.Namespace) -> None:
     from segloss import reports
 
     grid, data = load_grid(arguments.grid, Configs()), data_root(arguments)
-    fingerprints = grid_fingerprints(grid.experiments, data)
+    fingerprints = known_fingerprints(grid.experiments, data)
     reports.report(grid, arguments.table, results_folder(arguments), data, fingerprints)
 
 
@@ -218,7 +264,28 @@ def add_data_root(parser: Parser) -> None:
 
 def prepare_options(parser: Parser) -> None:
     """The arguments of ``segloss prepare``."""
-    parser.add_argument("dataset", help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("dataset", nargs="?", help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("--list", action="store_true", help="list all data sets: ready or not, size, terms")
+    parser.add_argument("--weights", metavar="GRID", help="list the pretrained weights of a grid")
+    add_data_root(parser)
+
+
+def new_options(parser: Parser) -> None:
+    """The arguments of ``segloss new``."""
+    parser.add_argument("kind", choices=("dataset",), help="dataset: describe a folder of images and labels")
+    parser.add_argument("folder", help="the folder")
+    parser.add_argument("--name", help="name of the data set (default: that of the folder)")
+
+
+def list_options(parser: Parser) -> None:
+    """The arguments of ``segloss list``."""
+    parser.add_argument("kind", nargs="?", choices=tuple(KINDS), help="only names of this kind (default: all)")
+
+
+def plan_options(parser: Parser) -> None:
+    """The arguments of ``segloss plan``."""
+    add_grid(parser)
+    add_results(parser)
     add_data_root(parser)
 
 
@@ -264,6 +331,14 @@ def status_options(parser: Parser) -> None:
     add_results(parser)
     add_data_root(parser)
     parser.add_argument("--cells", action="store_true", help="list every cell with its state")
+    parser.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=5.0,
+        metavar="SECONDS",
+        help="refresh (default: every 5 s)",
+    )
 
 
 def collect_options(parser: Parser) -> None:
@@ -289,21 +364,25 @@ def sync_options(parser: Parser) -> None:
 
 
 VERBS = {
-    prepare: prepare_options,
-    train: train_options,
-    status: status_options,
-    collect: collect_options,
-    report: report_options,
-    sync: sync_options,
+    "list": (list_names, list_options),
+    "prepare": (prepare, prepare_options),
+    "new": (new, new_options),
+    "plan": (plan, plan_options),
+    "train": (train, train_options),
+    "status": (status, status_options),
+    "collect": (collect, collect_options),
+    "report": (report, report_options),
+    "sync": (sync, sync_options),
 }
 
 
 def build_parser() -> Parser:
     """The parser of all verbs."""
     parser = argparse.ArgumentParser(prog="segloss", description="Train, evaluate and tabulate segmentation losses.")
+    parser.add_argument("--version", action="version", version=f"segloss {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="verb")
-    for function, add_options in VERBS.items():
-        verb = verbs.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+    for name, (function, add_options) in VERBS.items():
+        verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
         verb.set_defaults(run=function)
         verb.add_argument("--root", help="a checkout of segloss (default: the one around the working directory)")
         add_options(verb)

@@ -12,12 +12,14 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from segloss.cli import build_parser, default_data_root, grid_fingerprints
-from segloss.datasets import DATASETS, DatasetError, locate
+from segloss.cli import build_parser, default_data_root
+from segloss.datasets import DatasetError, find, locate
 from segloss.grid import Cell, ConfigError, Configs, Experiment, Grid, load_grid, resolve
 from segloss.grid.cells import AXIS
 from segloss.grid.configs import SCHEMAS
+from segloss.grid.data import known_fingerprints, sources
 from segloss.grid.errors import validate
+from segloss.grid.weights import require_weights
 from segloss.records.states import stale_reason
 from segloss.runtime import forkserver
 
@@ -66,7 +68,14 @@ def folder_option(key: str, value: str) -> str:
     Raises:
         ConfigError: if files cannot be written below it, or Snakemake cannot take its name.
     """
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key}={value!r} names the home folder of a user that is not known") from error
+    if str(path).startswith("-"):
+        raise ConfigError(f"{key}={value!r} begins like an option of a command; choose another name")
+    if any(len(part.encode()) > 255 for part in path.parts):
+        raise ConfigError(f"{key}={value!r} is too long: a folder's name has at most 255 bytes")
     if match := NOT_IN_PATHS.search(str(path)):
         raise ConfigError(
             f"{key}={value!r} contains {match[0]!r}, which Snakemake cannot take in a path; rename the folder"
@@ -90,6 +99,19 @@ def check_train_options(options: str) -> None:
         raise ConfigError(f"train={options!r} is no list of options: {error}") from None
     except SystemExit:
         raise ConfigError(f"segloss train does not take {options!r}; see segloss train --help") from None
+
+
+def check_data_and_weights(grid: Grid) -> None:
+    """Raise DatasetError or ConfigError unless all data sets and pretrained weights of a grid are on this machine."""
+    for source in dict.fromkeys(source for experiment in grid.experiments for source in sources(experiment)):
+        if not find(source).generated:
+            locate(source, default_data_root())
+    needed = {
+        entry.cell.model: entry for experiment in grid.experiments for entry in (experiment, *experiment.dependencies)
+    }
+    for model, experiment in needed.items():
+        if experiment.pretrained:
+            require_weights(experiment.pretrained, model)
 
 
 def export_machine_options(config: Mapping[str, Any]) -> None:
@@ -135,9 +157,7 @@ class Plan:
             export_machine_options(config)
             configs = Configs()
             grid = load_grid(config.get("grid", "demo"), configs)
-            for source in {experiment.source for experiment in grid.experiments}:
-                if not DATASETS[source].generated:
-                    locate(source, default_data_root())
+            check_data_and_weights(grid)
             results, reports = (folder_option(key, str(config.get(key, key))) for key in ("results", "reports"))
             stale = stale_records(grid, Path(results))
         except (ConfigError, DatasetError) as error:
@@ -162,7 +182,7 @@ class Plan:
             for kind in ("predictions", "reliability")
             for cell in self.grid.cells
         )
-        texts = ("table.md", "table.tex", "table.csv", "intervals.csv", "comparisons.csv")
+        texts = ("table.md", "details.md", "table.tex", "table.csv", "intervals.csv", "comparisons.csv", "index.html")
         return [f"{self.report}/{name}" for name in (*texts, *pictures)]
 
     @property
@@ -185,7 +205,7 @@ class Plan:
         )
 
     def train_input(self, cell: str, dag: Any) -> list[str]:
-        """The records of a cell's teachers, which are trained before it. A stale cell is planned again.
+        """The records that must be there before a cell runs, such as its teachers'. A stale cell is planned again.
 
         Args:
             cell: The cell.
@@ -193,20 +213,17 @@ class Plan:
         """
         if (record := f"{self.results}/{cell}/record.json") in self.stale:
             dag.forcefiles.add(record)
-        return [f"{self.results}/{teacher.cell}/record.json" for teacher in self.experiment(cell).teachers]
+        return [f"{self.results}/{entry.cell}/record.json" for entry in self.experiment(cell).dependencies]
 
     def resources(self, cell: str) -> Mapping[str, int]:
         """The GPUs, cores, memory and time to request for a cell."""
         return self.experiment(cell).resources
 
-    def settings(self, cell: str) -> Mapping[str, Any]:
-        """All that decides a cell's result; where it changes, the cell runs again."""
-        return self.experiment(cell).settings
-
     def table_text(self) -> str:
-        """The table of the grid for the terminal, and the path of its file."""
-        file = Path(self.report) / "table.md"
-        return f"\n{file.read_text(encoding='utf-8')}\n{file}" if file.exists() else ""
+        """The table of the grid for the terminal, and the paths of its file and of its page."""
+        file, page = Path(self.report) / "table.md", Path(self.report) / "index.html"
+        pages = f"{file}\n{page.absolute().as_uri()}" if page.exists() else f"{file}"
+        return f"\n{file.read_text(encoding='utf-8')}\n{pages}" if file.exists() else ""
 
 
 def stale_records(grid: Grid, results: Path) -> dict[str, str]:
@@ -214,12 +231,14 @@ def stale_records(grid: Grid, results: Path) -> dict[str, str]:
 
     Snakemake does not see it: it compares its own notes, which a copied or new checkout does not have.
     """
-    experiments = {entry.cell: entry for experiment in grid.experiments for entry in (*experiment.teachers, experiment)}
+    experiments = {
+        entry.cell: entry for experiment in grid.experiments for entry in (*experiment.dependencies, experiment)
+    }
     paths = {cell: results / str(cell) / "record.json" for cell in experiments}
     recorded = {cell: path for cell, path in paths.items() if path.exists()}
     if not recorded:
         return {}
-    prints = grid_fingerprints(experiments.values(), default_data_root())
+    prints = known_fingerprints(experiments.values(), default_data_root())
     reasons = {
         str(path): stale_reason(experiments[cell], results, prints.get(experiments[cell].data_key))
         for cell, path in recorded.items()

@@ -173,3 +173,11 @@ def test_ccp_groups_are_those_of_its_folder():
             assert np.array_equal(groups, np.array(image))
         shares += np.bincount(groups.ravel(), minlength=12) / groups.size
     assert 74 < 100 * shares[0] / len(entries[::20]) < 80
+
+
+def test_camvid_trains_on_all_that_is_not_tested_on():
+    folder = at_hand("camvid")
+    train, test = (DATASETS["camvid-trainval"].read_list(folder, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (468, 233)
+    assert train[:367] == DATASETS["camvid"].read_list(folder, "train")
+    assert not {image for image, _ in train} & {image for image, _ in test}

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS as MMSEG_DATASETS
 from mmseg.registry import TRANSFORMS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from segloss.datasets import DATASETS, DatasetError
+from segloss.datasets import DATASETS, DatasetError, add_described, training_config
 from segloss.engine.cache import CachedPipeline, SharedCache, bytes_allowed
 from segloss.engine.data import ListDataset, SampleSequence, complete
 
@@ -58,7 +59,7 @@ def test_workers_change_nothing(phantom: Path) -> None:
 
 @pytest.mark.parametrize("limit", [0, 100_000, 2**28])
 def test_images_decoded_once_give_the_samples_of_images_decoded_anew(phantom: Path, limit: int) -> None:
-    pipeline = complete(PIPELINE, ["LoadRaters"])
+    pipeline = complete(PIPELINE, [dict(type="LoadRaters")])
     pipeline.insert(3, dict(type="Resize", scale=(48, 56)))
     remembering, reading = dataset(phantom, pipeline), dataset(phantom, pipeline)
     remembering.cache, reading.cache = CachedPipeline(remembering.pipeline, len(remembering), limit), None
@@ -130,7 +131,7 @@ def test_augmentation_differs_between_visits_of_one_image(phantom: Path) -> None
 
 
 def test_raters_are_warped_together_with_their_image(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, complete(PIPELINE, ["LoadRaters"])), seed=5, visits=50)
+    visits = SampleSequence(dataset(phantom, complete(PIPELINE, [dict(type="LoadRaters")])), seed=5, visits=50)
     plain = SampleSequence(dataset(phantom, PIPELINE), seed=5, visits=50)
     agree = []
     for n in range(50):
@@ -168,6 +169,43 @@ def test_classes_are_those_of_the_data_sets_own_reader(tmp_path: Path) -> None:
     Image.fromarray(colours[:, :2]).save(folder / "annotations/001_annotation.png")
     with pytest.raises(DatasetError, match=r"001_annotation.png must be 3 x 2 pixels as its image, got 2 x 2"):
         ListDataset("cwfid", str(folder), "train", [PIPELINE[0], PIPELINE[1], PIPELINE[-1]])[0]
+
+
+@pytest.mark.parametrize("resize", ["", "resize: [32, 48]"])
+def test_a_described_data_set_through_its_generic_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resize: str
+) -> None:
+    """Images of four channels with masks in colours, from the YAML file to samples for training and evaluation."""
+    monkeypatch.setattr("segloss.datasets.DATASETS", dict(DATASETS))
+    random = np.random.default_rng(0)
+    for n in range(5):
+        for name in ("i", "l"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        Image.fromarray(random.integers(256, size=(40, 60, 4)).astype(np.uint8)).save(tmp_path / f"i/{n}.png")
+        Image.fromarray(np.uint8([(0, 0, 0), (9, 9, 9)])[np.eye(40, 60, dtype=int)]).save(tmp_path / f"l/{n}.png")
+    (tmp_path / "made.yaml").write_text(
+        f"""
+images: "i/*.png"
+labels: "l/*.png"
+classes: {{ground: [0, 0, 0], line: [9, 9, 9]}}
+split: {{shares: {{train: 0.6, test: 0.4}}}}
+channels: 4
+crop_size: [32, 32]
+{resize}
+"""
+    )
+    add_described(tmp_path / "made.yaml")
+    config = Config.fromstring(training_config(tmp_path / "made.yaml"), ".py")
+    init_default_scope("mmseg")
+    common = dict(source=config.source, folder=str(tmp_path))
+    training = ListDataset(**common, split="train", pipeline=complete(config.train_pipeline))
+    sample = SampleSequence(training, 0, 5)[0]
+    assert sample["inputs"].shape == (4, 32, 32)
+    assert set(sample["data_samples"].gt_sem_seg.data.unique().tolist()) <= {0, 1}
+    tested = ListDataset(**common, split="test", pipeline=complete(config.test_pipeline), test_mode=True)[0]
+    assert tested["inputs"].shape == ((4, 32, 48) if resize else (4, 40, 60))
+    assert tested["data_samples"].gt_sem_seg.data.sum() == 40  # at its own size
+    assert len(config.normalisation["mean"]) == 4
 
 
 @TRANSFORMS.register_module(force=True)
@@ -214,7 +252,7 @@ def test_a_missing_rater_is_void(phantom: Path, tmp_path: Path) -> None:
     (folder / "train.txt").unlink()
     first = (phantom / "phantom/train.txt").read_text().split("\n")[0].split()
     (folder / "train.txt").write_text(" ".join([*first[:3], "-", *first[4:]]) + "\n")
-    raters = dataset(tmp_path, complete(PIPELINE, ["LoadRaters"]))[0]["data_samples"].gt_raters.data
+    raters = dataset(tmp_path, complete(PIPELINE, [dict(type="LoadRaters")]))[0]["data_samples"].gt_raters.data
     assert (raters[1] == 255).all()
     assert (raters[0] != 255).any()
 

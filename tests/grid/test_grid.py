@@ -10,7 +10,8 @@ import yaml
 from segloss.grid import Cell, ConfigError, Configs
 from segloss.grid.errors import unknown
 from segloss.grid.options import signatures
-from tests.conftest import experiment_of, grid_of
+from segloss.grid.resources import DEFAULTS
+from tests.conftest import ROOT, experiment_of, grid_of
 
 HEAD = dict(
     title="T", datasets=["phantom"], models=["unet-tiny"], schedule="tiny", labels=["hard"], losses=["ce"], seeds=1
@@ -64,9 +65,16 @@ def test_a_grid_is_the_product_of_its_axes_without_the_cells_that_make_no_sense(
     }
 
 
-@pytest.mark.parametrize("name", ["demo", "losses", "camvid-cpu", "camvid"])
-def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) -> None:
-    assert grid_of(name).cells
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs/grids").glob("*.yaml")))
+def test_every_grid_of_the_repository_is_valid(name: str) -> None:
+    grid = grid_of(name, ROOT)
+    assert grid.cells
+    assert grid.title
+    assert all(experiment.not_applicable is None for experiment in grid.experiments)
+    assert len({experiment.config_hash for experiment in grid.experiments}) == len(grid.cells)
+    for experiment in grid.experiments:
+        assert experiment.resources.keys() == DEFAULTS.keys()
+        assert all(teacher.not_applicable is None for teacher in experiment.teachers)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +89,7 @@ def test_every_grid_of_the_repository_is_valid(in_workplace: Path, name: str) ->
         ),
         (dict(models=["mmseg::unet/unett"]), r"unknown model 'unett'.*zoo"),
         (dict(schedule="slow"), r"unknown schedule 'slow'.*; known: .*demo"),
-        (dict(lossses=["ce"]), r"unknown key 'lossses' \(did you mean 'losses'\?\); known: datasets, labels, losses"),
+        (dict(lossses=["ce"]), r"unknown key 'lossses' \(did you mean 'losses'\?\); known: datasets, .*losses"),
         (dict(seeds=None), r"'seeds' is a required property"),
         (dict(seeds=0), r"seeds: 0 is less than the minimum of 1"),
         (dict(losses=[]), r"losses: \[\] (should be non-empty|is too short)"),
@@ -202,6 +210,30 @@ def test_five_thousand_cells_are_planned_in_seconds(in_workplace: Path) -> None:
 
 def test_errors_are_sentences_for_people() -> None:
     assert re.fullmatch(r"unknown loss 'x'; known: none", str(unknown("loss", "x", [])))
+
+
+def test_a_soft_mean_teacher_needs_a_loss_of_soft_targets(in_workplace: Path) -> None:
+    with open(in_workplace / "configs/labels.yaml", "a") as file:
+        file.write("\nmt: {title: MT, target: hard, labelled: {fraction: 0.5}, mean_teacher: {soft: true}}\n")
+    lovasz = experiment_of("phantom/unet-tiny/tiny/mt/lovasz/seed0").not_applicable
+    assert lovasz == "lovasz_softmax is defined on hard labels only"
+    assert experiment_of("phantom/unet-tiny/tiny/mt/jml/seed0").not_applicable is None
+    assert experiment_of("phantom/unet-tiny/tiny/hard/lovasz/seed0").not_applicable is None
+    assert experiment_of("phantom/unet-tiny/tiny/mt-8th/lovasz/seed0").not_applicable is None  # its labels are hard
+
+
+def test_scenarios_with_raters_need_a_data_set_with_raters(in_workplace: Path) -> None:
+    for labels in ("raters", "majority", "random-rater", "staple", "dice-raters"):
+        assert experiment_of(f"camvid/unet-tiny/tiny/{labels}/ce/seed0").not_applicable == "camvid has one annotator"
+        assert experiment_of(f"phantom/unet-tiny/tiny/{labels}/ce/seed0").not_applicable is None
+
+
+def test_a_file_overrides_its_base(in_workplace: Path) -> None:
+    schedules = in_workplace / "configs/mmseg/schedules"
+    (schedules / "base.py").write_text("iterations = 3\nbatch_size = 2\n")
+    (schedules / "own.py").write_text('_base_ = "./base.py"\niterations = 5\n')
+    literals = Configs().mmengine_file("schedules", "own").literals
+    assert (literals["iterations"], literals["batch_size"]) == (5, 2)
 
 
 def test_a_teacher_needs_validation_images(in_workplace: Path) -> None:

@@ -8,8 +8,8 @@ from tests.conftest import ROOT
 
 CELLS = {
     "paper-jml": 4 * 2 * 2 * 3 * 3,
-    "paper-dml": 4 * 2 * 4 * 3 * 3,
-    "paper-fine-grained": 10 * 2 * 4 * 3,
+    "paper-dml": 7 * 2 * 4 * 3 * 5,
+    "paper-fine-grained": 12 * 2 * 4 * 3,
     "paper-kd": 2 * 3 * 2 * 3,
     "paper-semi": 2 * 9 * 3 * 3,
 }

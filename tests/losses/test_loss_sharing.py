@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from loss_cases import OPTIONS, inputs, value_and_gradient
+from loss_cases import HARD_ONLY, OPTIONS, inputs, value_and_gradient
 
 from segloss import losses
 from segloss.losses import CATALOGUE, _batch, _sums, get
@@ -117,13 +117,18 @@ def test_a_docstring_says_what_the_contract_wants(name):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning")  # the compiler's own, about tensors it looks at
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
-def test_nothing_breaks_under_compile(name):
-    logits, target, _, valid = inputs(0)
-    options = OPTIONS[name][0]
-    compiled = torch.compile(get(name), backend="aot_eager")
-    torch.testing.assert_close(
-        value_and_gradient(compiled, logits, target, valid=valid, **options),
-        value_and_gradient(get(name), logits, target, valid=valid, **options),
-    )
+def test_unchecked_losses_compile_to_one_graph(name, soft):
+    if soft and name in HARD_ONLY:
+        pytest.skip("defined on class maps only")
+    logits, target, probabilities, valid = inputs(0)
+    given = probabilities if soft else target
+    with losses.unchecked():
+        for options in OPTIONS[name][:2]:
+            compiled = torch.compile(get(name), backend="aot_eager", fullgraph=True)
+            torch.testing.assert_close(
+                value_and_gradient(compiled, logits, given, valid=valid, **options),
+                value_and_gradient(get(name), logits, given, valid=valid, **options),
+            )

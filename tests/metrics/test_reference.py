@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from segloss.metrics import (
 )
 from segloss.metrics._accumulate import bin_index, fine_bin
 from segloss.metrics._hard import largest_class
+from segloss.metrics.reference import metrics_markdown
 
 
 def random_case(images, classes, seed, dtype, sharpness=3.0, side=9):
@@ -303,6 +305,14 @@ def test_the_catalogue_describes_exactly_what_is_computed():
     for unknown in ("miou", "mIoU_best", "ECE_"):
         with pytest.raises(ValueError, match=f"there is no metric '{unknown}'; there are aAcc, "):
             find_metric(unknown)
+
+
+def test_the_document_is_written_from_the_catalogue():
+    text = metrics_markdown()
+    assert (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8") == text
+    for name in METRICS:
+        assert f"| `{name}` |" in text
+    assert len({len(re.split(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}) == 1
 
 
 @pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if "raters" not in name and name != "SCE_I"])

@@ -136,7 +136,7 @@ def test_every_number_leads_to_its_cells(browser: Any, made: Path) -> None:
         for heading in ("Metrics", "Reliability", "Training loss", "Validation mIoU", "Classes", "Records"):
             assert dialog.get_by_role("heading", name=heading, exact=True).count() == 1
         assert dialog.locator("svg").count() == 3
-        assert dialog.get_by_role("img", name="errors (orange is wrong) of image image0, seed 0").count() == 1
+        assert dialog.get_by_role("img", name="errors of image image0, seed 0").count() == 1
         dialog.get_by_text("Seed 1: record").click()
         assert '"cell": "phantom/unet-tiny/tiny/bls/ce-jml/seed1"' in dialog.locator("pre:visible").inner_text()
         dialog.get_by_text("Seed 1: configuration").click()
@@ -235,4 +235,4 @@ def test_the_page_of_a_real_training(browser: Any, workplace: Path, dataset: str
         assert violations(tab) == []
         shown = [image.get_attribute("alt").split(" of image")[0] for image in tab.locator("#cell img").all()]
         assert shown.count("image") == photographs
-        assert [shown.count(kind) for kind in ("label", "prediction", "errors (orange is wrong)")] == [4, 4, 4]
+        assert [shown.count(kind) for kind in ("label", "prediction", "errors")] == [4, 4, 4]

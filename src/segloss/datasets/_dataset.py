@@ -75,6 +75,7 @@ class Dataset:
         verify: Raise DatasetError with one sentence if the folder is not this data set, whole.
         splits: Names of its lists.
         folder: Name of its folder below the data root, where that is not its own name.
+        location: Its folder where that is not below the data root; None where it is.
         read_list: (folder, split) -> entries: image, label, raters, relative to the folder.
         read_image: Path -> uint8 (height, width, channels), RGB where there are three.
         read_label: Path of a label or rater map -> uint8 (height, width) class ids or ``void``.
@@ -99,6 +100,7 @@ class Dataset:
     verify: Callable[[Path], None] | None = None
     splits: tuple[str, ...] = ("train", "val", "test")
     folder: str | None = None
+    location: Path | None = None
     read_list: Callable[[Path, str], list[Entry]] = read_list
     read_image: Callable[[Path], np.ndarray] = read_image
     read_label: Callable[[Path], np.ndarray] = read_label

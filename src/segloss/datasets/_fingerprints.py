@@ -17,7 +17,7 @@ CACHE = Path("data") / ".fingerprints"
 
 def _lists(dataset: Dataset, folder: Path, labelled: Mapping[str, Any] | None) -> dict[str, dict[str, list[Entry]]]:
     """The lists behind both fingerprints: ``training``, and ``evaluation`` with all other splits."""
-    with_labels, without = training_lists(dataset, folder, labelled)
+    with_labels, without = training_lists(dataset, folder, labelled) if "train" in dataset.splits else ([], [])
     others = {split: dataset.read_list(folder, split) for split in dataset.splits if split != "train"}
     return {"training": {"train": with_labels, "unlabelled": without}, "evaluation": others}
 

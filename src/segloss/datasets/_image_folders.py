@@ -5,6 +5,7 @@ The large data sets are put in place by hand: their owners ask for a registratio
 ``read_list`` does not, so that it can still be trained on.
 """
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,8 +29,7 @@ def pairs(folder: Path, pattern: str, label_of: Callable[[str], str]) -> list[En
         pattern: Glob pattern of the images, relative to the folder.
         label_of: From the image's path to the label's, both relative to the folder.
     """
-    images = sorted(path.relative_to(folder).as_posix() for path in Path(folder).glob(pattern))
-    return [(image, label_of(image)) for image in images]
+    return [(image, label_of(image)) for image in sorted(glob.glob(pattern, root_dir=folder))]
 
 
 def folder_dataset(

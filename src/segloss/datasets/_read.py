@@ -31,18 +31,26 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{path} cannot be read ({error})") from error
+        raise DatasetError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An image or label file of one picture, decoded."""
-    with readable(path), Image.open(io.BytesIO(content(path))) as image:
+    with readable(path), _decoded(path) as image:
+        yield image
+
+
+def _decoded(path: Path) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content(path)))
         pictures = getattr(image, "n_frames", 1)
-        image.load()
         if pictures > 1:
             raise DatasetError(f"{path} must hold one picture, got {pictures}")
-        yield image
+        image.load()
+    except TypeError as error:  # Pillow's for a TIFF file without its dimensions
+        raise OSError(*error.args) from error
+    return image
 
 
 def read_image(
@@ -75,7 +83,8 @@ def read_image(
             return scaled(_native(image), window, path)[..., None].repeat(channels, -1)
         if channels == 4 and len(image.getbands()) != 4:
             raise DatasetError(f"{path} must have 4 channels, got {len(image.getbands())}")
-        pixels = np.array(image if channels == 4 else image.convert(COLOURS[channels]))
+        as_stored = channels == 4 or image.mode == COLOURS[channels]
+        pixels = np.array(image if as_stored else image.convert(COLOURS[channels]))
         return pixels if pixels.ndim == 3 else pixels[..., None]
 
 

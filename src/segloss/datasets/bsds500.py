@@ -63,6 +63,8 @@ BSDS500 = published(
         raters=MOST_DRAWINGS,
         generated=False,
         instructions=INSTRUCTIONS,
+        terms="non-commercial research and education",
+        megabytes=71,
         read_list=read_list,
         read_label=read_label,
     ),

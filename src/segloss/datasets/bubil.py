@@ -55,6 +55,7 @@ BUBIL = published(
         raters=len(RATERS),
         generated=False,
         instructions=INSTRUCTIONS,
+        terms="4-clause BSD of Boston University",
         read_list=read_list,
         read_label=read_foreground,
         redistributable=True,

@@ -78,6 +78,7 @@ CCP59 = published(
         raters=0,
         generated=False,
         instructions=INSTRUCTIONS,
+        terms="Apache-2.0; rights of the photographs not stated",
         folder="ccp",
         read_list=read_list,
     ),

@@ -68,6 +68,7 @@ CWFID = published(
         raters=0,
         generated=False,
         instructions=INSTRUCTIONS,
+        terms="non-commercial research",
         splits=tuple(COUNTS),
         read_list=read_list,
         read_label=read_label,

@@ -46,17 +46,17 @@ def sbd_folder(folder: Path) -> str:
     return next((place for place in SBD_FOLDERS if (folder / place).is_dir()), SBD_FOLDERS[0])
 
 
-def own_names(folder: Path) -> set[str]:
+def labelled_names(folder: Path) -> set[str]:
     """The images that have a label of VOC."""
     return {
         name for split in ("train", "val") for name in names_of(folder / f"VOC2012/ImageSets/Segmentation/{split}.txt")
     }
 
 
-def entry(folder: Path, name: str, own: set[str]) -> Entry:
+def entry(folder: Path, name: str, labelled: set[str]) -> Entry:
     """Image and label of an image by its name."""
     image = f"VOC2012/JPEGImages/{name}.jpg"
-    if name in own:
+    if name in labelled:
         return image, f"VOC2012/SegmentationClass/{name}.png"
     if (folder / "VOC2012/SegmentationClassAug").is_dir() and not (folder / sbd_folder(folder)).is_dir():
         return image, f"VOC2012/SegmentationClassAug/{name}.png"
@@ -71,14 +71,14 @@ def entries(folder: Path, split: str) -> list[Entry]:
         converted, sbd = lists / "aug.txt", folder / sbd_folder(folder)
         extra = [converted] if converted.is_file() and not sbd.is_dir() else [sbd / "train.txt", sbd / "val.txt"]
         names = names.union(*map(names_of, extra)) - set(names_of(lists / "val.txt"))
-    own = own_names(folder)
-    return [entry(folder, name, own) for name in sorted(names)]
+    labelled = labelled_names(folder)
+    return [entry(folder, name, labelled) for name in sorted(names)]
 
 
 def entries_of(folder: Path, images: list[str]) -> list[Entry]:
     """The entries of the images of one of UniMatch's lists, whose labels are a converter's."""
-    own = own_names(folder)
-    return [entry(folder, Path(image).stem, own) for image in images]
+    labelled = labelled_names(folder)
+    return [entry(folder, Path(image).stem, labelled) for image in images]
 
 
 def read_label(path: Path) -> np.ndarray:

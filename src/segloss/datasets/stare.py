@@ -49,6 +49,7 @@ STARE = published(
         raters=len(OBSERVERS),
         generated=False,
         instructions=INSTRUCTIONS,
+        terms="research use",
         splits=tuple(SPLITS),
         read_list=read_list,
         read_label=read_foreground,

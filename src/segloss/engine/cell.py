@@ -18,11 +18,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
+from torch import nn
 from torch.utils.data import DataLoader
 
 from segloss import records
-from segloss.datasets import DATASETS, DatasetError, fingerprints, locate, root_of
 from segloss.datasets import Dataset as Source
+from segloss.datasets import DatasetError, find, locate, root_of
 from segloss.engine import distillation, processes
 from segloss.engine.checkpoints import (
     CheckpointHook,
@@ -31,7 +32,7 @@ from segloss.engine.checkpoints import (
     remove_checkpoints,
     write_checkpoint,
 )
-from segloss.engine.config import experiment_config
+from segloss.engine.config import evaluation_config, experiment_config
 from segloss.engine.data import SampleSequence, missing_raters
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
@@ -50,6 +51,7 @@ from segloss.engine.training import ProgressHook, TrainingFailure
 from segloss.engine.training_log import LogHook, TrainingLog
 from segloss.files import sha256_of, write_json
 from segloss.grid import ConfigError, Experiment
+from segloss.grid.data import experiment_fingerprints, sources
 from segloss.grid.weights import pretrained_entry, require_weights
 from segloss.losses import set_switches
 from segloss.metrics import METRICS_VERSION
@@ -90,9 +92,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: the runner that holds it, its weights' file, and the training's start and run time."""
+    """A trained model, its training images, its weights' file, and the training's first iteration and run time."""
 
-    runner: Runner
+    model: nn.Module
+    images: Any
     weights: Mapping[str, Any]
     start: int
     seconds: float
@@ -169,12 +172,15 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
     processes.init_process_group(machine.device)
     # Labels are checked where they are counted; a check per step would synchronise with the GPU.
     set_switches(checks=False)
-    source = DATASETS[experiment.source]
-    if source.generated:
-        source.prepare(root_of(source.name, data_root))
-    data_folder = locate(source.name, data_root)
-    prints = fingerprints(source, data_folder, experiment.scenario.get("labelled"))
-    config = experiment_config(experiment, data_folder, prints["training"])
+    for name in sources(experiment):
+        if find(name).generated:
+            find(name).prepare(root_of(name, data_root))
+    source, data_folder = find(experiment.source), locate(experiment.source, data_root)
+    prints = experiment_fingerprints(experiment, data_root)
+    training = experiment.trained or experiment
+    config = experiment_config(training, locate(training.source, data_root), prints["training"])
+    if experiment.trained:
+        config.merge_from_dict(evaluation_config(experiment, data_folder))
     prepare_timm(config.model)
     entry = distillation.choose_teacher(experiment, results)
     weights = pretrained_entry(experiment.pretrained)
@@ -233,14 +239,31 @@ def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
             remove_checkpoints(work / "checkpoint.pt")
         processes.barrier()  # until rank 0 has written them
         weights = load_checkpoint(work / "weights.pt", identity)
-    processes.unwrap(runner.model).load_state_dict(weights["model"])
-    return Trained(runner, weights, start, time.monotonic() - started)
+    model = processes.unwrap(runner.model)
+    model.load_state_dict(weights["model"])
+    return Trained(model, runner.train_dataloader.dataset.dataset, weights, start, time.monotonic() - started)
+
+
+def load_trained(prepared: Prepared, results: Path, machine: Machine) -> Trained:
+    """The trained model of another cell, to be evaluated on this cell's data set.
+
+    Raises:
+        ConfigError: if that cell is not trained, or with other settings than those in configs/.
+    """
+    trained = prepared.experiment.trained
+    folder = results / str(trained.cell)
+    if (status := records.cell_status(trained, results)).state != "done":
+        raise ConfigError(f"{prepared.experiment.cell} needs the weights of {trained.cell}, which is {status.state}")
+    _, weights = distillation.load_weights(folder)
+    images = MMSEG_DATASETS.build(prepared.config.train_dataset)
+    model = distillation.load_model(folder).to(machine.device)
+    return Trained(model, images, weights, prepared.config.iterations, 0.0)
 
 
 def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
     """Evaluate the trained model on the validation and test images; writes counts.npz and predictions.npz."""
     started = time.monotonic()
-    model, config = processes.unwrap(trained.runner.model), prepared.config
+    model, config = trained.model, prepared.config
     if processes.rank() == 0:
         progress.write(prepared.folder, "evaluating")
     validation = temperature = None
@@ -257,7 +280,7 @@ def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
 
 def data_entry(prepared: Prepared, trained: Trained, measured: Measured) -> dict[str, Any]:
     """The record's entry about images and labels."""
-    images, test = trained.runner.train_dataloader.dataset.dataset, measured.test
+    images, test = trained.images, measured.test
     # By split and by the number of raters without a map: the number of images.
     missing = {"train": missing_raters(images), test.split: missing_raters(test)} if prepared.source.raters else None
     return {
@@ -342,7 +365,7 @@ def train_and_evaluate(experiment: Experiment, results: Path, data_root: Path, m
     started = time.monotonic()
     prepared = prepare(experiment, results, data_root, machine)
     with tracked(experiment, prepared.folder / "work", except_for=Interrupted) as run:
-        trained = train(prepared, run, machine)
+        trained = load_trained(prepared, results, machine) if experiment.trained else train(prepared, run, machine)
         measured = measure(prepared, trained, machine)
         record = publish(prepared, trained, measured, machine, time.monotonic() - started)
         run.summarise({key: record[key] for key in ("seconds", "peak_memory_bytes")} | record["metrics"])

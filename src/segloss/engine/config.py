@@ -1,7 +1,8 @@
 """From an experiment to the one MMEngine config that trains and evaluates it."""
 
+import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from segloss.datasets import DATASETS, training_lists
+from segloss.datasets import find, training_lists
 from segloss.engine.data import complete
 from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
@@ -69,7 +70,7 @@ def training_class_counts(experiment: Experiment, folder: Path, fingerprint: str
         fingerprint: That of its training data.
     """
     remembered = CLASS_COUNTS / f"{experiment.source}-{fingerprint}.json"
-    dataset = DATASETS[experiment.source]
+    dataset = find(experiment.source)
     counts = _remembered_counts(remembered, len(dataset.classes))
     if counts is None:
         labelled, _ = training_lists(dataset, folder, experiment.scenario.get("labelled"))
@@ -147,7 +148,7 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
             head.loss_decode = loss_config(auxiliary_terms, auxiliary_weight, class_counts)
         else:
             head.loss_decode = loss_config(main_terms, weight, class_counts)
-        head.num_classes = len(DATASETS[experiment.source].classes)
+        head.num_classes = len(find(experiment.source).classes)
         head.pop("out_channels", None)
     model.data_preprocessor = dict(
         type="ViewsPreProcessor" if semi_supervised else "SegDataPreProcessor",
@@ -176,28 +177,73 @@ def protocol(dataset: Config, name: str) -> dict[str, Any]:
         raise ConfigError(f"{name}: test_cfg: {error}") from None
 
 
+def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict[str, Any]]:
+    """The transforms that load what a label scenario needs of the raters."""
+    target = SCENARIOS[scenario["target"]]
+    transforms = [dict(type="LoadRaters")] if target.source == "raters" else []
+    if "rater_weights" in target.needs:
+        background = {key: scenario[key] for key in ("background",) if key in scenario}
+        transforms.append(dict(type="LoadRaterWeights", num_classes=num_classes, **background))
+    return transforms
+
+
 def data_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
     """The data sets of a cell: ``train_dataset``, ``unlabelled_dataset``, ``validation_dataset``, ``test_dataset``."""
-    source, scenario = DATASETS[experiment.source], experiment.scenario
-    needs_raters = SCENARIOS[scenario["target"]].source == "raters"
-    train_pipeline = complete(dataset.train_pipeline, ["LoadRaters"] if needs_raters else [])
-    truths = [*(["LoadRaters"] if source.raters else []), *(["LoadTruth"] if source.read_truth else [])]
-    test_pipeline = complete(dataset.test_pipeline, truths)
+    source, scenario = find(experiment.source), experiment.scenario
+    train_pipeline = complete(dataset.train_pipeline, rater_transforms(scenario, len(source.classes)))
     common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
     training = dict(**common, split="train", labelled=scenario.get("labelled"))
     unlabelled = None
     if "mean_teacher" in scenario and training_lists(source, folder, scenario.get("labelled"))[1]:
         pipeline = unlabelled_pipeline(dataset.train_pipeline, scenario["mean_teacher"].get("cutmix", 0.5))
         unlabelled = dict(**training, unlabelled=True, pipeline=pipeline)
-
-    def evaluated(split: str) -> dict[str, Any]:
-        return dict(**common, split=split, pipeline=test_pipeline, test_mode=True)
-
     return dict(
         train_dataset=dict(**training, pipeline=train_pipeline),
         unlabelled_dataset=unlabelled,
+        **evaluated_configs(experiment, dataset, folder),
+    )
+
+
+def evaluated_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
+    """The ``validation_dataset`` and ``test_dataset`` of a cell."""
+    source = find(experiment.source)
+    truths = [*(["LoadRaters"] if source.raters else []), *(["LoadTruth"] if source.read_truth else [])]
+    pipeline = complete(dataset.test_pipeline, [dict(type=name) for name in truths])
+
+    def evaluated(split: str) -> dict[str, Any]:
+        common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
+        return dict(**common, split=split, pipeline=pipeline, test_mode=True)
+
+    return dict(
         validation_dataset=evaluated(dataset.val_split) if dataset.get("val_split") else None,
         test_dataset=evaluated(dataset.test_split),
+    )
+
+
+def schedule_config(experiment: Experiment) -> Config:
+    """The config of the cell's schedule; where the cell has another number of iterations, its expressions use that."""
+    path = experiment.files["schedules"]
+    if experiment.iterations is None:
+        return Config.fromfile(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "iterations":
+            node.value = ast.Constant(experiment.iterations)
+            return Config.fromstring(ast.unparse(ast.fix_missing_locations(tree)), ".py")
+    raise ConfigError(f"{path} assigns no iterations: {experiment.cell.schedule} cannot replace them")
+
+
+def evaluation_config(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """The entries of the config that concern evaluation alone, for weights that were trained on other data.
+
+    Args:
+        experiment: The cell, resolved.
+        folder: The folder of its data set.
+    """
+    dataset = Config.fromfile(experiment.files["datasets"])
+    evaluated = evaluated_configs(experiment, dataset, folder)
+    return dict(
+        **evaluated, reference=dataset.get("reference", "label"), protocol=protocol(dataset, experiment.cell.dataset)
     )
 
 
@@ -209,7 +255,7 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
         folder: The folder of its data set.
         fingerprint: That of its training data.
     """
-    dataset, schedule = (Config.fromfile(experiment.files[kind]) for kind in ("datasets", "schedules"))
+    dataset, schedule = Config.fromfile(experiment.files["datasets"]), schedule_config(experiment)
     class_counts = training_class_counts(experiment, folder, fingerprint)
     return Config(
         dict(

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from segloss.datasets import DatasetError, find, image_names, training_lists
 from segloss.engine.cache import DETERMINISTIC, CachedPipeline
 from segloss.engine.losses import VOID
+from segloss.labels import dice_rater_weights
 
 # The steps of a pipeline that read the label.
 READS_LABEL = ("LoadLabel",)
@@ -143,7 +144,28 @@ class LoadRaters(BaseTransform):
         return results
 
 
-DETERMINISTIC.update((LoadImage, LoadLabel, LoadRaters))
+@TRANSFORMS.register_module()
+class LoadRaterWeights(BaseTransform):
+    """Measures the weight of each rater on the whole image, before it is cropped, by ``dice_rater_weights``.
+
+    Args:
+        num_classes: Number of classes.
+        background: As for ``dice_rater_weights``. Default 0.
+    """
+
+    def __init__(self, num_classes: int, background: int | None = 0) -> None:
+        self.num_classes, self.background = num_classes, background
+
+    def transform(self, results: dict) -> dict:
+        """Adds ``rater_weights`` (R,) to the results."""
+        maps = np.stack([results[f"gt_rater{rater}"] for rater in range(len(results["rater_paths"]))])
+        labels = torch.from_numpy(maps).long().unsqueeze(0)
+        weights = dice_rater_weights(labels, labels != VOID, self.num_classes, background=self.background)
+        results["rater_weights"] = weights[0].tolist()
+        return results
+
+
+DETERMINISTIC.update((LoadImage, LoadLabel, LoadRaters, LoadRaterWeights))
 
 
 @TRANSFORMS.register_module()
@@ -161,7 +183,7 @@ class PackSample(PackSegInputs):
     """PackSegInputs that keeps the image's name and every map made beside the label.
 
     The raters' maps become ``gt_raters`` (R, H, W), the known truth ``gt_truth`` (C, H, W). A transform of one's own
-    adds a map (H, W) or (channels, H, W) to the results and its name to ``results["pixel_fields"]``: it stands in the
+    adds a map (H, W) or (channels, H, W) to the results and its name to ``results["pixel_fields"]``: it is stored in the
     data sample under that name. Such a map is warped like the label if it is (H, W), was made right after the label was
     read and its name is in ``seg_fields`` too; one made by ``complete``'s ``before_packing`` needs no warping.
     """
@@ -170,7 +192,7 @@ class PackSample(PackSegInputs):
         """Packs the image and its data sample."""
         packed = super().transform(results)
         sample = packed["data_samples"]
-        sample.set_metainfo(dict(name=results["name"]))
+        sample.set_metainfo({key: results[key] for key in ("name", "rater_weights") if key in results})
         if "gt_rater0" in results:
             raters = np.stack([results[f"gt_rater{rater}"] for rater in range(len(results["rater_paths"]))])
             sample.gt_raters = PixelData(data=torch.from_numpy(raters))
@@ -191,14 +213,16 @@ def check_readers(pipeline: Sequence[Mapping[str, Any]]) -> None:
 
 
 def complete(
-    pipeline: list[dict], beside_label: Sequence[str] = (), before_packing: Sequence[Mapping[str, Any]] = ()
+    pipeline: list[dict],
+    beside_label: Sequence[Mapping[str, Any]] = (),
+    before_packing: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict]:
     """The same pipeline, packing with ``PackSample``, with more transforms.
 
     Args:
         pipeline: The transforms of a data set's config.
-        beside_label: Names of transforms that follow right after the label is read.
-        before_packing: Transforms, as MMEngine's dicts, of the sample as it is trained on.
+        beside_label: Transforms, as MMEngine's dicts, right after the label is read.
+        before_packing: Transforms of the sample as it is trained on.
 
     Raises:
         DatasetError: A step reads files without the data set.
@@ -211,12 +235,12 @@ def complete(
         else:
             result.append(step)
         if step["type"] in READS_LABEL:
-            result += [dict(type=name) for name in beside_label]
+            result += [dict(each) for each in beside_label]
     return result
 
 
 def missing_raters(dataset: ListDataset) -> dict[str, int]:
-    """How many images lack how many of their raters, for the record: ``{"0": 36, "1": 23}``."""
+    """The number of images by the number of their raters without a map, for the record: ``{"0": 36, "1": 23}``."""
     missing = Counter(sum(path is None for path in image["rater_paths"]) for image in dataset.load_data_list())
     return {str(number): missing[number] for number in sorted(missing)}
 

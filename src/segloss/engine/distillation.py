@@ -11,9 +11,11 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional
 
 from segloss import records
 from segloss.engine.losses import TargetTerm
+from segloss.engine.pretrained import prepare_timm
 from segloss.files import sha256_of
 from segloss.grid import Experiment
 
@@ -74,11 +76,11 @@ def weights_file(folder: Path) -> Path:
     return path
 
 
-def load_model(folder: Path) -> nn.Module:
-    """The trained model of a finished cell, in evaluation mode.
+def load_weights(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record of a finished cell and the content of its weights file.
 
     Raises:
-        TeacherError: its weights are gone or are not those of its record.
+        TeacherError: the weights are gone or are not those of the record.
     """
     record = records.read(folder / "record.json")
     path = weights_file(folder)
@@ -86,8 +88,16 @@ def load_model(folder: Path) -> nn.Module:
     training_data, teacher = record["data"]["fingerprints"]["training"], record.get("teacher")
     if weights["config_hash"] != training_identity(record["config_hash"], training_data, teacher, record["pretrained"]):
         raise TeacherError(f"{path} is not what {folder / 'record.json'} was measured on: delete both and train again")
+    return record, weights
+
+
+def load_model(folder: Path) -> nn.Module:
+    """The trained model of a finished cell, in evaluation mode; errors as for ``load_weights``."""
+    record, weights = load_weights(folder)
     init_default_scope("mmseg")
-    model = MODELS.build(ConfigDict(record["config"]["model"]))
+    config = ConfigDict(record["config"]["model"])
+    prepare_timm(config)
+    model = MODELS.build(config)
     model.load_state_dict(weights["model"])
     return model.eval().requires_grad_(False)
 
@@ -97,63 +107,89 @@ def whole_logits(model: nn.Module, inputs: Tensor) -> Tensor:
     return model.encode_decode(inputs, [dict(img_shape=inputs.shape[2:])] * len(inputs))
 
 
+def head_logits(model: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """The logits (B, C, H, W) of a segmentor's decode head and of its auxiliary heads, at the size of the images.
+
+    Of a cascade of decode heads those of the last alone.
+    """
+    if not getattr(model, "with_auxiliary_head", False) or isinstance(model.decode_head, nn.ModuleList):
+        return [whole_logits(model, inputs)]
+    features, sizes = model.extract_feat(inputs), [dict(img_shape=inputs.shape[2:])] * len(inputs)
+    auxiliary = model.auxiliary_head
+    auxiliary = list(auxiliary) if isinstance(auxiliary, nn.ModuleList) else [auxiliary]
+    main = model.decode_head.predict(features, sizes, model.test_cfg)
+    return [main, *(resize_to(head(features), inputs, model.align_corners) for head in auxiliary)]
+
+
+def resize_to(logits: Tensor, inputs: Tensor, align_corners: bool) -> Tensor:
+    """Logits at the size of the images, bilinearly, as MMSegmentation's heads do it."""
+    return functional.interpolate(logits, inputs.shape[2:], mode="bilinear", align_corners=align_corners)
+
+
+Labels = tuple[Tensor, Tensor]  # a target and its valid pixels
+
+
 class Teacher:
-    """A trained model that labels batches, without gradients, on a GPU in half precision; no submodule of its student.
+    """A trained model that labels batches, without gradients, in half precision on a GPU; no submodule of its student.
 
     Args:
         model: In evaluation mode.
-        hard_weight: Weight of the hard labels in pixel-wise losses, the teacher's is 1 - hard_weight. Default .5, as in
-            Wang et al., Jaccard Metric Losses, 2023, https://arxiv.org/abs/2302.05666.
+        hard_weight: Weight of the hard labels in pixel-wise losses; that of the teacher is 1 - hard_weight.
+        region_hard_weight: The same for all other losses.
+
+    Both are .5 by default, as in all releases of the code of Wang et al., Jaccard Metric Losses, 2023,
+    https://arxiv.org/abs/2302.05666.
     """
 
-    def __init__(self, model: nn.Module, hard_weight: float = 0.5) -> None:
-        self.model, self.hard_weight = model, hard_weight
+    def __init__(self, model: nn.Module, hard_weight: float = 0.5, region_hard_weight: float = 0.5) -> None:
+        self.model, self.hard_weight, self.region_hard_weight = model, hard_weight, region_hard_weight
         self._seconds, self._events = 0.0, []
 
     @classmethod
     def load(cls, entry: dict[str, Any], experiment: Experiment, results: Path) -> "Teacher":
         """The teacher of an experiment that ``choose_teacher`` chose."""
-        return cls(load_model(results / entry["cell"]), experiment.scenario["teacher"].get("hard_weight", 0.5))
+        options = experiment.scenario["teacher"]
+        weights = {key: options[key] for key in ("hard_weight", "region_hard_weight") if key in options}
+        return cls(load_model(results / entry["cell"]), **weights)
 
     @torch.no_grad()
-    def logits(self, inputs: Tensor) -> Tensor:
-        """The model's logits for a batch of normalised images (B, 3, H, W)."""
+    def logits(self, inputs: Tensor) -> list[Tensor]:
+        """The logits of the model's decode head and auxiliary heads for a batch of normalised images (B, 3, H, W)."""
         self.model.to(inputs.device)
         if inputs.device.type == "cpu":
             started = time.perf_counter()
-            logits = whole_logits(self.model, inputs)
+            logits = head_logits(self.model, inputs)
             self._seconds += time.perf_counter() - started
             return logits
         # A GPU runs asynchronously: events measure its time without a synchronisation.
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         with torch.autocast(inputs.device.type, dtype=torch.float16):
-            logits = whole_logits(self.model, inputs)
+            logits = head_logits(self.model, inputs)
         end.record()
         self._events.append((start, end))
         return logits
 
-    def parts(
-        self, labelled: tuple[Tensor, Tensor], taught: tuple[Tensor, Tensor], temperature: float
-    ) -> list[TargetTerm]:
+    def terms(self, labelled: Labels, taught: Labels, temperature: float) -> list[TargetTerm]:
         """The targets of a student's losses.
 
-        Pixel-wise losses: hard_weight L(z, y) + (1 - hard_weight) T^2 L(z / T, teacher), with T^2 so that the gradient
-        keeps its size (Hinton et al., 2015, https://arxiv.org/abs/1503.02531). Cross-entropy against the teacher is the
-        KL divergence but for a constant. All other losses: against the teacher alone.
+        Pixel-wise losses: w L(z, y) + (1 - w) T^2 L(z / T, teacher) with w the hard weight, and T^2 so that the
+        gradient keeps its size (Hinton et al., 2015, https://arxiv.org/abs/1503.02531); cross-entropy against the
+        teacher is the KL divergence but for a constant. All other losses: v L(z, y) + (1 - v) L(z / T, teacher).
 
         Args:
-            labelled: Class indices (B, H, W) and which count.
-            taught: The teacher's probabilities (B, C, H, W) at that temperature, and where they count.
+            labelled: Class indices (B, H, W) and their valid pixels.
+            taught: The teacher's probabilities (B, C, H, W) at that temperature, and their valid pixels.
             temperature: T.
         """
-        soft_weight = (1 - self.hard_weight) * temperature**2
-        parts = [
-            TargetTerm(*labelled, weight=self.hard_weight, pixelwise=True),
-            TargetTerm(*taught, weight=soft_weight, temperature=temperature, pixelwise=True),
-            TargetTerm(*taught, temperature=temperature, pixelwise=False),
+        hard, region = self.hard_weight, self.region_hard_weight
+        terms = [
+            TargetTerm(*labelled, weight=hard, pixelwise=True),
+            TargetTerm(*taught, weight=(1 - hard) * temperature**2, temperature=temperature, pixelwise=True),
+            TargetTerm(*labelled, weight=region, pixelwise=False),
+            TargetTerm(*taught, weight=1 - region, temperature=temperature, pixelwise=False),
         ]
-        return [part for part in parts if part.weight > 0]
+        return [term for term in terms if term.weight > 0]
 
     def seconds(self) -> float:
         """Its run time so far."""

@@ -21,7 +21,7 @@ class TargetTerm:
 
     Attributes:
         target: Probabilities (B, C, H, W) or class indices (B, H, W).
-        valid: Which pixels count, bool (B, H, W).
+        valid: The valid pixels, bool (B, H, W).
         weight: Factor of the loss against this target.
         temperature: The logits are divided by it.
         pixelwise: True: for losses that are means over pixels only, False: for the others only, None: for all.
@@ -34,11 +34,11 @@ class TargetTerm:
     pixelwise: bool | None = None
 
     def concerns(self, loss: str) -> bool:
-        """Whether a loss of the catalogue is computed against this target."""
+        """True if a loss of the catalogue is computed against this target."""
         return self.pixelwise is None or CATALOGUE[loss].pixelwise == self.pixelwise
 
 
-# Heads hand their losses an index map and nothing else. Other targets are passed beside it, for the time of one
+# Heads hand their losses an index map and nothing else. Other targets are passed beside it, for one
 # ``loss`` call.
 _TARGET: ContextVar[Sequence[TargetTerm]] = ContextVar("target", default=())
 
@@ -140,7 +140,7 @@ class SegmentationLoss(PlainLoss):
     def weighted(
         self, valid: Tensor, weight: Tensor | None, options: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
-        """Which pixels count, and their weights if the loss is a mean over pixels."""
+        """The valid pixels, and their weights if the loss is a mean over pixels."""
         if weight is None:
             return valid, None
         weight = weight.reshape(valid.shape)

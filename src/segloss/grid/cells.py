@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from segloss.grid.errors import ConfigError
 
@@ -10,7 +10,12 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 # ``<name>@<variant>``: a fold of a data set or the data set a model was trained on, pretrained weights of a model, a
 # schedule with another number of iterations.
 AXIS = re.compile(rf"{NAME.pattern}(?:@{NAME.pattern})?")
-LONGEST = 200  # letters of an axis; file systems take 255 bytes
+LONGEST = 200  # letters of a name or an axis; file systems take 255 bytes
+
+
+def is_name(text: str) -> bool:
+    """True for a name that may be that of a file or a folder."""
+    return len(text) <= LONGEST and NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, order=True)
@@ -25,7 +30,7 @@ class Cell:
     seed: int
 
     def __str__(self) -> str:
-        return "/".join((*astuple(self)[:-1], f"seed{self.seed}"))
+        return f"{self.dataset}/{self.model}/{self.schedule}/{self.labels}/{self.loss}/seed{self.seed}"
 
     @classmethod
     def parse(cls, name: str) -> "Cell":

@@ -5,8 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from segloss.datasets import DATASETS
-from segloss.grid.cells import NAME
+from segloss.datasets import DATASETS, DatasetError, add_described, training_config
+from segloss.files import write_text
+from segloss.grid.cells import is_name
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
 from segloss.grid.options import check_options, signatures
@@ -109,6 +110,11 @@ class Configs:
         lines = {"losses": self.losses, "labels": self.labels}
         return {axis: {name: line["title"] for name, line in entries.items()} for axis, entries in lines.items()}
 
+    def names(self, kind: str) -> list[str]:
+        """The names of configs of a kind: ``grids``, ``datasets``, ``models`` or ``schedules``."""
+        files = [*self.folder.glob(f"mmseg/{kind}/*.py"), *self.folder.glob(f"{kind}/*.yaml")]
+        return sorted({file.stem for file in files})
+
     @cached_property
     def zoo(self) -> dict[str, Path]:
         """MMSegmentation's model zoo: the name of each config and its file."""
@@ -130,15 +136,13 @@ class Configs:
 
     def _mmengine_path(self, kind: str, name: str) -> Path:
         folder = self.folder / "mmseg" / kind
-        if NAME.fullmatch(name) and (folder / f"{name}.py").is_file():
+        if is_name(name) and (folder / f"{name}.py").is_file():
             return folder / f"{name}.py"
         if kind != "models":
-            raise unknown(
-                kind.rstrip("s").replace("dataset", "data set"), name, (path.stem for path in folder.glob("*.py"))
-            )
+            raise unknown(kind.rstrip("s").replace("dataset", "data set"), name, self.names(kind))
         if name in self.zoo:
             return self.zoo[name]
-        raise self._unknown_model(name, [path.stem for path in folder.glob("*.py")])
+        raise self._unknown_model(name, self.names("models"))
 
     def _unknown_model(self, name: str, known: list[str]) -> ConfigError:
         import difflib
@@ -147,11 +151,23 @@ class Configs:
         zoo = f"; nearest in MMSegmentation's zoo: {', '.join(f'mmseg::{entry}' for entry in near)}" if near else ""
         return unknown("model", name, known, f" or a config of MMSegmentation's zoo as mmseg::<name>{zoo}")
 
+    def _described_dataset(self, name: str) -> Path:
+        """The config of a data set that configs/datasets/<name>.yaml describes, written below data/."""
+        file, path = self.folder / "datasets" / f"{name}.yaml", self.root / "data" / ".described" / f"{name}.py"
+        try:
+            add_described(file)
+            text = training_config(file)
+        except DatasetError as error:
+            raise ConfigError(str(error)) from None
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+        return path
+
     def source(self, dataset: str) -> str:
         """The data on disk (a name of segloss.datasets) that a data set of configs/mmseg/datasets reads."""
         file = self.mmengine_file("datasets", dataset)
         source = file.literals.get("source")
-        if source not in DATASETS:
+        if not isinstance(source, str) or source not in DATASETS:
             raise ConfigError(f"{file.path}: {unknown('source', str(source), DATASETS)}")
         return source
 

@@ -28,12 +28,17 @@ def validate(data: Any, schema: Path, where: str) -> None:
         ConfigError: with the place, the value and what is possible.
     """
     rules = json.loads(schema.read_text(encoding="utf-8"))
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(rules).iter_errors(data))
-    if error is None:
+    errors = list(jsonschema.Draft202012Validator(rules).iter_errors(data))
+    if not errors:
         return
+    # A misspelt key is also a missing one; its name is the more useful of the two.
+    misspelt = [error for error in errors if error.validator == "additionalProperties"]
+    error = jsonschema.exceptions.best_match(misspelt or errors)
     place = ".".join(map(str, error.absolute_path))
     message = " ".join(error.message.split())
     if error.validator == "additionalProperties" and "properties" in error.schema:
         known = error.schema["properties"]
         message = str(unknown("key", next(key for key in error.instance if key not in known), known))
+    if error.validator == "oneOf" and "description" in error.schema:
+        message = f"expected {error.schema['description']}, got {error.instance!r}"
     raise ConfigError(f"{where}: {f'{place}: ' if place else ''}{message}")

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segloss.datasets import DATASETS
+from segloss.datasets import DatasetError, find
 from segloss.grid.cells import Cell, random_seed, split_variant
 from segloss.grid.configs import Configs, loss_terms, model_name
 from segloss.grid.errors import ConfigError, unknown
@@ -15,10 +16,13 @@ from segloss.grid.options import signatures
 from segloss.grid.resources import resources
 from segloss.grid.weights import Pretrained, declared_weights
 
+FOLD = re.compile(r"fold(?:0|[1-9]\d*)")
+ITERATIONS = re.compile(r"[1-9]\d{0,8}")
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """A cell with everything that its name stands for.
+    """A cell with everything that its name refers to.
 
     Attributes:
         cell: The cell.
@@ -32,6 +36,8 @@ class Experiment:
         scenario: Its label scenario: ``target``, the target's options, and ``teacher``, ``labelled``, ``mean_teacher``.
         teachers: The experiments one of which teaches this one: the best of their seeds on validation.
         resources: GPUs, CPU cores, gigabytes and minutes to request.
+        iterations: The number of iterations, where the cell's name has another than its schedule.
+        trained: The experiment whose weights are evaluated on this data set; None if the cell is trained itself.
         pretrained: The weights from which its backbone starts; None for a model trained from scratch.
         not_applicable: The reason for which it cannot be trained, None if it can.
     """
@@ -47,6 +53,8 @@ class Experiment:
     scenario: Mapping[str, Any]
     teachers: tuple["Experiment", ...]
     resources: Mapping[str, int]
+    iterations: int | None
+    trained: "Experiment | None"
     pretrained: Pretrained | None
     not_applicable: str | None
 
@@ -54,9 +62,15 @@ class Experiment:
         return str(self.cell)
 
     @property
-    def data_key(self) -> tuple[str, str]:
-        """The data it is trained and evaluated on: its source and the images that keep their labels."""
-        return self.source, json.dumps(self.scenario.get("labelled"), sort_keys=True)
+    def dependencies(self) -> tuple["Experiment", ...]:
+        """The experiments that must be finished first: its teachers, or the one whose weights it evaluates."""
+        return self.teachers if self.trained is None else (self.trained,)
+
+    @property
+    def data_key(self) -> tuple[str, ...]:
+        """The data behind its result: its source, the images that keep their labels, the source it was trained on."""
+        trained = self.trained or self
+        return self.source, json.dumps(self.scenario.get("labelled"), sort_keys=True), trained.source
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
@@ -80,12 +94,18 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         raise unknown("loss", cell.loss, configs.losses)
     if cell.labels not in configs.labels:
         raise unknown("label scenario", cell.labels, configs.labels)
-    model, weights = split_variant(cell.model)
-    for axis in ("dataset", "schedule", "labels", "loss"):
+    (dataset, place), (model, weights), (schedule, length) = map(
+        split_variant, (cell.dataset, cell.model, cell.schedule)
+    )
+    for axis in ("labels", "loss"):
         if (variant := split_variant(getattr(cell, axis))[1]) is not None:
             raise ConfigError(f"{cell}: {axis} has no variant {variant!r}")
-    configs.check_validation(cell.dataset, cell.schedule)
-    names = {"datasets": cell.dataset, "models": model, "schedules": cell.schedule}
+    fold = place if place and FOLD.fullmatch(place) else None
+    trained = resolve(replace(cell, dataset=place), configs) if place and not fold else None
+    if length is not None and not ITERATIONS.fullmatch(length):
+        raise ConfigError(f"{cell}: expected a number of iterations behind {schedule}@, got {length!r}")
+    configs.check_validation(dataset, schedule)
+    names = {"datasets": dataset, "models": model, "schedules": schedule}
     files = {kind: configs.mmengine_file(kind, name) for kind, name in names.items()}
     scenario = {key: value for key, value in configs.labels[cell.labels].items() if key != "title"}
     line = configs.losses[cell.loss]
@@ -98,8 +118,13 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         "loss": terms,
         **({"auxiliary_share": line["auxiliary_share"]} if "auxiliary_share" in line else {}),
         **({"teachers": [teacher.settings for teacher in teachers]} if teachers else {}),
+        **({"trained": trained.settings} if trained else {}),
     }
-    source = configs.source(cell.dataset)
+    source = configs.source(dataset) + (f"-{fold}" if fold else "")
+    try:
+        find(source)
+    except DatasetError as error:
+        raise ConfigError(f"{cell}: {error}") from None
     return Experiment(
         cell=cell,
         settings=settings,
@@ -112,8 +137,12 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         scenario=scenario,
         teachers=teachers,
         resources=resources(files.values()),
+        iterations=int(length) if length else None,
+        trained=trained,
         pretrained=declared_weights(files["models"], weights) if weights else None,
-        not_applicable=_not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals),
+        not_applicable=_evaluated_elsewhere(cell, source, trained)
+        if trained
+        else _not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals),
     )
 
 
@@ -127,6 +156,15 @@ def teacher_cells(cell: Cell, scenario: Mapping[str, Any]) -> list[Cell]:
         Cell(cell.dataset, model, schedule, teacher["labels"], teacher["loss"], number)
         for number in range(teacher["seeds"])
     ]
+
+
+def _evaluated_elsewhere(cell: Cell, source: str, trained: Experiment) -> str | None:
+    """The reason for which a cell's weights cannot be evaluated on another data set, None if they can."""
+    if trained.not_applicable:
+        return f"{trained.cell} is not applicable: {trained.not_applicable}"
+    if find(source).classes != find(trained.source).classes:
+        return f"{source} has other classes than {trained.source}"
+    return None
 
 
 def _not_applicable(
@@ -144,7 +182,7 @@ def _not_applicable(
         if reason := dataset.get("no_validation"):
             return f"teachers are chosen on validation images, and {cell.dataset} has none: {reason}"
     target = signatures("labels")[scenario["target"]]
-    if target.get("source") == "raters" and not DATASETS[source].raters:
+    if target.get("source") == "raters" and not find(source).raters:
         return f"{source} has one annotator"
     if target.get("soft_targets", True) or scenario.get("mean_teacher", {}).get("soft"):
         for term in terms:

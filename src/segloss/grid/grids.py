@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from segloss.grid.cells import NAME, Cell
+from segloss.grid.cells import LONGEST, Cell, is_name
 from segloss.grid.configs import SCHEMAS, Configs, model_name
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.experiments import Experiment, resolve
@@ -42,15 +43,15 @@ class Grid:
 def grid_file(name: str, configs: Configs) -> Path:
     """The file of a grid given by its name in configs/grids or by the path of a .yaml file."""
     if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
+        if len(Path(name).name) > LONGEST or not Path(name).is_file():
             raise ConfigError(f"no grid file {name}")
-        if not NAME.fullmatch(Path(name).stem):  # it names the folder of the reports
+        if not is_name(Path(name).stem):  # it names the folder of the reports
             raise ConfigError(
                 f"{name}: a grid file's name must be letters, digits and ._+- and begin with one of the first two"
             )
         return Path(name)
     file = configs.folder / "grids" / f"{name}.yaml"
-    if not NAME.fullmatch(name) or not file.is_file():
+    if not is_name(name) or not file.is_file():
         raise unknown("grid", name, (path.stem for path in file.parent.glob("*.yaml")))
     return file
 
@@ -62,8 +63,13 @@ def model_variants(entry: str, pretrained: str | list[str]) -> list[str]:
     return [name if variant == NONE or "@" in name else f"{name}@{variant}" for variant in variants]
 
 
+def dataset_suffixes(content: Mapping[str, Any]) -> list[str]:
+    """The suffixes of data sets in cells: one for each fold, none without folds."""
+    return [f"@fold{int(fold)}" for fold in content.get("folds", ())] or [""]
+
+
 def load_grid(name: str, configs: Configs) -> Grid:
-    """Read and check a grid file and everything its names stand for.
+    """Read and check a grid file and everything its names refer to.
 
     Raises:
         ConfigError: one sentence with what is wrong and what is possible.
@@ -72,9 +78,13 @@ def load_grid(name: str, configs: Configs) -> Grid:
     content = read_yaml(file)
     validate(content, SCHEMAS / "grid.schema.json", str(file))
     models = [name for entry in content["models"] for name in model_variants(entry, content.get("pretrained", NONE))]
-    axes = (content["datasets"], models, [content["schedule"]], content["labels"], content["losses"])
+    datasets = [f"{name}{suffix}" for name in content["datasets"] for suffix in dataset_suffixes(content)]
+    datasets += [f"{other}@{name}" for other in content.get("evaluate_on", ()) for name in content["datasets"]]
+    schedule = content["schedule"] + (f"@{int(content['iterations'])}" if "iterations" in content else "")
+    # YAML's 3.0 is a whole number for JSON schemas.
+    seeds = list(map(int, content["seeds"])) if isinstance(content["seeds"], list) else range(int(content["seeds"]))
     experiments, skipped = [], {}
-    for point in product(*axes, range(int(content["seeds"]))):
+    for point in product(datasets, models, [schedule], content["labels"], content["losses"], seeds):
         try:
             experiment = resolve(Cell(*point), configs)
         except ConfigError as error:

@@ -34,16 +34,25 @@ def parse(file: Path) -> ast.Module:
         return ast.parse(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
-    except (SyntaxError, ValueError) as error:  # UnicodeDecodeError is a ValueError
-        raise ConfigError(f"{file}: not valid Python: {error}") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # UnicodeDecodeError is a ValueError
+        raise ConfigError(f"{file}: not valid Python: {' '.join(str(error).split())}") from error
 
 
-def bases_of(tree: ast.Module) -> list[str]:
-    """The configs that a config names in ``_base_``."""
+def bases_of(tree: ast.Module, file: Path) -> list[str]:
+    """The configs that a config names in ``_base_``.
+
+    Raises:
+        ConfigError: if it assigns something else.
+    """
     for node in tree.body:
         if _assigned_name(node) == "_base_":
-            bases = ast.literal_eval(node.value)
-            return [bases] if isinstance(bases, str) else list(bases)
+            bases: Any = None
+            with suppress(ValueError):
+                bases = ast.literal_eval(node.value)
+            bases = [bases] if isinstance(bases, str) else bases
+            if isinstance(bases, list | tuple) and all(isinstance(base, str) for base in bases):
+                return list(bases)
+            raise ConfigError(f"{file}: _base_ must be a path or a list of paths, got {ast.unparse(node.value)}")
     return []
 
 
@@ -98,13 +107,15 @@ def read_mmengine_file(path: Path) -> MMEngineFile:
     values: dict[str, Any] = {}
     content: list[Any] = []
 
-    def read(file: Path) -> None:
+    def read(file: Path, above: tuple[Path, ...]) -> None:
+        if file.resolve() in above:
+            raise ConfigError(f"{file}: _base_ leads back to it")
         tree = parse(file)
-        for base in bases_of(tree):
+        for base in bases_of(tree, file):
             if not base.startswith(ZOO_PREFIX):
-                read(file.parent / base)
+                read(file.parent / base, (*above, file.resolve()))
         values.update(literals(tree))
         content.append(canonical([node for node in tree.body if _assigned_name(node) not in NOT_HASHED]))
 
-    read(path)
+    read(path, ())
     return MMEngineFile(path, values, hashlib.sha256(repr(content).encode()).hexdigest())

@@ -23,9 +23,12 @@ def resources(files: Iterable[MMEngineFile]) -> dict[str, int]:
     """
     requests: dict[str, list[int]] = {name: [] for name in DEFAULTS}
     for file in files:
-        for key, value in (file.literals.get("needs") or {}).items():
+        needs = file.literals.get("needs") or {}
+        if not isinstance(needs, dict):
+            raise ConfigError(f"{file.path}: needs: expected a dictionary, got {needs!r}")
+        for key, value in needs.items():
             if key not in DEFAULTS:
-                raise ConfigError(f"{file.path}: needs: {unknown('key', key, DEFAULTS)}")
+                raise ConfigError(f"{file.path}: needs: {unknown('key', str(key), DEFAULTS)}")
             least = int(key != "gpus")
             if type(value) is not int or value < least:
                 raise ConfigError(f"{file.path}: needs: {key}={value!r}: expected a whole number from {least}")

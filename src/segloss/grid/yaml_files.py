@@ -27,7 +27,7 @@ class _StrictLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
-            problem = "a duplicate" if key in seen else "no text, quote it" if not isinstance(key, str) else None
+            problem = "no text, quote it" if not isinstance(key, str) else "a duplicate" if key in seen else None
             if problem:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is {problem}", key_node.start_mark)
             seen.add(key)

@@ -3,9 +3,10 @@
 import importlib
 import importlib.util
 import math
-from collections.abc import Collection, Sequence
-from functools import cache, cached_property
+from collections.abc import Callable, Collection, Sequence
+from functools import cache, wraps
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +27,21 @@ def core_for(logits: Tensor) -> ModuleType:
 @cache
 def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
+
+
+Value = TypeVar("Value")
+
+
+def _once(function: "Callable[[Batch], Value]") -> Value:
+    """A property that is computed on first use. The one of functools holds a lock, which torch.compile cannot trace."""
+
+    @wraps(function)
+    def value(batch: "Batch") -> Value:
+        if function.__name__ not in batch.known:
+            batch.known[function.__name__] = function(batch)
+        return batch.known[function.__name__]
+
+    return cast(Value, property(value))
 
 
 class Batch:
@@ -57,6 +73,7 @@ class Batch:
         self.logits, self.target, self.valid, self.sums = logits, target, valid, sums
         self.spatial = logits.shape[2:] if spatial is None else spatial
         self.pixel_weights, self.reduction = pixel_weights, reduction
+        self.known: dict[str, Any] = {}
         self.soft = target.is_floating_point()
         self.classes = logits.shape[1]
 
@@ -124,7 +141,7 @@ class Batch:
             self.reduction,
         )
 
-    @cached_property
+    @_once
     def _sums(self) -> dict[str, Tensor | None]:
         core = core_for(self.logits)
         if self.soft:
@@ -142,7 +159,7 @@ class Batch:
     def _sum(self, name: str) -> Tensor:
         if name not in self.sums:
             raise KeyError(f"A loss reads the sum {name!r} and was registered with {', '.join(self.sums)} only.")
-        return self._sums[name]
+        return cast(Tensor, self._sums[name])
 
     @property
     def log_likelihood(self) -> Tensor:
@@ -169,17 +186,17 @@ class Batch:
         """Σ p·y: (B, C)."""
         return self._sum("product")
 
-    @cached_property
+    @_once
     def index(self) -> Tensor:
         """The hard target, 0 where void: (B, N)."""
         return without_void(self.target, self.valid)
 
-    @cached_property
+    @_once
     def valid_target(self) -> Tensor:
         """The soft target, 0 where void: (B, C, N)."""
         return without_void(self.target, self.valid)
 
-    @cached_property
+    @_once
     def true(self) -> Tensor:
         """Σy: (B, C)."""
         if self.soft:
@@ -187,12 +204,12 @@ class Batch:
         ones = torch.ones_like(self.target) if self.valid is None else self.valid
         return class_sums(ones.to(self.logits.dtype), self.index, self.classes)
 
-    @cached_property
+    @_once
     def true_squares(self) -> Tensor:
         """Σy²: (B, C)."""
         return self.valid_target.square().sum(-1) if self.soft else self.true
 
-    @cached_property
+    @_once
     def pixels(self) -> Tensor:
         """How many pixels of each image are valid: (B,)."""
         if self.valid is None:

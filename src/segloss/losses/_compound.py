@@ -46,7 +46,7 @@ def compound(
     losses = [get(term["loss"]) for term in checked_terms(terms)]
     if pixel_weights is not None or reduction == "none":
         check_takes_pixel_weights(losses)
-    sums = frozenset[str]().union(*(_sums(loss, term) for loss, term in zip(losses, terms, strict=True)))
+    sums = {name for loss, term in zip(losses, terms, strict=True) for name in _sums(loss, term)}
     batch = Batch.read(logits, target, valid, sums, pixel_weights=pixel_weights, reduction=reduction)
     total = batch.logits.new_zeros(())
     for term, value in zip(terms, _values(batch, losses, terms, class_counts), strict=True):

@@ -10,8 +10,8 @@ A block holds all classes of BLOCK_N pixels; the class axis is filled up to a po
 from collections.abc import Collection
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -170,7 +170,7 @@ def _backward(ctx, kernel, g_log_likelihood: Tensor, *g_sums: Tensor) -> Tensor:
 
 
 class HardSums(torch.autograd.Function):
-    """`_sums.HardSums`; every sum is computed, as here they cost nothing."""
+    """`_sums.HardSums`; every sum is computed, because here they cost nothing."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None, wanted: Collection[str]):
@@ -184,7 +184,7 @@ class HardSums(torch.autograd.Function):
 
 
 class SoftSums(torch.autograd.Function):
-    """`_sums.SoftSums`; every sum is computed, as here they cost nothing."""
+    """`_sums.SoftSums`; every sum is computed, because here they cost nothing."""
 
     @staticmethod
     def forward(ctx, logits, target, valid, valid_target, wanted: Collection[str]):

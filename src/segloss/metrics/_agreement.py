@@ -50,7 +50,7 @@ def rater_scores(rows: Rows) -> list[dict[str, float]]:
     # An image with a valid pixel in which a rater labelled none is one that rater did not see.
     seen = rows["rater_labelled"].any(2)
     scores = []
-    for rater, images in enumerate(seen.T):
+    for rater, images in enumerate(np.transpose(seen)):
         hits, labelled = (rows[name][images, rater].sum(0) for name in ("rater_true_positives", "rater_labelled"))
         predicted = rows["predicted"][images].sum(0)
         of_classes = class_scores(hits, labelled, predicted)

@@ -5,19 +5,21 @@ import math
 import torch
 from torch import Tensor
 
-from segloss.metrics._accumulate import Part, bin_index
+from segloss.metrics._accumulate import ImageSums, bin_index
 from segloss.metrics.boundaries import Boundaries
 
 THRESHOLDS = 100  # edges are cut at .01, ..., .99
 
 
-def boundary_counts(predicted: Tensor, labels: Tensor, valid: Tensor, num_classes: int, boundaries: Boundaries) -> Part:
+def boundary_counts(
+    predicted: Tensor, labels: Tensor, valid: Tensor, num_classes: int, boundaries: Boundaries
+) -> ImageSums:
     """Counts of each image and class (B, C) int64.
 
     Args:
         predicted: (B, H, W) predicted classes.
         labels: (B, H, W) labels, in [0, C) everywhere.
-        valid: (B, H, W) bool. Void lies in no region and on no surface, and no boundary runs along it.
+        valid: (B, H, W) bool. Void pixels are in no region and on no surface, and are no boundary of others.
         num_classes: C.
         boundaries: What is counted.
 
@@ -27,7 +29,7 @@ def boundary_counts(predicted: Tensor, labels: Tensor, valid: Tensor, num_classe
         surface_true_near, surface_predicted_near those within the tolerance of the other surface of their class.
     """
     true, guess = (torch.where(valid, classes, num_classes).short() for classes in (labels, predicted))
-    counts: Part = {}
+    counts: ImageSums = {}
     if boundaries.iou_width is not None:
         width = max(1, round(boundaries.iou_width * math.hypot(*labels.shape[1:])))
         in_true, in_guess = (_near_another_class(classes, num_classes, width) & valid for classes in (true, guess))
@@ -36,19 +38,20 @@ def boundary_counts(predicted: Tensor, labels: Tensor, valid: Tensor, num_classe
         counts["region_both"] = _by_class(true, in_true & in_guess & (true == guess), num_classes)
     if boundaries.surface_tolerance is not None:
         surfaces = [_surface(classes, num_classes) & valid for classes in (true, guess)]
-        for name, classes, own, other_classes, other in (
+        for name, classes, surface, other_classes, other in (
             ("true", true, surfaces[0], guess, surfaces[1]),
             ("predicted", guess, surfaces[1], true, surfaces[0]),
         ):
-            own = own & ~_within(~valid, boundaries.surface_tolerance)  # the other surface may run on in the void
+            # Beside void the other surface may continue in the void: such pixels are not counted.
+            surface = surface & ~_within(~valid, boundaries.surface_tolerance)
             target = torch.where(other, other_classes, -1)
-            near = _meets(classes, own, target, boundaries.surface_tolerance)
-            counts[f"surface_{name}"] = _by_class(classes, own, num_classes)
+            near = _meets(classes, surface, target, boundaries.surface_tolerance)
+            counts[f"surface_{name}"] = _by_class(classes, surface, num_classes)
             counts[f"surface_{name}_near"] = _by_class(classes, near, num_classes)
     return counts
 
 
-def edge_counts(edge: Tensor, truths: Tensor, seen: Tensor, valid: Tensor, tolerance: float) -> Part:
+def edge_counts(edge: Tensor, truths: Tensor, seen: Tensor, valid: Tensor, tolerance: float) -> ImageSums:
     """Histograms of each image over the probability of an edge (B, 100) int64.
 
     Args:
@@ -63,7 +66,7 @@ def edge_counts(edge: Tensor, truths: Tensor, seen: Tensor, valid: Tensor, toler
         rater; edge_true: pixels of the edges of all raters, by the largest probability within the tolerance.
     """
     radius = tolerance * math.hypot(*edge.shape[1:])
-    bins = bin_index(edge.double().contiguous(), THRESHOLDS, edge.dtype).short()
+    bins = bin_index(edge.double(), THRESHOLDS, edge.dtype).short()
     bins = torch.where(valid, bins, -1)
     true = (truths == 1) & seen
     near = _within(true.any(1), radius)

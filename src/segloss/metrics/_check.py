@@ -9,10 +9,10 @@ _SUM_TOLERANCE = 1e-3  # what averaging half-precision probabilities may add to 
 def check_probabilities(what: str, probabilities: Tensor, shape: tuple) -> None:
     """Refuse all but float (B, C, H, W); None in `shape` is any size."""
     fits = probabilities.ndim == 4 and all(
-        want in (None, got) for want, got in zip(shape, probabilities.shape, strict=True)
+        expected in (None, size) for expected, size in zip(shape, probabilities.shape, strict=True)
     )
     if not fits or not probabilities.is_floating_point():
-        sizes = ", ".join(axis if want is None else str(want) for axis, want in zip("BCHW", shape, strict=True))
+        sizes = ", ".join(axis if size is None else str(size) for axis, size in zip("BCHW", shape, strict=True))
         raise ValueError(
             f"{what} must be float ({sizes}), got {probabilities.dtype} {tuple(probabilities.shape)}",
         )
@@ -50,9 +50,10 @@ def check_raters(raters: Tensor, present: Tensor | None, valid: Tensor, num_clas
     A rater's map is valid where `valid` (B, H, W) is, in the images that rater labelled: all for `present` None.
     """
     images, *size = valid.shape
-    shape = (images, raters.shape[1] if raters.ndim == 4 and raters.shape[1] else "R", *size)
     if raters.ndim != 4 or not raters.shape[1]:
-        raise ValueError(f"raters must be int64 {shape}, got {raters.dtype} {tuple(raters.shape)}")
+        expected = (images, "R", *size)
+        raise ValueError(f"raters must be int64 {expected}, got {raters.dtype} {tuple(raters.shape)}")
+    shape = (images, raters.shape[1], *size)
     if present is None:
         present = torch.ones(shape[:2], dtype=torch.bool, device=raters.device)
     if tuple(present.shape) != shape[:2] or present.dtype != torch.bool:

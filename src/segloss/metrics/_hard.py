@@ -5,14 +5,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from segloss.metrics._accumulate import FINE_BINS, Part, Slots, accumulate, bin_index, fine_bin, sum_over
+from segloss.metrics._accumulate import FINE_BINS, ImageSums, Slots, accumulate, bin_index, fine_bin, sum_over
 from segloss.metrics._check import require_probabilities
 
 # Below this probability NLL and KL are cut off (at most 87.3 nats a pixel): the smallest normal float32 number.
 SMALLEST_PROBABILITY = 2.0**-126
 
 
-def hard_label_counts(probabilities: Tensor, labels: Tensor, valid: Tensor, bins: int, classwise: bool) -> Part:
+def hard_label_counts(probabilities: Tensor, labels: Tensor, valid: Tensor, bins: int, classwise: bool) -> ImageSums:
     """Counts of each image, first axis B; int64 unless stated. `labels` lie in [0, C) everywhere.
 
     confusion (B, C, C) label by prediction; histogram (B, 2, bins) wrong and right pixels by confidence;
@@ -25,7 +25,7 @@ def hard_label_counts(probabilities: Tensor, labels: Tensor, valid: Tensor, bins
     return accumulate(count, probabilities, labels, valid)
 
 
-def _count(chunk: Tensor, label: Tensor, valid: Tensor, bins: int, classwise: bool) -> Part:
+def _count(chunk: Tensor, label: Tensor, valid: Tensor, bins: int, classwise: bool) -> ImageSums:
     images, classes, _ = chunk.shape
     confidence, predicted = largest_class(chunk)
     require_probabilities("probabilities", chunk, valid)

@@ -54,19 +54,19 @@ def foreground_metrics(rows: Rows) -> dict[str, float]:
 
     A value is missing where everything is empty and it would divide by nothing.
     """
+    result: dict[str, float] = {}
     foreground = [rows[name][:, 1] for name in ("true_positives", "labelled", "predicted")]
     over_all = class_scores(*(count.sum() for count in foreground))
     of_images = class_scores(*foreground)
-    result = {}
     for name in ("IoU", "Dice"):
         score = of_images[name]
-        result[f"{name}_fg"] = 100 * over_all[name]
+        result[f"{name}_fg"] = float(100 * over_all[name])
         counted = np.where(np.isnan(score), 1, score)
-        result[f"{name}_fg_I_one"] = 100 * counted.mean()
+        result[f"{name}_fg_I_one"] = float(100 * counted.mean())
         counted = np.sort(counted)
         result[f"{name}_fg_I_one_q{WORST_PERCENT}"] = 100 * _lowest([counted], WORST_PERCENT)
-        result[f"{name}_fg_I_one_q"] = 100 * np.mean([_lowest([counted], q) for q in range(10, 101, 10)])
-        result[f"{name}_fg_I_skip"] = 100 * np.nanmean(score) if not np.isnan(score).all() else np.nan
+        result[f"{name}_fg_I_one_q"] = float(100 * np.mean([_lowest([counted], q) for q in range(10, 101, 10)]))
+        result[f"{name}_fg_I_skip"] = np.nan if np.isnan(score).all() else float(100 * np.nanmean(score))
     return {name: value for name, value in result.items() if not np.isnan(value)}
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ EXACT = ("class_probability", "fine_confidence")  # totals in units and fraction
 class Counts:
     """Counts of a model's predictions on a data set: rows per image, and class-wise sums over all of them.
 
-    Images are kept in the order of their names; images without a name stand first, in the order of their counts. So the
+    Images are kept in the order of their names; images without a name come first, in the order of their counts. So the
     same images give the same counts, to the last bit on a CPU, in whatever order and batches they came and were merged.
 
     Args:
@@ -93,11 +93,11 @@ class Counts:
             names: one per image, each used once; needed to compare two models image by image.
             truth: (B, C, H, W) float, the known or the raters' mean probability of each class; for all images or none.
             raters: (B, R, H, W) int64, one label per rater; for all images or none.
-            present: (B, R) bool, which raters labelled the image, all its valid pixels; None means all did. Anything
-                may stand in the map of one who did not.
+            present: (B, R) bool, which raters labelled the image, all its valid pixels; None means all did. The map
+                of one who did not may hold anything.
 
         Raises:
-            ValueError: shapes, types, labels, probabilities or names are not as said. The counts are then unchanged.
+            ValueError: shapes, types, labels, probabilities or names are not as above. The counts are then unchanged.
         """
         from segloss.metrics._batch import count_batch  # torch: counts are merged and read without it
 
@@ -136,7 +136,7 @@ class Counts:
 
     @property
     def rows(self) -> dict[str, np.ndarray]:
-        """Counts per image, as the class says; first axis as `names`."""
+        """Counts per image, as documented above; first axis as `names`."""
         self._sort()
         return {name: parts[0] for name, parts in self._rows.items()}
 
@@ -150,14 +150,14 @@ class Counts:
         mine, theirs = self._arrays(), other._arrays()
         return mine.keys() == theirs.keys() and all(np.array_equal(mine[name], theirs[name]) for name in mine)
 
-    __hash__ = None  # mutable
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def save(self, path: str | os.PathLike) -> None:
         """Write an .npz; equal counts give equal bytes. The file appears complete or not at all.
 
         Plain arrays, which `numpy.load` reads without this package: names, row_<name> and total_<name>.
         """
-        arrays = self._arrays()
+        arrays: dict[str, Any] = self._arrays()
         checksum = np.array(_sha256(arrays))
         write_atomic(Path(path), lambda file: np.savez_compressed(file, **arrays, sha256=checksum))
 

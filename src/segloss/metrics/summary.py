@@ -27,8 +27,8 @@ def summarize(counts: Counts) -> dict[str, float]:
     result["Brier"] = rows["brier"].sum() / pixels
     if "soft_levels" in rows:
         result |= soft_truth_metrics(rows)
-    if "rater_labelled" in rows and (scores := [one["mDice"] for one in rater_scores(rows) if one]):
-        result["mDice_raters"] = np.mean(scores)
+    if "rater_labelled" in rows and (scores := [score["mDice"] for score in rater_scores(rows) if score]):
+        result["mDice_raters"] = float(np.mean(scores))
     result |= boundary_metrics(rows)
     return {name: float(value) for name, value in result.items()}
 

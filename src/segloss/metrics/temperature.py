@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segloss.metrics._accumulate import Part, accumulate, sum_over
+from segloss.metrics._accumulate import ImageSums, accumulate, sum_over
 from segloss.metrics._check import check_labels, check_probabilities, check_valid, require_probabilities
 from segloss.metrics._hard import SMALLEST_PROBABILITY
 
@@ -102,7 +102,7 @@ class TemperatureScaling:
 def rescale(probabilities: Tensor, temperature: float) -> Tensor:
     """Probabilities (B, C, ...) of the logits divided by the temperature: softmax(log p / T), of the same type.
 
-    The logarithm of averaged probabilities stands for the logits, so that flips, scales and windows need nothing else.
+    The logarithm of averaged probabilities replaces the logits, so that flips, scales and windows need nothing else.
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
@@ -110,7 +110,7 @@ def rescale(probabilities: Tensor, temperature: float) -> Tensor:
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
-    """Logarithm of probabilities, cut off where it would be infinite, of the same type: it stands for the logits."""
+    """Finite logarithms of probabilities, of the same type: the logits up to a shift of each pixel."""
     smallest = max(SMALLEST_PROBABILITY, torch.finfo(probabilities.dtype).tiny)
     return probabilities.clamp(min=smallest).log()
 
@@ -127,7 +127,7 @@ def valid_pixels(
     return probabilities.movedim(1, -1)[valid], labels[valid]
 
 
-def _derivatives(chunk: Tensor, label: Tensor, valid: Tensor) -> Part:
+def _derivatives(chunk: Tensor, label: Tensor, valid: Tensor) -> ImageSums:
     """(B, 2, 33): first and second derivative of Σ logsumexp(b q) - b q_label in b, with q = log p."""
     require_probabilities("probabilities", chunk, valid)
     logits = torch.where(valid[:, None], chunk, 1).double().clamp(min=SMALLEST_PROBABILITY).log()

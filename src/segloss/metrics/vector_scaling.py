@@ -1,8 +1,8 @@
 """Post-hoc vector scaling: a weight and a bias for the logit of each class, fitted on validation pixels.
 
 The logits are the logarithms of the probabilities, which may be averages over windows and views: they differ from a
-network's own by a shift of each pixel, which a weight for each class makes count. Unlike a temperature it can change the
-predicted class, so that accuracy is reported with it.
+network's own by a shift of each pixel, which a weight for each class makes count. Unlike a temperature it can change
+the predicted class, so that accuracy is reported with it.
 """
 
 from dataclasses import dataclass
@@ -104,7 +104,8 @@ def _objective(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Mean negative log-likelihood with the ridge, its gradient (2C,) and its Hessian (2C, 2C) in (w, b)."""
     classes = logits.shape[1]
-    value, slope, curvature = 0.0, np.zeros(2 * classes), np.zeros((2 * classes, 2 * classes))
+    value = 0.0
+    slope, curvature = np.zeros(2 * classes), np.zeros((2 * classes, 2 * classes))
     weight, bias = parameters.reshape(2, classes)
     for first in range(0, len(logits), _CHUNK):
         q, label = logits[first : first + _CHUNK].astype(np.float64), labels[first : first + _CHUNK]
@@ -122,10 +123,9 @@ def _objective(
         by_class = np.arange(classes)
         for row, column, power in ((0, 0, 2), (0, 1, 1), (1, 0, 1), (1, 1, 0)):
             curvature[row * classes + by_class, column * classes + by_class] += (p * q**power).sum(0)
-    pixels = len(logits)
-    away = parameters - start
+    number, away = len(logits), parameters - start
     return (
-        value / pixels + RIDGE / 2 * float(away @ away),
-        slope / pixels + RIDGE * away,
-        curvature / pixels + RIDGE * np.eye(2 * classes),
+        value / number + RIDGE / 2 * float(away @ away),
+        slope / number + RIDGE * away,
+        curvature / number + RIDGE * np.eye(2 * classes),
     )

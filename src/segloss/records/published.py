@@ -72,8 +72,8 @@ def published(
     for column, wanted in (("model", model), ("loss", loss), ("metric", metric)):
         if wanted is not None:
             chosen &= rows[column] == wanted
-    found = rows[chosen].reset_index(drop=True)
-    return found.assign(note=found.source.map(NOTES))
+    numbers = rows[chosen].reset_index(drop=True)
+    return numbers.assign(note=numbers.source.map(NOTES))
 
 
 @functools.cache

@@ -96,10 +96,11 @@ def failure_reason(cell: Cell, results: Path) -> str | None:
 
 def block_reason(experiment: Experiment, results: Path) -> str | None:
     """The reason for which a cell cannot be trained before another is repaired; None if it can."""
-    for teacher in experiment.teachers:
-        has_record = (results / str(teacher.cell) / "record.json").exists()
-        if not has_record and (reason := failure_reason(teacher.cell, results)):
-            return f"its teacher {teacher.cell} failed: {reason}"
+    role = "the cell whose weights it evaluates," if experiment.trained else "its teacher"
+    for needed in experiment.dependencies:
+        has_record = (results / str(needed.cell) / "record.json").exists()
+        if not has_record and (reason := failure_reason(needed.cell, results)):
+            return f"{role} {needed.cell} failed: {reason}"
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from segloss.datasets import DATASETS, Dataset, DatasetError, locate
+from segloss.datasets import Dataset, DatasetError, find, locate
 from segloss.grid import Grid
 from segloss.records.verification import RecordError
 from segloss.reports import diagrams
@@ -33,7 +33,7 @@ def draw_figures(
     folder: Path,
 ) -> None:
     """Draw all figures of a report as PNG, PDF and SVG; arguments as for `write_report`."""
-    sources = {experiment.cell.dataset: DATASETS[experiment.source] for experiment in grid.experiments}
+    sources = {experiment.cell.dataset: find(experiment.source) for experiment in grid.experiments}
     draw_qualitative(grid, evidence.splits, sources, results, data_root, folder)  # first: it reads files and may fail
     for (dataset, model), points in by_dataset_and_model(evidence.points).items():
         path = {

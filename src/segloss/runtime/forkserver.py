@@ -80,9 +80,16 @@ def run_in_server(arguments: list[str]) -> None:
     answer = b""
     with socket.socket(socket.AF_UNIX) as server, suppress(OSError):
         server.connect(path)
-        socket.send_fds(server, [NUMBER.pack(len(request))], [0, 1, 2])
-        server.sendall(request)
-        handlers = [signal.signal(number, lambda received, _: server.send(NUMBER.pack(received))) for number in SIGNALS]
+        # A signal that arrives before it can be passed on waits: it must not end the client and so kill its cell.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            socket.send_fds(server, [NUMBER.pack(len(request))], [0, 1, 2])
+            server.sendall(request)
+            handlers = [
+                signal.signal(number, lambda received, _: server.send(NUMBER.pack(received))) for number in SIGNALS
+            ]
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         answer = server.recv(NUMBER.size)
         for number, handler in zip(SIGNALS, handlers, strict=True):
             signal.signal(number, handler)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from segloss import records
-from segloss.datasets import DATASETS
+from segloss.datasets import find
 from segloss.files import write_text
 from segloss.grid import Cell, Grid
 from segloss.reports.page.charts import specifications
@@ -126,10 +126,12 @@ def gather_details(
     """What the page shows of a point when it is opened: for each place in `points` its seeds; and all pictures."""
     pictures = Pictures(sum(len(point.cells) for point in counts.values()))
     seeds: list[list[dict[str, Any]]] = []
+    bins: list[list[list[float]] | None] = []
     sources: dict[str, dict[str, Any]] = {}
     for entry in points:
         point = counts.get(tuple(entry[axis] for axis in AXES))
         places = {cell.seed: place for place, cell in enumerate(point.cells)} if point else {}
+        bins.append(point and [[float(f"{number:.8g}") for number in row] for row in point.calibration.sum(0).tolist()])
         seeds.append([])
         for seed in entry["seeds"]:
             cell = Cell(*(entry[axis] for axis in AXES), seed["seed"])
@@ -138,8 +140,8 @@ def gather_details(
                 continue
             record = read_record(results, cell)
             source = record["data"]["source"]
-            sources.setdefault(source, {"classes": DATASETS[source].classes, "palette": DATASETS[source].palette})
+            sources.setdefault(source, {"classes": find(source).classes, "palette": find(source).palette})
             shown = cell_details(record, places[cell.seed], point)
             shown |= {"seed": cell.seed, "source": source, "pictures": pictures.of_cell(results, cell, source)}
             seeds[-1].append(shown)
-    return {"points": seeds, "sources": sources, "pictures": pictures.encoded()}
+    return {"points": seeds, "bins": bins, "sources": sources, "pictures": pictures.encoded()}

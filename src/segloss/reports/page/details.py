@@ -2,21 +2,25 @@
 
 import base64
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
 
-from segloss.datasets import DATASETS, Dataset
+from segloss.datasets import Dataset, find
 from segloss.grid import Cell
+from segloss.records import measured
 from segloss.reports.points import PointStatistics
 
 CURVE_POINTS = 60  # of a training curve; more cannot be told apart on the page
 PICTURE_BYTES = 5_000_000  # of all pictures of a page
 PICTURE_SIDE = 256  # pixels; larger pictures are reduced
+FEW_CELLS = 200  # a page of more cells has pictures of half that size
 
 
 def read_record(results: Path, cell: Cell) -> dict[str, Any]:
@@ -32,16 +36,16 @@ def curve(rows: Sequence[Mapping[str, float]], name: str, points: int = CURVE_PO
 
 
 def cell_details(record: Mapping[str, Any], place: int, counts: PointStatistics) -> dict[str, Any]:
-    """Record, curves and counts of one seed, the `place`-th of its point."""
+    """Record, metrics, curves and class counts of one seed, the `place`-th of its point."""
     training = record["training"]
     rows = training["rows"]
     shown = {**record, "training": {**training, "rows": f"{len(rows)} rows, in the file"}}
     return {
         "record": shown,
+        "values": dict(measured(record)),
         "curves": {name: curve(rows, name) for name in ("train/loss", "train/lr")},
         "validations": [[row["iteration"], row["mIoU"]] for row in training["checkpoint"]["validations"]],
         "classes": counts.overlap[place].tolist(),
-        "bins": [[float(f"{number:.8g}") for number in row] for row in counts.calibration[place].tolist()],
     }
 
 
@@ -54,6 +58,9 @@ def failure_traceback(results: Path, cell: Cell) -> str | None:
         return None
 
 
+KINDS = ("image/", "label/", "confidence/")
+
+
 class Pictures:
     """The pictures of a page, each stored once, within a limit of bytes.
 
@@ -61,76 +68,78 @@ class Pictures:
     are there `label/<name>`, `confidence/<name>` (uint8, 255 is certain) and `image/<name>` (H, W, 3).
 
     Args:
-        cells: Number of cells that share the limit.
+        cells: Number of cells that share the limit; of many cells the pictures are smaller too.
         limit: Bytes of all pictures.
     """
 
     def __init__(self, cells: int, limit: int = PICTURE_BYTES) -> None:
         self.stored: dict[bytes, int] = {}
         self.share = limit / max(1, cells)
+        self.side = PICTURE_SIDE if cells <= FEW_CELLS else PICTURE_SIDE // 2
 
     def of_cell(self, results: Path, cell: Cell, source: str) -> list[dict[str, Any]]:
         """For each image its name and the numbers of its pictures by kind; fewer images where bytes run out."""
+        shown: list[dict[str, Any]] = []
         try:
-            with np.load(results / str(cell) / "predictions.npz", allow_pickle=False) as file:
-                maps = dict(file)
-        except (OSError, ValueError, KeyError):
-            return []
-        shown, left = [], self.share
-        for name in sorted(name for name, array in maps.items() if array.ndim == 2 and not name.startswith(KINDS)):
-            pictures = draw(maps, name, DATASETS[source])
-            left -= sum(len(picture) for picture in pictures.values() if picture not in self.stored)
-            if left < 0:
-                break
-            numbers = {kind: self.stored.setdefault(png, len(self.stored)) for kind, png in pictures.items()}
-            shown.append({"name": name, "pictures": numbers})
+            with np.load(results / str(cell) / "predictions.npz", allow_pickle=False) as maps:
+                left = self.share
+                for name in sorted(name for name in maps.files if not name.startswith(KINDS)):
+                    if shown and left * len(shown) < self.share - left:  # another one like those before does not fit
+                        break
+                    pictures = draw(maps, name, find(source), self.side)
+                    if not shown and self.new_bytes(pictures) > left:  # rather a part than nothing
+                        pictures = {kind: pictures[kind] for kind in ("prediction", "error") if kind in pictures}
+                    left -= self.new_bytes(pictures)
+                    if left < 0:
+                        break
+                    numbers = {kind: self.stored.setdefault(png, len(self.stored)) for kind, png in pictures.items()}
+                    shown.append({"name": name, "pictures": numbers})
+        except (OSError, ValueError, KeyError, BadZipFile, zlib.error):  # absent, or damaged: the numbers stay
+            pass
         return shown
+
+    def new_bytes(self, pictures: Mapping[str, bytes]) -> int:
+        """Bytes of those pictures that are not stored yet."""
+        return sum(len(picture) for picture in pictures.values() if picture not in self.stored)
 
     def encoded(self) -> list[str]:
         """All pictures in base64, in the order of their numbers."""
         return [base64.b64encode(picture).decode() for picture in self.stored]
 
 
-KINDS = ("image/", "label/", "confidence/")
-
-
-def draw(maps: Mapping[str, np.ndarray], name: str, dataset: Dataset) -> dict[str, bytes]:
+def draw(maps: Mapping[str, np.ndarray], name: str, dataset: Dataset, side: int = PICTURE_SIDE) -> dict[str, bytes]:
     """PNGs of one image by kind: image, label, prediction, confidence, error; those whose data are there."""
     palette = np.full((256, 3), 255, np.uint8)
     palette[: len(dataset.palette)] = dataset.palette
-    predicted = maps[name]
-    pictures = {}
+    drawn = {"prediction": indexed(maps[name], palette)}
     if f"image/{name}" in maps and dataset.redistributable:
-        pictures["image"] = png(Image.fromarray(maps[f"image/{name}"]))
-    if f"label/{name}" in maps:
-        pictures["label"] = png(indexed(maps[f"label/{name}"], palette))
-    pictures["prediction"] = png(indexed(predicted, palette))
+        drawn["image"] = Image.fromarray(maps[f"image/{name}"])
     if f"confidence/{name}" in maps:
-        pictures["confidence"] = png(Image.fromarray(maps[f"confidence/{name}"]))
+        drawn["confidence"] = Image.fromarray(maps[f"confidence/{name}"] // 16 * 17)  # 16 greys: half the bytes
     if f"label/{name}" in maps:
         label = maps[f"label/{name}"]
-        wrong = np.where(label >= len(dataset.classes), 2, (label != predicted).astype(np.uint8))
-        pictures["error"] = png(indexed(wrong.astype(np.uint8), ERROR_PALETTE))
-    return pictures
+        drawn["label"] = indexed(label, palette)
+        drawn["error"] = indexed(np.where(label >= len(dataset.classes), 2, label != maps[name]), ERROR_PALETTE)
+    return {kind: png(drawn[kind], side) for kind in ORDER if kind in drawn}
 
 
+ORDER = ("image", "label", "prediction", "confidence", "error")
 ERROR_PALETTE = np.array([(226, 226, 226), (213, 94, 0), (255, 255, 255)], np.uint8)  # right, wrong, void
 
 
 def indexed(classes: np.ndarray, palette: np.ndarray) -> Image.Image:
     """A class map as a picture with a palette."""
-    picture = Image.fromarray(classes.astype(np.uint8), mode=None)
-    picture = picture.convert("P") if picture.mode != "P" else picture
+    picture = Image.fromarray(classes.astype(np.uint8))
     picture.putpalette(palette.tobytes())
     return picture
 
 
-def png(picture: Image.Image) -> bytes:
-    """A picture as PNG, reduced to `PICTURE_SIDE`; class maps keep their classes."""
-    scale = PICTURE_SIDE / max(picture.size)
+def png(picture: Image.Image, side: int) -> bytes:
+    """A picture as PNG, reduced to sides of at most `side` pixels; class maps keep their classes."""
+    scale = side / max(picture.size)
     if scale < 1:
-        size = tuple(max(1, round(side * scale)) for side in picture.size)
+        size = tuple(max(1, round(length * scale)) for length in picture.size)
         picture = picture.resize(size, Image.Resampling.NEAREST if picture.mode == "P" else Image.Resampling.BOX)
     buffer = BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    picture.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -1,17 +1,16 @@
 """The rows of the page's table: every point of the grid with what was measured, or why nothing was."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from segloss.grid import Grid
-from segloss.metrics.catalogue import METRICS
+from segloss.metrics import find_metric
 from segloss.reports.points import Point, PointStatistics
 from segloss.reports.summary import AXES
 
-DECIMALS = {"KL": 4, "NLL": 4, "Brier": 4, "Brier_soft": 4, "temperature": 3}
-SCALED = "_scaled"
 # The taxonomy of Ma et al., 2021, https://doi.org/10.1016/j.media.2021.102035
 DISTRIBUTION_BASED = ("cross_entropy", "focal", "ldam")
 COMPOUND = ("bce_dice", "dice_focal", "exponential_logarithmic", "lmf")
@@ -26,18 +25,19 @@ def loss_family(terms: Sequence[Mapping[str, Any]]) -> str:
 
 def metric_entry(name: str) -> dict[str, Any]:
     """Name, heading, direction, unit, meaning, source and decimals of a metric, as the page shows it."""
-    base = name.removesuffix(SCALED)
-    entry = {"name": name, "heading": base, "decimals": DECIMALS.get(base, 2), "direction": None, "unit": "1"}
-    entry |= {"meaning": "", "source": ""}
-    if base in METRICS:
-        metric = METRICS[base]
-        entry |= {key: getattr(metric, key) for key in ("direction", "unit", "meaning", "source")}
-    elif base == "temperature":
-        entry["meaning"] = "temperature that fits the validation images best"
-    if base != name:
-        entry["heading"] = f"{base}, scaled"
-        entry["meaning"] += ", after temperature scaling"
-    return entry
+    try:
+        metric = asdict(find_metric(name))
+    except ValueError:  # no metric of the predictions but a number beside them, as the temperature
+        return {
+            "name": name,
+            "heading": name,
+            "direction": None,
+            "unit": "1",
+            "meaning": "",
+            "source": "",
+            "decimals": 3,
+        }
+    return {**metric, "heading": metric["heading"] or name}
 
 
 def point_entries(

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 ASSETS = files(__package__) / "assets"
+# In the order in which they use one another.
+PAGE_SCRIPTS = ("elements", "controls", "entries", "charts", "tables", "cell", "start")
 HEAD = 2**16  # bytes of a page that hold its summary
 UNSAFE = re.compile("[<>&\u2028\u2029]")
 SUMMARY = re.compile(r'<script type="application/json" id="summary">(.*?)</script>', re.DOTALL)
@@ -60,10 +62,11 @@ def render(template: str, *, summary: Any, **content: Any) -> str:
     """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    names = ["theme.js"]
+    scripts = {"theme": script(asset("theme.js"))}
     if template == "page.html.j2":
-        names += ["dataTables.min.js", "vega", "page.js"]
-    scripts = {name: script(chart_library() if name == "vega" else asset(name)) for name in names}
+        page = "\n".join(asset(f"{name}.js") for name in PAGE_SCRIPTS)
+        scripts |= {"table": script(asset("dataTables.min.js")), "charts": script(chart_library())}
+        scripts["page"] = script(f'"use strict";\n(() => {{\n{page}}})();\n')
     policy = "; ".join(
         [
             "default-src 'none'",

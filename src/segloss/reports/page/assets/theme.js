@@ -7,7 +7,6 @@
     root.dataset.theme = stored() || (system.matches ? "dark" : "light");
     const button = document.getElementById("theme");
     if (button) button.setAttribute("aria-pressed", String(root.dataset.theme === "dark"));
-    document.dispatchEvent(new CustomEvent("themechange"));
   };
   apply();
   system.addEventListener("change", apply);
@@ -16,8 +15,8 @@
     document.getElementById("theme").addEventListener("click", () => {
       const theme = root.dataset.theme === "dark" ? "light" : "dark";
       try { localStorage.setItem("segloss-theme", theme); } catch { /* a page from a file may have no storage */ }
-      if (stored() === theme) apply();
-      else { root.dataset.theme = theme; document.dispatchEvent(new CustomEvent("themechange")); }
+      root.dataset.theme = theme;
+      document.getElementById("theme").setAttribute("aria-pressed", String(theme === "dark"));
     });
   });
 })();
