@@ -44,10 +44,11 @@ def origin(grid: Grid, provenance: Mapping[str, Any], results: Path, folder: Pat
     """The origin of the numbers, the last lines of a report; its command makes it again, training nothing."""
     versions = ", ".join(f"{name} {'/'.join(numbers)}" for name, numbers in provenance["versions"].items() if numbers)
     options = {"grid": grid.argument}
-    if str(results) != "results":
-        options["results"] = str(results)
-    if folder.parent.name != "reports":
-        options["reports"] = str(folder.parent)
+    for name, path in (("results", results), ("reports", folder.parent)):
+        path = path.absolute()
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        if str(path) != name:
+            options[name] = str(path)
     command = shlex.join(
         ["snakemake", "--cores", "all", "--config", *(f"{key}={value}" for key, value in options.items())]
     )

@@ -13,7 +13,7 @@ from segloss.reports.headings import escape
 from segloss.reports.paper import Cell, PaperTable, caption_of, column_heading, select_columns
 
 SIZE, LEADING, SMALL, SEPARATION = 8, 9.5, 6, 2.5  # points: font, its lines, spreads, and half the gap of two columns
-COLUMN_WIDTH, TEXT_WIDTH = 200, 345  # points: article's column with ``twocolumn``, and its text without
+COLUMN_WIDTH, TEXT_WIDTH = 200, 397  # points: a column of a two-column article, the text of NeurIPS
 LINES = 52  # of the blocks of one float; more would not fit a page
 # Computer Modern of 8 and of 6 points is wider than that of 10, which is at hand, scaled down.
 BROADER = {SIZE: 1.065, SMALL: 1.23}
