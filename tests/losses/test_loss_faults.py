@@ -24,7 +24,7 @@ FAULTS = [
     ("_batch.py", "return self.valid_target.amax(-1) > threshold", "return self.target.amax(-1) > threshold"),
     ("_batch.py", "return self.valid.sum(-1).to(self.logits.dtype)", "return self.logits[:, 0].isfinite().sum(-1)"),
     ("_pixel.py", "miss.pow(gamma - 1) * (gamma", "miss.pow(gamma - 1) * ((gamma + 1)"),
-    ("_pixel.py", "torch.where(weight > 0, weight, 1)", "weight"),  # 0 / 0 where nothing is valid
+    ("_all_reduce.py", "torch.where(weight > 0, weight, 1)", "weight"),  # 0 / 0 where nothing is valid
     ("_pixel.py", ".clamp_min(torch.finfo(log_p.dtype).tiny)", ""),  # infinite slope at p = 1
     ("_region.py", "nothing = size <= torch.finfo(size.dtype).tiny", "nothing = size < -1"),
     ("_region.py", "weights = weights * (images_with_class > 0)", "weights = weights * 1"),
