@@ -174,7 +174,7 @@ FAULTS = [
     ),
     (
         "grid/experiments.py",
-        'target.get("source") == "raters" and not DATASETS[source].raters',
+        'target.get("source") == "raters" and not find(source).raters',
         "False",
         f"{GRID}::test_scenarios_with_raters_need_a_data_set_with_raters",
     ),
@@ -344,7 +344,7 @@ FAULTS = [
     ),
     (
         "workflow.py",
-        "for entry in (*experiment.teachers, experiment)",
+        "for entry in (*experiment.dependencies, experiment)",
         "for entry in (experiment,)",
         f"{STATES}::test_a_stale_cell_and_a_stale_teacher_are_forced",
     ),
