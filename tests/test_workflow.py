@@ -13,7 +13,7 @@ import yaml
 
 from tests.conftest import BIN, DATA, TINY_GRID, TINY_SCHEDULE, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked")]
 
 
 def snakemake(workplace: Path, *options: str, check: bool = True, grid: str = "tiny", config: tuple = ()) -> str:

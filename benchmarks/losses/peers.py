@@ -164,7 +164,13 @@ def entries(classes: int) -> list[Entry]:
                 smp=sm("LovaszLoss", mode="multiclass", ignore_index=VOID),
             ),
         ),
-        Entry("lovasz_softmax", {"classes": "all"}, one_of(kornia=ko(lambda k: k.lovasz_softmax_loss)), void=False),
+        Entry(
+            "lovasz_softmax",
+            {"classes": "all", "per_image": True},
+            one_of(kornia=ko(lambda k: k.lovasz_softmax_loss)),
+            void=False,
+        ),
+        Entry("lovasz_hinge", {"per_image": True}, one_of(kornia=ko(_kornia_hinge)), void=False),
         *[
             Entry(name, {}, one_of(plain_autograd=getattr(plain, name)), void=name.startswith("poly"))
             for name in (
@@ -247,6 +253,16 @@ def _bce_dice(smp: types.ModuleType) -> Peer:
     def loss(z: Tensor, y: Tensor) -> Tensor:
         y = F.one_hot(y, z.shape[1]).movedim(-1, 1).to(z.dtype)
         return F.binary_cross_entropy_with_logits(z, y) + dice(z, y)
+
+    return loss
+
+
+def _kornia_hinge(kornia: types.ModuleType) -> Peer:
+    """The hinge of each class against the rest, in a loop: kornia has that of one foreground."""
+
+    def loss(z: Tensor, y: Tensor) -> Tensor:
+        classes = [kornia.lovasz_hinge_loss(z[:, c : c + 1], (y == c).long()) for c in range(z.shape[1])]
+        return sum(classes[1:], start=classes[0]) / len(classes)
 
     return loss
 

@@ -1,10 +1,12 @@
 """The losses inside MMSegmentation: registered, usable by stock heads, right about void, soft targets and samplers."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmengine.utils.dl_utils import mmcv_full_available
 from mmseg.models import losses as mmseg_losses
@@ -13,7 +15,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from segloss.datasets import DATASETS
-from segloss.engine.losses import Part, SegmentationLoss, training_target
+from segloss.engine.losses import SegmentationLoss, TargetTerm, training_target
 from segloss.engine.training import ProgressHook
 from segloss.losses import CATALOGUE
 
@@ -40,7 +42,9 @@ def test_the_standin_leaves_no_trace() -> None:
     assert not mmcv_full_available()
     from mmcv.ops import sigmoid_focal_loss
 
-    with pytest.raises(RuntimeError, match=r"the compiled operator .* needs the full mmcv; installed is mmcv-lite"):
+    with pytest.raises(
+        RuntimeError, match=r"the compiled operator .* needs the full mmcv; mmcv-lite, which is installed, has none"
+    ):
         sigmoid_focal_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), 2.0, 0.25, None, "none")
 
 
@@ -65,7 +69,7 @@ def test_a_soft_target_replaces_the_index_map(name: str) -> None:
     logits, target = batch(soft=True)
     valid = torch.rand(2, 8, 8) > 0.3
     anything = torch.full((2, 8, 8), 255)
-    with training_target(Part(target, valid)):
+    with training_target(TargetTerm(target, valid)):
         inside = build(name)(logits, anything)
     torch.testing.assert_close(inside, CATALOGUE[name](logits, target, valid=valid, **REQUIRED.get(name, {})))
     assert build(name)(logits, anything) == 0
@@ -76,6 +80,104 @@ def test_pixels_a_sampler_leaves_out_do_not_count() -> None:
     chosen = torch.rand(2, 1, 8, 8) > 0.5
     sampled = build("jaccard_metric")(logits, labels, weight=chosen.float())
     torch.testing.assert_close(sampled, CATALOGUE["jaccard_metric"](logits, labels, valid=chosen[:, 0]))
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "compound"])
+def test_a_map_of_weights_is_honoured_by_means_over_pixels(name: str) -> None:
+    logits, labels = batch()
+    labels[0, :2] = 255
+    weights = torch.rand(2, 8, 8)
+    options = dict(terms=[dict(loss="cross_entropy", weight=0.3), dict(loss="focal")]) if name == "compound" else {}
+    module = MODELS.build(dict(type=CATALOGUE[name].module_name, **options))
+    each = CATALOGUE[name](logits, labels, valid=labels != 255, reduction="none", **options)
+    expected = (each * weights).sum() / weights[labels != 255].sum()
+    torch.testing.assert_close(module(logits, labels, weight=weights), expected)
+    torch.testing.assert_close(module(logits, labels, weight=weights[:, None]), expected)
+
+
+@pytest.mark.parametrize("name", ["jaccard_metric", "lovasz_softmax", "compound"])
+def test_a_map_of_weights_is_refused_elsewhere(name: str) -> None:
+    logits, labels = batch()
+    with pytest.raises(ValueError, match=r"a weight map of zeros and ones for .*Loss, which is no mean over pixels"):
+        build(name)(logits, labels, weight=torch.full((2, 8, 8), 0.5))
+
+
+def head(**options: object) -> FCNHead:
+    return FCNHead(in_channels=3, channels=4, num_classes=3, num_convs=1, concat_input=False, **options)
+
+
+def samples(labels: torch.Tensor) -> list[SegDataSample]:
+    return [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in labels]
+
+
+@pytest.mark.parametrize("thresh", [None, 0.7])
+def test_hard_pixels_are_sampled(thresh: float | None) -> None:
+    logits, labels = batch()
+    labels[:, 0] = 255
+    sampler = dict(type="OHEMPixelSampler", thresh=thresh, min_kept=10)
+    value = head(loss_decode=dict(type="SoftmaxCrossEntropyLoss"), sampler=sampler).loss_by_feat(
+        logits, samples(labels)
+    )
+    each = CATALOGUE["cross_entropy"](logits, labels, valid=labels != 255, reduction="none")
+    if thresh is None:
+        expected = each.flatten().topk(20).values.mean()  # 10 of each image
+    else:
+        likelihood = (-each[labels != 255]).exp()
+        expected = each[labels != 255][likelihood < max(0.7, likelihood.sort().values[20])].mean()
+    torch.testing.assert_close(value["loss_cross_entropy"], expected)
+
+
+def test_hard_pixels_without_threshold_need_a_mean_over_pixels() -> None:
+    logits, labels = batch()
+    sampled = head(loss_decode=dict(type="JaccardMetricLoss"), sampler=dict(type="OHEMPixelSampler", min_kept=10))
+    with pytest.raises(ValueError, match=r"means over pixels .* or without a reduction, got jaccard_metric; mark"):
+        sampled.loss_by_feat(logits, samples(labels))
+
+
+# The whole zoo names its losses in these ways.
+ZOO = [
+    ("fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py", None),
+    ("deeplabv3plus/deeplabv3plus_r50-d8_4xb2-40k_cityscapes-512x1024.py", None),
+    ("segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py", None),
+    ("unet/unet-s5-d16_fcn_4xb4-40k_stare-128x128.py", None),
+    ("upernet/upernet_r50_4xb2-40k_cityscapes-512x1024.py", None),
+    ("fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py", "Expected use_sigmoid=False or nothing .* _delete_=True"),
+    (
+        "cgnet/cgnet_fcn_4xb4-60k_cityscapes-680x680.py",
+        "unknown option 'class_weight'; .* add _delete_=True",
+    ),
+]
+
+
+@pytest.mark.parametrize(("base", "sentence"), ZOO, ids=[base.split("/")[0] for base, _ in ZOO])
+def test_the_example_of_the_readme_works_on_real_configs(base: str, sentence: str | None, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = (text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "custom_imports" in text)
+    (tmp_path / "config.py").write_text(f'_base_ = ["mmseg::{base}"]\n{example}')
+    config = Config.fromfile(tmp_path / "config.py").model.decode_head
+    if sentence is not None:
+        with pytest.raises((TypeError, ValueError), match=sentence):
+            MODELS.build(config)
+        with_delete = example.replace('dict(type="JaccardMetricLoss")', 'dict(type="JaccardMetricLoss", _delete_=True)')
+        (tmp_path / "config.py").write_text(f'_base_ = ["mmseg::{base}"]\n{with_delete}')
+        config = Config.fromfile(tmp_path / "config.py").model.decode_head
+    decode_head = MODELS.build(config)
+    logits, labels = torch.randn(1, config.num_classes, 4, 4), torch.randint(config.num_classes, (1, 8, 8))
+    losses = decode_head.loss_by_feat(logits, samples(labels))
+    resized = torch.nn.functional.interpolate(logits, (8, 8), mode="bilinear", align_corners=decode_head.align_corners)
+    torch.testing.assert_close(losses["loss_jaccard_metric"], CATALOGUE["jaccard_metric"](resized, labels))
+
+
+def test_an_option_outside_its_range_is_refused_when_the_model_is_built() -> None:
+    for options, sentence in (
+        (dict(smooth=-1), "Expected smooth to be a number of at least 0, got -1."),
+        (dict(loss_weight=float("nan")), "Expected loss_weight to be a number of at least 0, got nan."),
+        (dict(exchange="no"), "Expected exchange to be true or false, got 'no'."),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            build("jaccard_metric", **options)
+    with pytest.raises(ValueError, match=r"Expected gamma to be a number of at least 0, got 'two'."):
+        MODELS.build(dict(type="CompoundLoss", terms=[dict(loss="focal", gamma="two")]))
 
 
 def test_an_unknown_option_is_refused_when_the_model_is_built() -> None:
@@ -98,7 +200,7 @@ def test_a_deferred_option_holds_from_its_fraction_of_the_training_on() -> None:
     hook.before_train(runner)
     hook.before_train_iter(runner, 7)
     assert module.progress == 0.7
-    with pytest.raises(TypeError, match=r"LDAMLoss is to defer 'reweighting', which is not among its options"):
+    with pytest.raises(TypeError, match=r"LDAMLoss defers 'reweighting', which is not among its options"):
         build("ldam", defer=dict(reweighting=0.8))
 
 
@@ -120,7 +222,7 @@ def test_a_ramp_lets_an_option_or_a_terms_weight_grow() -> None:
         torch.testing.assert_close(alone(logits, labels), expected)
         torch.testing.assert_close(together(logits, labels), dice + weight * boundary)
     assert terms[1] == dict(loss="boundary", weight=2.0, ramp=dict(weight=(0.0, 0.5)))
-    with pytest.raises(TypeError, match=r"ConfidencePenaltyLoss is to ramp 'beta', which is not among its options"):
+    with pytest.raises(TypeError, match=r"ConfidencePenaltyLoss ramps 'beta', which is not among its options"):
         build("confidence_penalty", ramp=dict(beta=(0.0, 1.0)))
 
 

@@ -166,15 +166,17 @@ def test_same_input_same_bits(scenario):
 
 def test_wrong_input_is_a_sentence(scenario):
     labels, valid = example(scenario.source, (17, 22))
-    with pytest.raises(ValueError, match=r"labels must be int64 class ids, got torch.float32"):
+    with pytest.raises(ValueError, match=r"Expected labels of int64 class ids, got torch.float32"):
         scenario(labels.float(), valid, NUM_CLASSES)
-    with pytest.raises(ValueError, match=r"valid must be bool of the labels' shape \(.*\), got torch.uint8"):
+    with pytest.raises(ValueError, match=r"Expected a bool valid mask of the labels' shape \(.*\), got torch.uint8"):
         scenario(labels, valid.to(torch.uint8), NUM_CLASSES)
-    with pytest.raises(ValueError, match=r"valid must be bool of the labels' shape"):
+    with pytest.raises(ValueError, match=r"Expected a bool valid mask of the labels' shape"):
         scenario(labels, valid[..., :-1], NUM_CLASSES)
-    with pytest.raises(ValueError, match=r"must lie in 0..3, got 255; mark void pixels in valid"):
+    with pytest.raises(
+        ValueError, match=r"class ids from 0 to 3 at valid pixels, got 255; mark void pixels in `valid`"
+    ):
         scenario(labels, torch.ones_like(valid), NUM_CLASSES)
-    with pytest.raises(ValueError, match=r"must lie in 0..3, got -1"):
+    with pytest.raises(ValueError, match=r"class ids from 0 to 3 at valid pixels, got -1"):
         scenario(labels.masked_fill(~valid, -1), torch.ones_like(valid), NUM_CLASSES)
 
 

@@ -184,15 +184,19 @@ def test_window_larger_than_the_image():
 def test_wrong_options_are_sentences():
     labels, valid = maps()
     for scenario in (uniform_smoothing, boundary_smoothing):
-        with pytest.raises(ValueError, match=r"epsilon must lie in 0..1, got 1.5"):
+        with pytest.raises(ValueError, match=r"Expected epsilon to be a number from 0 to 1, got 1.5"):
             scenario(labels, valid, 5, epsilon=1.5)
     for kernel_size in (0, 2, -1):
-        with pytest.raises(ValueError, match=f"kernel_size must be an odd .*, got {kernel_size}$"):
+        with pytest.raises(
+            ValueError, match=f"Expected kernel_size to be a whole number of at least 1 and odd, got {kernel_size}.$"
+        ):
             boundary_smoothing(labels, valid, 5, kernel_size=kernel_size)
-        with pytest.raises(ValueError, match=f"kernel_size must be an odd .*, got {kernel_size}$"):
+        with pytest.raises(
+            ValueError, match=f"Expected kernel_size to be a whole number of at least 1 and odd, got {kernel_size}.$"
+        ):
             gaussian_smoothing(labels, valid, 5, kernel_size=kernel_size)
     for sigma in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match=f"sigma must be above 0 pixels, got {sigma}"):
+        with pytest.raises(ValueError, match=f"Expected sigma to be a number above 0, got {sigma}"):
             gaussian_smoothing(labels, valid, 5, sigma=sigma)
-    with pytest.raises(ValueError, match=r"own_weight must lie in 0..1, got -0.1"):
+    with pytest.raises(ValueError, match=r"Expected own_weight to be a number from 0 to 1, got -0.1"):
         gaussian_smoothing(labels, valid, 5, own_weight=-0.1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segloss.labels import dice_weighted_raters, majority, random_rater, rater_mean, staple
+from segloss.labels import dice_rater_weights, dice_weighted_raters, majority, random_rater, rater_mean, staple
 
 NONE = 255
 
@@ -96,12 +96,12 @@ def weighted_slowly(labels, valid, num_classes, background):
                 all_of_us = {place for place in one if chosen[place] == class_id}
                 if class_id != background and (own or all_of_us):
                     scores.append(2 * len(own & all_of_us) / (len(own) + len(all_of_us)))
-            weights.append(sum(scores) / len(scores) if scores else 1.0)
+            weights.append(sum(scores) / len(scores) if any(scores) else 1.0)
         for place in chosen:
             shares = torch.zeros(num_classes, dtype=torch.float64)
             for one, weight in zip(maps, weights, strict=True):
                 if place in one:
-                    shares[one[place]] += max(weight, 1e-6)
+                    shares[one[place]] += weight
             target[(image, slice(None), *place)] = shares / shares.sum()
     return target
 
@@ -127,14 +127,40 @@ def test_dice_weighted_raters_by_hand():
 
 
 def test_dice_weights_without_foreground_and_without_agreement():
-    """Dice: 1 for the first rater, who saw no foreground where there was none; 2/3; 1. Then 0 for a lone dissenter."""
+    """Dice: 1 for the first rater, who saw no foreground where there was none; 2/3; 1. Then 0 for a lone dissenter,
+    whose weight is 1 as in the authors' code.
+    """
     labels = torch.tensor([[[0, NONE], [1, 1], [0, 1]]])
     target, _ = dice_weighted_raters(labels, labels != NONE, 2)
     torch.testing.assert_close(target[0, 1], torch.tensor([(2 / 3) / (1 + 2 / 3 + 1), 1]))
     labels = torch.tensor([[[1, 0], [0, NONE], [0, NONE]]])
     target, valid = dice_weighted_raters(labels, labels != NONE, 2)
     assert valid.all()
-    torch.testing.assert_close(target[0, 0], torch.tensor([1.0, 1.0]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(target[0, 0], torch.tensor([2 / 3, 1.0]), rtol=0, atol=1e-6)
+
+
+def test_a_lesion_that_one_rater_saw_does_not_vanish():
+    """The authors' numbers (prepare_qubiq.py): one of three raters 1/3, one of seven 1/7, one of two with an empty
+    map 1/2.
+    """
+    for raters, expected in ((3, 1 / 3), (7, 1 / 7), (2, 1 / 2)):
+        labels = torch.zeros(1, raters, 5, dtype=torch.int64)
+        labels[0, 0, :2] = 1
+        target, _ = dice_weighted_raters(labels, torch.ones_like(labels, dtype=torch.bool), 2)
+        torch.testing.assert_close(target[0, 1, :2], torch.full((2,), expected))
+
+
+def test_weights_of_the_whole_image_serve_its_crops():
+    labels, valid = stack()
+    target, _ = dice_weighted_raters(labels, valid, 4)
+    weights = dice_rater_weights(labels, valid, 4)
+    assert weights.shape == (3, 6)
+    crop = (..., slice(2, 9), slice(3, 8))
+    cropped, _ = dice_weighted_raters(labels[crop], valid[crop], 4, rater_weights=weights)
+    assert torch.equal(cropped, target[crop])
+    assert not torch.equal(dice_weighted_raters(labels[crop], valid[crop], 4)[0], cropped)
+    with pytest.raises(ValueError, match=r"Expected float rater_weights of shape \(3, 6\), got .* of shape \(6,\)"):
+        dice_weighted_raters(labels, valid, 4, rater_weights=weights[0])
 
 
 def test_random_rater_is_one_raters_whole_map():
@@ -168,13 +194,13 @@ def test_random_rater_takes_each_present_rater_equally_often():
 def test_random_rater_without_draws():
     labels, valid = stack()
     for draws in (torch.zeros(2), torch.zeros(3, dtype=torch.int64)):
-        with pytest.raises(ValueError, match=r"draws must be one float in \[0, 1\) per image, shape \(3,\), got"):
+        with pytest.raises(ValueError, match=r"Expected draws of one float in \[0, 1\) per image, shape \(3,\), got"):
             random_rater(labels, valid, 4, draws=draws)
 
 
 def test_wrong_background():
     labels, valid = stack()
-    with pytest.raises(ValueError, match=r"background must be None or a class id in 0..3, got 4"):
+    with pytest.raises(ValueError, match=r"Expected background to be None or a class id from 0 to 3, got 4"):
         dice_weighted_raters(labels, valid, 4, background=4)
 
 
@@ -254,7 +280,7 @@ def test_staple_has_converged():
 
 def test_staple_limits():
     labels, valid = stack()
-    with pytest.raises(ValueError, match="iterations must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="Expected iterations to be a whole number of at least 1, got 0"):
         staple(labels, valid, 4, iterations=0)
     many = torch.zeros(1, 10, 2, 2, dtype=torch.int64)
     with pytest.raises(ValueError, match="STAPLE of 10 raters, 150 classes and 1 images at a time has too many"):

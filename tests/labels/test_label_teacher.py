@@ -78,11 +78,13 @@ def test_soft_pseudo_labels_are_judged_at_temperature_one():
 def test_wrong_options_are_sentences():
     ids, valid = labels()
     for temperature in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match=f"temperature must be above 0, got {temperature}"):
+        with pytest.raises(ValueError, match=f"Expected temperature to be a number above 0, got {temperature}"):
             teacher_probabilities(logits(), temperature=temperature)
-    with pytest.raises(ValueError, match=r"teacher_logits must have shape \(2, 4, 6, 7\), got \(2, 4, 3, 7\)"):
+    with pytest.raises(ValueError, match=r"Expected teacher_logits of shape \(2, 4, 6, 7\), got \(2, 4, 3, 7\)"):
         teacher(ids, valid, 4, teacher_logits=logits()[:, :, :3])
-    with pytest.raises(ValueError, match=r"threshold must lie in 0..1, got 95"):
+    with pytest.raises(ValueError, match=r"Expected threshold to be a number from 0 to 1, got 95"):
         pseudo_labels(logits(), valid, threshold=95)
-    with pytest.raises(ValueError, match=r"valid must be bool of shape \(2, 6, 7\), got torch.bool \(2, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"Expected a bool valid mask of shape \(2, 6, 7\), got torch.bool of shape \(2, 6\)"
+    ):
         pseudo_labels(logits(), valid[..., 0])

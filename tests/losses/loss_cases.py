@@ -21,13 +21,25 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "cross_entropy": [{}, {"class_weights": WEIGHTS}, {"weighting": "median", "class_counts": COUNTS}],
     "focal": [{}, {"gamma": 0.5, "alpha": WEIGHTS}, {"gamma": 0.0}],
     "dice": [*REGION_OPTIONS, {"squared": True}],
-    "jaccard": REGION_OPTIONS,
+    "jaccard": [*REGION_OPTIONS, {"squared": True}],
     "tversky": REGION_OPTIONS,
-    "generalized_dice": [{}, {"per_image": True}],
-    "bce_dice": [{}, {"classes": "all", "dice_weight": 0.3}],
+    "generalized_dice": [
+        {},
+        {"per_image": True},
+        {"weight_type": "simple", "smooth": 0.5, "class_weights": WEIGHTS},
+        {"weight_type": "uniform"},
+    ],
+    "bce_dice": [{}, {"classes": "all", "dice_weight": 0.3}, {"class_weights": WEIGHTS}],
     "dice_focal": [{}, {"gamma": 0.5, "alpha": WEIGHTS}],
     "exponential_logarithmic": [{}, {"class_counts": COUNTS, "gamma_cross": 0.7}],
-    "lovasz_softmax": [{}, {"per_image": True}, {"classes": "all"}],
+    "lovasz_softmax": [
+        {},
+        {"per_image": True},
+        {"classes": "all"},
+        {"class_weights": WEIGHTS},
+        {"per_image": True, "class_weights": WEIGHTS, "classes": "all"},
+    ],
+    "lovasz_hinge": [{}, {"per_image": True}, {"classes": "present", "class_weights": WEIGHTS}],
     "jaccard_metric": REGION_OPTIONS,
     "dice_semimetric": REGION_OPTIONS,
     "compatible_tversky": [*REGION_OPTIONS, {"alpha": 0.9, "beta": 0.2}],
@@ -61,7 +73,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         },
     ],
 }
-HARD_ONLY = {"lovasz_softmax", "boundary", "cldice"}
+HARD_ONLY = {"lovasz_softmax", "lovasz_hinge", "boundary", "cldice"}
 READS_NEIGHBOURS = {"neighbor_aware_calibration", "boundary", "hausdorff", "cldice"}
 BACKGROUND_APART = {  # class 0 is the background
     "asymmetric_focal",

@@ -8,6 +8,8 @@ from loss_reference_pixels import PIXEL_REFERENCES
 
 REFERENCES.update(PIXEL_REFERENCES)
 
+JDT = ("jaccard_metric", "dice_semimetric", "compatible_tversky")
+
 
 def close(actual, expected, tolerance=1e-9):
     for one, other in zip(actual, expected, strict=True):
@@ -144,13 +146,16 @@ def gradient_is_the_slope(loss, options, soft, seed=0):
 
 
 def one_hot_is_hard(loss, options, soft, seed=0):
-    """A class map and its one-hot probabilities give the same value and gradient."""
+    """A class map and its one-hot probabilities give the same value and gradient, over the same classes."""
     logits, target, _, valid = inputs(seed)
     one_hot = torch.nn.functional.one_hot(target, CLASSES).movedim(-1, 1).to(logits.dtype)
-    close(
-        value_and_gradient(loss, logits, one_hot, valid=valid, **options),
-        value_and_gradient(loss, logits, target, valid=valid, **options),
-    )
+    probabilities = value_and_gradient(loss, logits, one_hot, valid=valid, **options)
+    if loss.__name__ in JDT:
+        options = {"classes": "all"} | options
+    if loss.__name__ == "compound":
+        terms = [{"classes": "all"} | term if term["loss"] in JDT else term for term in options["terms"]]
+        options = options | {"terms": terms}
+    close(probabilities, value_and_gradient(loss, logits, target, valid=valid, **options))
 
 
 def extreme_logits_stay_finite(loss, options, soft, seed=0):

@@ -72,6 +72,8 @@ def region(
 
     images = [each for each in images if each[1].shape[1]]
     everything = pooled(images)
+    if classes is None:
+        classes = "present" if bool(((everything[1] == 0) | (everything[1] == 1)).all()) else "all"
     data_set, image, per_class = level_weights
     if classes == "agnostic":
 
@@ -112,8 +114,8 @@ def tversky(images, alpha=0.3, beta=0.7, **options):
     return region(images, product, alpha, beta, **options)
 
 
-def compatible_tversky(images, alpha=0.3, beta=0.7, **options):
-    return region(images, torch.minimum, alpha, beta, **options)
+def compatible_tversky(images, alpha=0.3, beta=0.7, classes=None, **options):
+    return region(images, torch.minimum, alpha, beta, classes=classes, **options)
 
 
 def jaccard_metric(images, **options):
@@ -124,21 +126,26 @@ def dice_semimetric(images, **options):
     return compatible_tversky(images, 0.5, 0.5, **options)
 
 
-def generalized_dice(images, per_image=False):
+def generalized_dice(images, per_image=False, weight_type="square", smooth=0.0, class_weights=None):
     images = [each for each in images if each[1].shape[1]]
+    exponent = {"square": 2, "simple": 1, "uniform": 0}[weight_type]
     losses = []
     for z, y in images if per_image else [pooled(images)]:
         p, true = z.softmax(0), y.sum(1)
-        weights = [1 / float(t) ** 2 if t > 0 else 0.0 for t in true]
-        weights = torch.tensor([weight or max(weights) for weight in weights], dtype=z.dtype)
-        losses.append(1 - 2 * (weights * (p * y).sum(1)).sum() / (weights * (p.sum(1) + true)).sum())
+        rarest = min(float(t) for t in true if t > 0)
+        weights = torch.tensor([(rarest / float(t)) ** exponent if t > 0 else 1.0 for t in true], dtype=z.dtype)
+        weights = weights * torch.tensor(class_weights or [1.0] * CLASSES, dtype=z.dtype)
+        overlap, size = (weights * (p * y).sum(1)).sum(), (weights * (p.sum(1) + true)).sum()
+        losses.append(1 - (2 * overlap + smooth) / (size + smooth))
     return sum(losses) / len(losses)
 
 
-def bce_dice(images, dice_weight=1.0, classes="present"):
+def bce_dice(images, dice_weight=1.0, classes="present", class_weights=None):
     z, y = pooled(images)
-    bce = -(y * torch.sigmoid(z).log() + (1 - y) * torch.sigmoid(-z).log()).mean()
-    return bce + dice_weight * dice(images, smooth=1.0, classes=classes, activation=torch.sigmoid)
+    w = torch.tensor(class_weights or [1.0] * CLASSES, dtype=z.dtype)
+    bce = (w * -(y * torch.sigmoid(z).log() + (1 - y) * torch.sigmoid(-z).log()).mean(1)).sum() / w.sum()
+    options = {"classes": classes, "class_weights": class_weights}
+    return bce + dice_weight * dice(images, smooth=1.0, activation=torch.sigmoid, **options)
 
 
 def dice_focal(images, gamma=2.0, alpha=None):
@@ -169,24 +176,32 @@ def lmf(images, class_counts, ldam_weight=1.0, gamma=2.0, scale=1.0):
     return ldam_weight * ldam(images, class_counts, scale) + focal(images, gamma)
 
 
-def lovasz_softmax(images, per_image=False, classes="present"):
-    images = [each for each in images if each[1].shape[1]]
+def lovasz(images, errors_of, per_image, classes, class_weights):
+    images, w = [each for each in images if each[1].shape[1]], class_weights or [1.0] * CLASSES
     means = []
     for z, y in images if per_image else [pooled(images)]:
-        p, losses = z.softmax(0), []
+        errors, losses, weights = errors_of(z, y), [], []
         for c in range(CLASSES):
             if classes == "present" and not y[c].any():
                 continue
-            order = (y[c] - p[c]).abs().argsort(descending=True).tolist()
             loss, before, wrong = 0.0, 0.0, [0, 0]
-            for n in order:
+            for n in errors[c].argsort(descending=True).tolist():
                 wrong[int(y[c, n])] += 1
                 jaccard_loss = 1 - (float(y[c].sum()) - wrong[1]) / (float(y[c].sum()) + wrong[0])
-                loss = loss + (y[c, n] - p[c, n]).abs() * (jaccard_loss - before)
+                loss = loss + errors[c, n] * (jaccard_loss - before)
                 before = jaccard_loss
-            losses.append(loss)
-        means.append(sum(losses) / len(losses))
+            losses.append(w[c] * loss)
+            weights.append(w[c])
+        means.append(sum(losses) / sum(weights))
     return sum(means) / len(means)
+
+
+def lovasz_softmax(images, per_image=False, classes="present", class_weights=None):
+    return lovasz(images, lambda z, y: (y - z.softmax(0)).abs(), per_image, classes, class_weights)
+
+
+def lovasz_hinge(images, per_image=False, classes="all", class_weights=None):
+    return lovasz(images, lambda z, y: (1 - (2 * y - 1) * z).relu(), per_image, classes, class_weights)
 
 
 def compound(images, terms, class_counts=None):
@@ -212,6 +227,7 @@ REFERENCES = {
         dice_focal,
         exponential_logarithmic,
         lovasz_softmax,
+        lovasz_hinge,
         jaccard_metric,
         dice_semimetric,
         compatible_tversky,

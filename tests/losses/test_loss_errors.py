@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segloss import losses
-from segloss.losses import CATALOGUE, get, switches
+from segloss.losses import CATALOGUE, get, switches, unchecked
 
 LOGITS = torch.zeros(2, 3, 4, 5)
 TARGET = torch.zeros(2, 4, 5, dtype=torch.int64)
@@ -33,7 +33,10 @@ REQUIRED = {
         (LOGITS, TARGET + 3, None, r"indices from 0 to 2 at valid pixels, got 3 to 3; mark void pixels in `valid`."),
         (LOGITS, TARGET - 1, None, r"Expected class indices from 0 to 2 at valid pixels, got -1 to -1"),
         (LOGITS, SOFT - 1, None, r"Expected target probabilities of at least 0 at valid pixels, got -0.666667."),
-        (LOGITS, SOFT * torch.nan, None, r"Expected target probabilities of at least 0 at valid pixels, got NaN."),
+        (LOGITS, SOFT * torch.nan, None, r"Expected finite target probabilities at valid pixels, got NaN."),
+        (LOGITS, SOFT * torch.inf, None, r"Expected finite target probabilities at valid pixels, got infinity."),
+        (LOGITS, torch.zeros(2, 8, 10, dtype=torch.int64), None, r"label's size \(8, 10\), got \(4, 5\); upsample"),
+        (LOGITS, torch.ones(2, 3, 16, 20), None, r"label's size \(16, 20\), got \(4, 5\); upsample the logits"),
     ],
 )  # fmt: skip
 def test_input_that_does_not_fit(name, logits, target, valid, sentence):
@@ -44,25 +47,39 @@ def test_input_that_does_not_fit(name, logits, target, valid, sentence):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("jaccard_metric", {"classes": "some"}, "Expected classes to be one of present, all, agnostic, got 'some'."),
-        ("jaccard_metric", {"level_weights": (1.0, 0.0)}, "Expected level_weights to hold three numbers"),
+        ("jaccard_metric", {"classes": "some"}, "None or one of present, all, agnostic, got .some."),
+        ("jaccard_metric", {"level_weights": (1.0, 0.0)}, "a sequence of length 3, each item a number of"),
         ("dice", {"level_weights": (0.0, 0.0, 0.0)}, "not all 0, got"),
         ("dice", {"level_weights": (1, 0, 1), "classes": "agnostic"}, "Expected no weight on the class level"),
-        ("tversky", {"power": 0.0}, "Expected power above 0, got 0.0."),
-        ("tversky", {"alpha": -0.1}, "Expected alpha of at least 0, got -0.1."),
-        ("jaccard", {"smooth": -1.0}, "Expected smooth of at least 0, got -1.0."),
+        ("tversky", {"power": 0.0}, "Expected power to be a number above 0, got 0.0."),
+        ("tversky", {"alpha": -0.1}, "Expected alpha to be a number of at least 0, got -0.1."),
+        ("jaccard", {"smooth": -1.0}, "smooth to be a number of at least 0, got -1.0."),
         ("cross_entropy", {"class_weights": [1.0]}, r"class_weights to hold .* of the 3 classes, got \[1.0\]."),
-        ("cross_entropy", {"class_weights": [1, -1, 1]}, "Expected class_weights to hold one number of at least 0"),
+        ("cross_entropy", {"class_weights": [1, -1, 1]}, "None or a sequence, each item a number of at least 0"),
         ("cross_entropy", {"weighting": "inverse"}, "class_counts and no class_weights with weighting='inverse'."),
         ("cross_entropy", {"weighting": "log", "class_counts": [1, 2, 3]}, "one of inverse, median, got 'log'."),
         ("cross_entropy", {"weighting": "median", "class_counts": [0, 0, 0]}, "at least one class that occurs"),
-        ("focal", {"gamma": -1.0}, "Expected gamma of at least 0, got -1.0."),
-        ("exponential_logarithmic", {"gamma_cross": 0.0}, "gamma_dice and gamma_cross above 0, got 0.3 and 0.0."),
+        ("cross_entropy", {"class_weights": "median"}, "each item a number of at least 0, got 'median'."),
+        ("dice", {"level_weights": None}, "level_weights to be a sequence of length 3, .* got None."),
+        ("dice", {"squared": "no"}, "Expected squared to be true or false, got 'no'."),
+        ("dice", {"smooth": "1e-3"}, "Expected smooth to be a number of at least 0, got '1e-3'."),
+        ("focal", {"gamma": float("nan")}, "Expected gamma to be a number of at least 0, got nan."),
+        ("tversky", {"beta": float("inf")}, "Expected beta to be a number of at least 0, got inf."),
+        ("dice_focal", {"focal_weight": True}, "Expected focal_weight to be a number of at least 0, got True."),
+        ("compound", {"terms": [{"loss": "dice", "weight": float("inf")}]}, "weight to be a number of at least 0"),
+        ("focal", {"gamma": -1.0}, "Expected gamma to be a number of at least 0, got -1.0."),
+        ("exponential_logarithmic", {"gamma_cross": 0.0}, "Expected gamma_cross to be a number above 0, got 0.0."),
         ("ldam", {"class_counts": [1, 2]}, r"Expected class_counts to hold .* 3 classes, got \[1, 2\]."),
-        ("ldam", {"class_counts": [1, 2, 3], "scale": 0.0}, "scale above 0, got 0.5 and 0.0."),
-        ("ldam", {"class_counts": [1, 2, 3], "reweighting": 1.0}, "Expected reweighting from 0 to below 1, got 1.0."),
-        ("lovasz_softmax", {"classes": "agnostic"}, "Expected classes to be present or all, got 'agnostic'."),
+        ("ldam", {"class_counts": [1, 2, 3], "scale": 0.0}, "Expected scale to be a number above 0, got 0.0."),
+        ("ldam", {"class_counts": [1, 2, 3], "reweighting": 1.0}, "or a number of at least 0 and below 1, got 1.0."),
+        ("lovasz_softmax", {"classes": "agnostic"}, "present, all or a sequence, each item a whole number"),
         ("bce_dice", {"foreground_channel": True}, r"Expected one channel of logits with foreground_channel, got"),
+        ("lovasz_softmax", {"classes": [3]}, r"Expected classes from 0 to 2, at least one of them, got \[3\]."),
+        ("lovasz_softmax", {"classes": []}, r"Expected classes from 0 to 2, at least one of them, got \[\]."),
+        ("lovasz_softmax", {"classes": [0.5]}, "one of present, all or a sequence, each item a whole number"),
+        ("compound", {"terms": [{"loss": "dice"}], "reduction": "none"}, "means over pixels .* got dice; mark"),
+        ("cross_entropy", {"pixel_weights": TARGET[:, 1:]}, r"pixel_weights of shape \(2, 4, 5\), got \(2, 3, 5\)."),
+        ("cross_entropy", {"pixel_weights": TARGET - 1.0}, "Expected finite pixel_weights of at least 0"),
         ("compound", {"terms": []}, r"Expected at least one term such as .*, got \[\]."),
         ("compound", {"terms": [{"weight": 1.0}]}, "a term to name its loss under 'loss', got {'weight': 1.0}."),
         ("compound", {"terms": [{"loss": "dise"}]}, "got 'dise'; known are asymmetric_focal, "),
@@ -92,11 +109,31 @@ def test_an_unknown_option_is_refused():
         losses.compound(LOGITS, TARGET, terms=[{"loss": "dice", "smoth": 1.0}])
 
 
+@pytest.mark.parametrize("name", sorted(set(CATALOGUE) - {"bce_dice"}))
+@pytest.mark.parametrize(
+    ("target", "sums"), [(100 * SOFT, "100 to 100"), (0 * SOFT, "0 to 0"), (1.5 * SOFT, "1.5 to 1.5")]
+)
+def test_probabilities_that_do_not_sum_to_1(name, target, sums):
+    sentence = rf"sum to 1 over the classes at valid pixels, got sums from {sums}; divide percentages by 100"
+    with pytest.raises(ValueError, match=sentence):
+        get(name)(LOGITS, target, **REQUIRED.get(name, {}))
+    target[0], valid = SOFT[0], VALID.clone()
+    valid[1] = False
+    if get(name).soft_targets:
+        get(name)(LOGITS, target, valid=valid, **REQUIRED.get(name, {}))
+
+
+def test_independent_probabilities_are_a_target_of_sigmoids():
+    losses.bce_dice(LOGITS, torch.ones_like(SOFT))
+    with pytest.raises(ValueError, match=r"Expected target probabilities of at most 1 at valid pixels, got 33.3333."):
+        losses.bce_dice(LOGITS, 100 * SOFT)
+
+
 def test_checks_of_values_can_be_switched_off_and_come_back():
     for target in (SOFT - 1, SOFT * torch.nan):
-        with switches(checks=False):
+        with unchecked():
             losses.dice(LOGITS, target)
-        with pytest.raises(ValueError, match="Expected target probabilities"):
+        with pytest.raises(ValueError, match="target probabilities"):
             losses.dice(LOGITS, target)
     with pytest.raises(ZeroDivisionError), switches(checks=False):
         raise ZeroDivisionError

@@ -24,7 +24,7 @@ FAULTS = [
     ("_batch.py", "return self.valid_target.amax(-1) > threshold", "return self.target.amax(-1) > threshold"),
     ("_batch.py", "return self.valid.sum(-1).to(self.logits.dtype)", "return self.logits[:, 0].isfinite().sum(-1)"),
     ("_pixel.py", "miss.pow(gamma - 1) * (gamma", "miss.pow(gamma - 1) * ((gamma + 1)"),
-    ("_pixel.py", "torch.where(weight > 0, weight, 1)", "weight"),  # 0 / 0 where nothing is valid
+    ("_all_reduce.py", "torch.where(weight > 0, weight, 1)", "weight"),  # 0 / 0 where nothing is valid
     ("_pixel.py", ".clamp_min(torch.finfo(log_p.dtype).tiny)", ""),  # infinite slope at p = 1
     ("_region.py", "nothing = size <= torch.finfo(size.dtype).tiny", "nothing = size < -1"),
     ("_region.py", "weights = weights * (images_with_class > 0)", "weights = weights * 1"),
@@ -34,9 +34,13 @@ FAULTS = [
     ("_sigmoid.py", "at_target * (1 - at_target)", "at_target"),
     ("_pixel_autograd.py", "return losses if valid is None else losses * valid", "return losses"),
     ("_margin.py", "torch.log1p(log_p.exp() * torch.expm1(-margin))", "torch.log1p(log_p * torch.expm1(-margin))"),
-    ("_lovasz.py", "errors.masked_fill_(~valid[:, None], torch.nan)", "pass"),
-    ("_lovasz.py", "-(1 - errors.gather(1, index))", "1 - errors.gather(1, index)"),  # no pixel is of the class
-    ("_lovasz.py", "-slopes.gather(1, index)", "slopes.gather(1, index)"),
+    ("_lovasz_autograd.py", "errors.masked_fill_(~valid[:, None], torch.nan)", "pass"),
+    (
+        "_lovasz_autograd.py",
+        "-(1 - errors.gather(1, index))",
+        "1 - errors.gather(1, index)",
+    ),  # no pixel is of the class
+    ("_lovasz_autograd.py", "-slopes.gather(1, index)", "slopes.gather(1, index)"),
     ("_jdt.py", "        alpha=0.5,\n        beta=0.5,", "        alpha=0.5,\n        beta=0.6,"),
     ("_overlap.py", "smooth=smooth / 2", "smooth=smooth"),
     ("_region.py", "(alpha * false_positive + beta * false_neg", "(beta * false_positive + alpha * false_neg"),
@@ -45,6 +49,16 @@ FAULTS = [
     ("_margin.py", "** 0.25", "** 0.5"),
     ("_margin.py", "math.expm1(count * math.log(beta))", "math.expm1(math.log(beta))"),
     ("_sort.py", "keys += ONE - values.abs()", "keys += values.abs()"),  # sorted upwards
+    ("_jdt.py", 'classes = "all" if batch.soft', 'classes = "present" if batch.soft'),
+    ("_sigmoid.py", "(g_entropy * weights[target])[:, None]", "g_entropy[:, None]"),
+    ("_composite.py", "batch.classes if weights is None else weights.sum()", "batch.classes"),
+    ("_overlap.py", '{"square": 2, "simple": 1', '{"square": 2, "simple": 2'),
+    ("_overlap.py", "(weights * size).sum(-1) + smooth", "(weights * size).sum(-1)"),
+    ("_overlap.py", "weights = weights * factors", "weights = weights * 1"),
+    ("_lovasz_autograd.py", "share = counted * weights", "share = counted * 1"),
+    ("_lovasz_autograd.py", "torch.where(is_class, -slopes, slopes)", "slopes"),
+    ("_lovasz_autograd.py", "slopes *= all_errors > 0", "pass"),
+    ("_lovasz_autograd.py", "torch.where(alone, 1, other))\n    return torch", "other)\n    return torch"),
     (
         "_pixel_autograd.py",
         ".exp(), by_log_p.sum(1, keepdim=True), value=-1",

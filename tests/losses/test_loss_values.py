@@ -4,7 +4,7 @@ from math import exp, log
 
 import pytest
 import torch
-from loss_cases import OPTIONS, inputs, value_and_gradient
+from loss_cases import REGION_OPTIONS, inputs, value_and_gradient
 from worked_examples import EXAMPLES
 
 from segloss import losses
@@ -44,7 +44,14 @@ HARD_VALUES = [
     ),
     # Class 0: errors ½ (not its pixel), ¼ (its pixel); Jaccard losses ½, 1. Class 1: errors ½ (its own), ¼; 1, 1.
     ("lovasz_softmax", {}, (0.5 * 0.5 + 0.25 * 0.5 + 0.5) / 2),
+    ("lovasz_softmax", {"class_weights": [1.0, 3.0]}, (0.375 + 3 * 0.5) / 4),
+    ("lovasz_softmax", {"classes": [1]}, 0.5),
+    # z = log p: class 0: errors 1 - log ¾ (its own) and 1 + log ½; 1 and 0 of its Jaccard loss. Class 1: 1 - log ½ (its
+    # own) and 1 + log ¼ < 0.
+    ("lovasz_hinge", {}, ((1 - log(0.75)) + (1 - log(0.5))) / 2),
     ("jaccard_metric", {"smooth": 0.0}, JACCARD),
+    ("jaccard", {"smooth": 0.0, "squared": True}, (10 / 34 + 10 / 26) / 2),
+    ("generalized_dice", {"weight_type": "uniform"}, 3 / 8),
     ("dice_semimetric", {"smooth": 0.0}, (1 / 3 + 3 / 7) / 2),
     ("compatible_tversky", {"smooth": 0.0}, (13 / 43 + 17 / 37) / 2),
     ("ldam", {"class_counts": [16, 1]}, LDAM),
@@ -121,7 +128,7 @@ def test_cross_entropy_is_that_of_torch(seed):
 CORRECTED = [("jaccard_metric", "jaccard"), ("dice_semimetric", "dice"), ("compatible_tversky", "tversky")]
 
 
-@pytest.mark.parametrize("options", OPTIONS["jaccard"], ids=str)
+@pytest.mark.parametrize("options", REGION_OPTIONS, ids=str)
 @pytest.mark.parametrize(
     ("corrected", "product"),
     CORRECTED,

@@ -27,7 +27,7 @@ GPU 2: NVIDIA H200 (UUID: GPU-ab55)
 HOLDER = """
 import os, sys
 from segloss.runtime.leases import lease
-with lease(int(sys.argv[1]), int(sys.argv[2]), say=lambda text: print(text, flush=True)) as taken:
+with lease(int(sys.argv[1]), int(sys.argv[2]), notify=lambda text: print(text, flush=True)) as taken:
     print("has", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     sys.stdin.read()
 """

@@ -1,7 +1,7 @@
 """Predictions of a model on a split, of which counts are left and nothing else."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -79,7 +79,7 @@ def predictions(
 
     The model is left in the mode it was in.
     """
-    segmentor = processes.bare(model)
+    segmentor = processes.unwrap(model)
     training = model.training
     model.eval()
     for batch in loader:
@@ -95,7 +95,7 @@ def validation_miou(model: nn.Module, loader: DataLoader, how: Evaluation) -> fl
     counts = Counts(how.num_classes, classwise=False)
     for name, probabilities, labels, valid, _ in predictions(model, loader, how):
         counts.update(probabilities, labels, valid, [name])
-    return summarize(processes.merged(counts))["mIoU"]
+    return summarize(processes.all_merge(counts))["mIoU"]
 
 
 def validate(model: nn.Module, loader: DataLoader, how: Evaluation) -> tuple[dict[str, float], float]:
@@ -105,13 +105,34 @@ def validate(model: nn.Module, loader: DataLoader, how: Evaluation) -> tuple[dic
         counts.update(probabilities, labels, valid, [name], **soft)
         some = (..., *[slice(None, None, math.isqrt(max(1, labels.numel() // FIT_PIXELS)))] * 2)
         fit.update(probabilities[some], labels[some], valid[some])
-    counts, fit = processes.merged(counts), processes.merged(fit)
+    counts, fit = processes.all_merge(counts), processes.all_merge(fit)
     # A model that says the same of all classes fits every temperature alike.
     return summarize(counts), fit.temperature() if fit.derivatives.any() else 1.0
 
 
+def picture_maps(name: str, probabilities: Tensor, labels: Tensor, valid: Tensor) -> dict[str, np.ndarray]:
+    """What a picture of one prediction shows, uint8 (H, W), by the keys of predictions.npz.
+
+    ``<name>`` is the predicted class, ``label/<name>`` the hard truth, 255 where it is void, and ``confidence/<name>``
+    the largest probability, 255 for 1.
+    """
+    maps = {
+        name: probabilities[0].argmax(0),
+        f"label/{name}": labels[0].masked_fill(~valid[0], VOID),
+        f"confidence/{name}": (255 * probabilities[0].amax(0)).round(),
+    }
+    return {key: values.to("cpu").numpy().astype(np.uint8) for key, values in maps.items()}
+
+
 def evaluate(
-    model: nn.Module, loader: DataLoader, how: Evaluation, temperature: float | None, folder: Path, samples: int = 4
+    model: nn.Module,
+    loader: DataLoader,
+    how: Evaluation,
+    temperature: float | None,
+    folder: Path,
+    samples: int = 4,
+    *,
+    read_image: Callable[[int], np.ndarray] | None = None,
 ) -> tuple[dict[str, float], dict[str, float] | None]:
     """Count the predictions of the test images into counts.npz, and keep some in predictions.npz for a picture.
 
@@ -124,7 +145,9 @@ def evaluate(
         how: How.
         temperature: The temperature of a second measurement; None for none.
         folder: Where the files go.
-        samples: The predicted maps of so many images are kept, evenly spaced over the list.
+        samples: The ``picture_maps`` of so many images are kept, evenly spaced over the list.
+        read_image: Reads an image by its place in the list, uint8 (H, W, 3): it is kept too, as ``image/<name>``.
+            Default: None: no image is kept, since most data sets may not be redistributed.
 
     Returns:
         All metrics, and with a temperature ``SCALED_METRICS`` of the probabilities it scales, softmax(log p / T) of
@@ -137,14 +160,19 @@ def evaluate(
         counts.update(probabilities, labels, valid, [name], **soft)
         if temperature is not None:
             scaled.update(rescale(probabilities, temperature), labels, valid, [name])
-        place = number * processes.count() + processes.rank()  # process r looks at the images r, r + W, r + 2 W, ...
+        place = (
+            number * processes.world_size() + processes.rank()
+        )  # process r looks at the images r, r + W, r + 2 W, ...
         if place in chosen:
-            kept[place] = name, probabilities[0].argmax(0).to("cpu").numpy().astype(np.uint8)
-    counts, scaled = processes.merged(counts), processes.merged(scaled)
-    kept = dict(found for _, found in sorted(chain.from_iterable(of.items() for of in processes.from_all(kept))))
+            kept[place] = picture_maps(name, probabilities, labels, valid)
+            if read_image is not None:
+                kept[place][f"image/{name}"] = read_image(place)
+    counts, scaled = processes.all_merge(counts), processes.all_merge(scaled)
+    kept = dict(chain.from_iterable(gathered.items() for gathered in processes.all_gather(kept)))
     if processes.rank() == 0:
         counts.save(folder / "counts.npz")
-        write_atomic(folder / "predictions.npz", lambda file: np.savez_compressed(file, **kept))
+        maps = {key: values for place in sorted(kept) for key, values in kept[place].items()}
+        write_atomic(folder / "predictions.npz", lambda file: np.savez_compressed(file, **maps))
     if temperature is None:
         return summarize(counts), None
     measured = summarize(scaled)

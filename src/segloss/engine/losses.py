@@ -1,6 +1,5 @@
 """Every loss of the catalogue as a module that any decode head of MMSegmentation takes as its ``loss_decode``."""
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -8,20 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from segloss.losses import CATALOGUE
+from segloss.losses import CATALOGUE, module_class
+from segloss.losses import SegmentationLoss as PlainLoss
 
 VOID = 255  # MMSegmentation's own void index; data sets with another are mapped to it when their labels are read
 
 
 @dataclass(frozen=True)
-class Part:
-    """What losses are computed against, instead of the index map a head hands them.
+class TargetTerm:
+    """A target of the losses, instead of the index map a head hands them.
 
     Attributes:
         target: Probabilities (B, C, H, W) or class indices (B, H, W).
-        valid: Which pixels count, bool (B, H, W).
+        valid: The valid pixels, bool (B, H, W).
         weight: Factor of the loss against this target.
         temperature: The logits are divided by it.
         pixelwise: True: for losses that are means over pixels only, False: for the others only, None: for all.
@@ -34,130 +34,130 @@ class Part:
     pixelwise: bool | None = None
 
     def concerns(self, loss: str) -> bool:
-        """Whether a loss of the catalogue is computed against this part."""
+        """True if a loss of the catalogue is computed against this target."""
         return self.pixelwise is None or CATALOGUE[loss].pixelwise == self.pixelwise
 
 
-# Heads hand their losses an index map and nothing else. Other targets travel beside it, for the time of one ``loss``
-# call.
-_TARGET: ContextVar[Sequence[Part]] = ContextVar("target", default=())
+# Heads hand their losses an index map and nothing else. Other targets are passed beside it, for one
+# ``loss`` call.
+_TARGET: ContextVar[Sequence[TargetTerm]] = ContextVar("target", default=())
 
 
 @contextmanager
-def training_target(*parts: Part) -> Iterator[None]:
-    """Within this context every loss of the catalogue is the weighted sum over these parts that concern it."""
-    token = _TARGET.set(parts)
+def training_target(*terms: TargetTerm) -> Iterator[None]:
+    """Within this context every loss of the catalogue is the weighted sum over these terms that concern it."""
+    token = _TARGET.set(terms)
     try:
         yield
     finally:
         _TARGET.reset(token)
 
 
-def ramped(options: Mapping[str, Any], progress: float) -> dict[str, Any]:
-    """Options without their ``ramp``, those it names at this fraction of the training."""
-    ramp = options.get("ramp", {})
-    result = {name: value for name, value in options.items() if name != "ramp"}
-    for name, (start, end) in ramp.items():
-        if name in result:  # not while it is deferred
-            result[name] *= min(max((progress - start) / (end - start), 0.0), 1.0)
-    return result
-
-
-class SegmentationLoss(nn.Module):
+class SegmentationLoss(PlainLoss):
     """A loss of ``segloss.losses`` in MMSegmentation's form; its subclasses, one for each loss, are registered.
 
     Args:
         loss_weight: Factor of the loss in the sum the optimiser sees. Default 1, as in MMSegmentation.
-        loss_name: Key in the training log; must contain ``loss`` to be part of the sum.
-        defer: For some options the fraction of the training before which they keep their defaults, such as LDAM's
-            deferred re-weighting ``dict(reweighting=0.8)`` (https://arxiv.org/abs/1906.07413). Whoever trains tells
-            the module its ``progress``; without that the options hold from the start. Default none.
-        ramp: For some numbers among the options the two fractions of the training between which they grow linearly from
-            0 to their value, such as ``dict(alpha=(0.0, 0.5))``; a term of CompoundLoss has its own, which may name its
-            ``weight``. Default none.
-        options: The keyword options of the loss function.
+        loss_name: Key in the training log; must contain ``loss`` to be part of the sum. Default: ``loss_<function>``.
+        use_sigmoid: Only False: MMEngine merges a config's loss into that of its base, which often names it.
+        avg_non_ignore: Either; the mean is over valid pixels always. Accepted for the same reason.
+        defer, ramp, exchange, options: As in ``segloss.losses.SegmentationLoss``.
 
     Raises:
         TypeError: for an option the function does not have, or a deferred one that is not given.
+        ValueError: for a value outside an option's range.
     """
-
-    function = None
 
     def __init__(
         self,
         loss_weight: float = 1.0,
         loss_name: str | None = None,
+        *,
+        use_sigmoid: bool = False,
+        avg_non_ignore: bool = True,
         defer: Mapping[str, float] | None = None,
         ramp: Mapping[str, Sequence[float]] | None = None,
+        exchange: bool = True,
         **options: Any,
     ) -> None:
-        super().__init__()
-        known = [
-            name
-            for name, parameter in inspect.signature(self.function).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
-        ]
-        known.remove("valid")
-        for option in options:
-            if option not in known:
-                raise TypeError(
-                    f"{type(self).__name__} got the unknown option {option!r}; known: {', '.join(known) or 'none'}"
-                )
-        for option in defer or {}:
-            if option not in options:
-                raise TypeError(f"{type(self).__name__} is to defer {option!r}, which is not among its options")
-        for option in ramp or {}:
-            if option not in options:
-                raise TypeError(f"{type(self).__name__} is to ramp {option!r}, which is not among its options")
-        self.defer, self.ramp, self.progress = dict(defer or {}), dict(ramp or {}), 1.0
-        self.loss_weight = loss_weight
-        self._loss_name = loss_name or f"loss_{self.function.__name__}"
-        self.options = options
+        name = type(self).__name__
+        if use_sigmoid:
+            raise ValueError(
+                f"Expected use_sigmoid=False or nothing for {name}, got {use_sigmoid!r}: its probabilities are a "
+                "softmax; BceDiceLoss has sigmoids. If the base config sets it, add _delete_=True to the loss."
+            )
+        try:
+            super().__init__(loss_weight=loss_weight, defer=defer, ramp=ramp, exchange=exchange, **options)
+        except TypeError as error:
+            raise TypeError(
+                f"{error}. If it comes from the loss of the base config, add _delete_=True to the loss."
+            ) from None
+        self._loss_name = loss_name or f"loss_{type(self).function.__name__}"
 
     @property
     def loss_name(self) -> str:
         """Key in the training log."""
         return self._loss_name
 
-    def forward(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None, ignore_index: int = VOID) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = VOID,
+        reduction_override: str | None = None,
+    ) -> Tensor:
         """The weighted loss.
 
         Args:
             logits: (B, C, H, W).
             labels: The head's index map, int64 (B, H, W); replaced by an enclosing ``training_target``.
-            weight: A pixel sampler's choice, (B, 1, H, W) of zeros and ones: pixels at zero do not count.
+            weight: A map of weights, (B, 1, H, W) or (B, H, W): Σ w·loss / Σ w for losses that are means over pixels;
+                for others only zeros and ones are possible, and pixels at zero do not count.
             ignore_index: The index of void pixels.
+            reduction_override: "none" for a map of losses, as a pixel sampler without a threshold needs.
+
+        Raises:
+            ValueError: a map of other weights, or of losses, where the loss is not a mean over pixels.
         """
-        options = {name: value for name, value in self.options.items() if self.progress >= self.defer.get(name, 0.0)}
-        options = ramped({**options, "ramp": self.ramp}, self.progress)
-        if "terms" in options:
-            options["terms"] = [ramped(term, self.progress) for term in options["terms"]]
+        options = self.current_options()
         values = []
-        for part in _TARGET.get() or (Part(labels, labels != ignore_index),):
-            if "terms" in options:
-                concerned = [term for term in options["terms"] if part.concerns(term["loss"])]
-                own = {**options, "terms": concerned}
-            else:
-                concerned, own = part.concerns(self.function.__name__), options
-            if concerned:
-                valid = part.valid if weight is None else part.valid & (weight.reshape(part.valid.shape) > 0)
-                scaled = logits if part.temperature == 1 else logits / part.temperature
-                values.append(part.weight * type(self).function(scaled, part.target, valid=valid, **own))
+        for term in _TARGET.get() or (TargetTerm(labels, labels != ignore_index),):
+            concerned = self.options_for(term, options)
+            if concerned is not None:
+                valid, pixel_weights = self.weighted(term.valid, weight, concerned)
+                scaled = logits if term.temperature == 1 else logits / term.temperature
+                value = self.compute(scaled, term.target, valid, concerned, pixel_weights, reduction_override or "mean")
+                values.append(term.weight * value)
         return self.loss_weight * sum(values[1:], start=values[0])
 
-    def extra_repr(self) -> str:
-        return ", ".join(
-            f"{name}={value!r}" for name, value in {"loss_weight": self.loss_weight, **self.options}.items()
-        )
+    def options_for(self, term: TargetTerm, options: dict[str, Any]) -> dict[str, Any] | None:
+        """The options with which the loss is computed against a target; None where it is not."""
+        if "terms" in options:
+            terms = [entry for entry in options["terms"] if term.concerns(entry["loss"])]
+            return {**options, "terms": terms} if terms else None
+        return options if term.concerns(type(self).function.__name__) else None
+
+    def weighted(
+        self, valid: Tensor, weight: Tensor | None, options: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The valid pixels, and their weights if the loss is a mean over pixels."""
+        if weight is None:
+            return valid, None
+        weight = weight.reshape(valid.shape)
+        names = [term["loss"] for term in options.get("terms", ())] or [type(self).function.__name__]
+        if all("pixel_weights" in CATALOGUE[name].options for name in names):
+            return valid, weight
+        if not bool(((weight == 0) | (weight == 1)).all()):
+            raise ValueError(
+                f"Expected a weight map of zeros and ones for {type(self).__name__}, which is no mean over pixels, got "
+                f"values from {float(weight.min()):g} to {float(weight.max()):g}."
+            )
+        return valid & (weight > 0), None
 
 
 def register_losses() -> None:
     """Register each loss of the catalogue under its own name, none of which MMSegmentation has."""
     for function in CATALOGUE.values():
-        name = function.module_name
-        module = type(
-            name,
-            (SegmentationLoss,),
-            {"function": staticmethod(function), "__doc__": function.__doc__, "__module__": __name__},
-        )
-        MODELS.register_module(name=name, module=module)
+        module = module_class(function, SegmentationLoss, __name__)
+        MODELS.register_module(name=function.module_name, module=module)

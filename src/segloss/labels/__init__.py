@@ -1,22 +1,37 @@
-"""Label scenarios: from class maps, rater stacks or a teacher to the target a loss is trained on.
+"""Label scenarios: from class maps, rater stacks or a teacher to the target of a loss.
 
-Every function of ``CATALOGUE`` is called as ``scenario(labels, valid, num_classes, **options)`` and returns
-``(target, valid)``: the target an int64 class map (B, *spatial) or float32 probabilities (B, C, *spatial), and a bool
-mask (B, *spatial). Its attribute ``source`` says what ``labels`` is: "map" for int64 class ids (B, *spatial), "raters"
-for int64 (B, R, *spatial); ``valid`` is bool of the same shape. Anything may stand in ``labels`` where it is False.
-Its attribute ``needs`` names the options that are tensors of the batch ("draws", "teacher_logits").
-``pseudo_labels`` stands beside the catalogue: it is for images without labels.
+Every function of ``CATALOGUE`` is called as ``scenario(labels, valid, num_classes, **options)``:
+
+- ``labels``: class ids, int64; (B, *spatial) if the function's ``source`` is "map", one map per image, and
+  (B, R, *spatial) if it is "raters", one map per rater. Anything where ``valid`` is False.
+- ``valid``: bool of the same shape, False for void; a missing rater is False everywhere.
+- ``num_classes``: the number of classes C.
+
+It returns ``(target, valid)``: the target an int64 class map (B, *spatial) or float32 probabilities (B, C, *spatial),
+and a bool mask (B, *spatial). The function's ``needs`` are the options that are tensors of the batch ("draws",
+"teacher_logits"). ``pseudo_labels`` is not in the catalogue: it is for images without labels.
+
+Every private module of this folder is imported, so that a scenario in a new file is found by being there.
 """
 
-from segloss.labels._catalogue import CATALOGUE, register
+import importlib
+import pkgutil
+
+from segloss.labels._catalogue import CATALOGUE, check_options, register
 from segloss.labels._maps import boundary_smoothing, gaussian_smoothing, hard, uniform_smoothing
-from segloss.labels._raters import dice_weighted_raters, majority, random_rater, rater_mean
+from segloss.labels._raters import dice_rater_weights, dice_weighted_raters, majority, random_rater, rater_mean
 from segloss.labels._staple import staple
 from segloss.labels._teacher import pseudo_labels, teacher, teacher_probabilities
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+globals().update(CATALOGUE)
 
 __all__ = [
     "CATALOGUE",
     "boundary_smoothing",
+    "check_options",
+    "dice_rater_weights",
     "dice_weighted_raters",
     "gaussian_smoothing",
     "hard",

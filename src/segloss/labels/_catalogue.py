@@ -1,20 +1,45 @@
-"""The catalogue of label scenarios, and the one check of what goes into them."""
+"""The catalogue of label scenarios, and the one check of their input."""
 
-from collections.abc import Callable
-from typing import Literal
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, ParamSpec, Protocol, cast, get_type_hints
 
 import torch
 from torch import Tensor
 
-Scenario = Callable[..., tuple[Tensor, Tensor]]
+from segloss.options import check, is_setting
 
-CATALOGUE: dict[str, Scenario] = {}
+P = ParamSpec("P")
+
+
+class Scenario(Protocol[P]):
+    """A registered label scenario.
+
+    Attributes:
+        source: What it reads: "map", one class map per image, or "raters", a stack of the raters' maps.
+        needs: The options that are tensors of the batch, not settings: the caller supplies them.
+        soft_targets: Whether the target is probabilities; False for a class map, on which every loss is defined.
+        options: Its keyword-only parameters and their annotations.
+    """
+
+    __name__: str
+    source: Literal["map", "raters"]
+    needs: tuple[str, ...]
+    soft_targets: bool
+    options: dict[str, Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Tensor, Tensor]: ...
+
+
+CATALOGUE: dict[str, Scenario[...]] = {}
 
 
 def register(
     source: Literal["map", "raters"], *, needs: tuple[str, ...] = (), soft_targets: bool = True
-) -> Callable[[Scenario], Scenario]:
+) -> Callable[[Callable[P, tuple[Tensor, Tensor]]], Scenario[P]]:
     """Put a label scenario into the catalogue under its own name.
+
+    When it is called, its options are checked against their annotations (see `segloss.options`).
 
     Args:
         source: What the scenario reads: one class map per image, or a stack of the raters' maps.
@@ -22,14 +47,41 @@ def register(
         soft_targets: Whether the target is probabilities; False for a class map, on which every loss is defined.
     """
 
-    def add(function: Scenario) -> Scenario:
-        function.source = source
-        function.needs = needs
-        function.soft_targets = soft_targets
-        CATALOGUE[function.__name__] = function
-        return function
+    def add(function: Callable[P, tuple[Tensor, Tensor]]) -> Scenario[P]:
+        hints = get_type_hints(function, include_extras=True)
+        parameters = function.__kwdefaults__ or {}
+        options = {name: hints[name] for name in {**parameters, **dict.fromkeys(needs)}}
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> tuple[Tensor, Tensor]:
+            for name, value in kwargs.items():
+                if name in options:
+                    check(name, value, options[name])
+            return function(*args, **kwargs)
+
+        scenario = cast(Scenario[P], checked)
+        scenario.source = source
+        scenario.needs = needs
+        scenario.soft_targets = soft_targets
+        scenario.options = options
+        CATALOGUE[scenario.__name__] = scenario
+        return scenario
 
     return add
+
+
+def check_options(scenario: Scenario[...], options: Mapping[str, Any]) -> None:
+    """Check the settings of a scenario before it is called.
+
+    Raises:
+        TypeError: an option the function does not have.
+        ValueError: a value outside an option's range.
+    """
+    known = [name for name, kind in scenario.options.items() if is_setting(kind)]
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"{scenario.__name__} got the unknown option {name!r}; known: {', '.join(known) or 'none'}")
+        check(name, value, scenario.options[name])
 
 
 def without_void(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
@@ -41,10 +93,11 @@ def without_void(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
         ValueError: Wrong type or shape, or on a valid pixel a class outside 0..num_classes-1.
     """
     if labels.dtype != torch.int64:
-        raise ValueError(f"labels must be int64 class ids, got {labels.dtype}")
+        raise ValueError(f"Expected labels of int64 class ids, got {labels.dtype}.")
     if valid.dtype != torch.bool or valid.shape != labels.shape:
         raise ValueError(
-            f"valid must be bool of the labels' shape {tuple(labels.shape)}, got {valid.dtype} {tuple(valid.shape)}"
+            f"Expected a bool valid mask of the labels' shape {tuple(labels.shape)}, got {valid.dtype} of shape "
+            f"{tuple(valid.shape)}."
         )
     labels = labels.masked_fill(~valid, 0)
     if labels.device.type == "cpu" and labels.numel() > 0:
@@ -52,6 +105,7 @@ def without_void(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
         if lowest < 0 or highest >= num_classes:
             wrong = lowest if lowest < 0 else highest
             raise ValueError(
-                f"labels of valid pixels must lie in 0..{num_classes - 1}, got {wrong}; mark void pixels in valid"
+                f"Expected class ids from 0 to {num_classes - 1} at valid pixels, got {wrong}; "
+                "mark void pixels in `valid`."
             )
     return labels

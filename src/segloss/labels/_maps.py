@@ -7,16 +7,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from segloss.labels._catalogue import register, without_void
+from segloss.options import OddWidth, Positive, Share
 
 
 @register(source="map", soft_targets=False)
 def hard(labels: Tensor, valid: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """The class map itself, class 0 standing at void pixels.
+    """The class map itself, with class 0 at void pixels.
 
     Args:
-        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
-        valid: bool (B, *spatial), False for void.
-        num_classes: Number of classes C.
+        labels, valid, num_classes: As in every scenario, see `segloss.labels`.
 
     Returns:
         int64 (B, *spatial) and ``valid``.
@@ -26,14 +25,12 @@ def hard(labels: Tensor, valid: Tensor, num_classes: int) -> tuple[Tensor, Tenso
 
 @register(source="map")
 def uniform_smoothing(
-    labels: Tensor, valid: Tensor, num_classes: int, *, epsilon: float = 0.1
+    labels: Tensor, valid: Tensor, num_classes: int, *, epsilon: Share = 0.1
 ) -> tuple[Tensor, Tensor]:
     """Label smoothing: (1 - epsilon) onehot(y) + epsilon / C at every pixel.
 
     Args:
-        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
-        valid: bool (B, *spatial), False for void.
-        num_classes: Number of classes C.
+        labels, valid, num_classes: As in every scenario, see `segloss.labels`.
         epsilon: Probability spread evenly over all classes, 0..1; 0.1 as in the reference.
 
     Returns:
@@ -45,23 +42,21 @@ def uniform_smoothing(
     Reference: Szegedy et al., Rethinking the Inception Architecture, 2016, https://arxiv.org/abs/1512.00567
     """
     labels = without_void(labels, valid, num_classes)
-    return _smoothed(labels, torch.full_like(labels, _checked(epsilon), dtype=torch.float32), num_classes), valid
+    return _smoothed(labels, torch.full_like(labels, epsilon, dtype=torch.float32), num_classes), valid
 
 
 @register(source="map")
 def boundary_smoothing(
-    labels: Tensor, valid: Tensor, num_classes: int, *, epsilon: float = 0.5, kernel_size: int = 3
+    labels: Tensor, valid: Tensor, num_classes: int, *, epsilon: Share = 0.5, kernel_size: OddWidth = 3
 ) -> tuple[Tensor, Tensor]:
     """Label smoothing of the pixels along class boundaries only; all others stay one-hot.
 
-    A pixel lies on a boundary if the erosion of its class's one-hot map by a square (cube) of ``kernel_size`` removes
-    it, that is, if another class stands in its window. What lies outside the image is no other class, and a pixel with
-    void in its window is left one-hot, because there the class beyond is unknown.
+    A pixel is on a boundary if the erosion of its class's one-hot map by a square (cube) of ``kernel_size`` removes it,
+    that is, if its window contains another class. Outside the image there is no other class, and a pixel with void in
+    its window stays one-hot, because the class beyond the void is unknown.
 
     Args:
-        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
-        valid: bool (B, *spatial), False for void.
-        num_classes: Number of classes C.
+        labels, valid, num_classes: As in every scenario, see `segloss.labels`.
         epsilon: Probability spread evenly over all classes at boundary pixels, 0..1; 0.5 as in the reference.
         kernel_size: Width of the window in pixels, odd; 3 as in the reference.
 
@@ -76,9 +71,9 @@ def boundary_smoothing(
     labels = without_void(labels, valid, num_classes)
     # float32 holds class ids exactly, and pooling of integers does not exist on every device.
     ids = labels.to(torch.float32)
-    highest, minus_lowest, void = _window_maximum(torch.stack([ids, -ids, (~valid).to(ids)]), _odd(kernel_size))
+    highest, minus_lowest, void = _window_maximum(torch.stack([ids, -ids, (~valid).to(ids)]), kernel_size)
     boundary = ((highest != ids) | (minus_lowest != -ids)) & (void == 0)
-    return _smoothed(labels, boundary * _checked(epsilon), num_classes), valid
+    return _smoothed(labels, boundary * epsilon, num_classes), valid
 
 
 @register(source="map")
@@ -87,9 +82,9 @@ def gaussian_smoothing(
     valid: Tensor,
     num_classes: int,
     *,
-    sigma: float = 1.0,
-    kernel_size: int = 3,
-    own_weight: float = 0.5,
+    sigma: Positive = 1.0,
+    kernel_size: OddWidth = 3,
+    own_weight: Share = 0.5,
 ) -> tuple[Tensor, Tensor]:
     """Spatially varying label smoothing: the one-hot map blurred by a Gaussian whose centre has a weight of its own.
 
@@ -99,9 +94,7 @@ def gaussian_smoothing(
     not guarantee. The reference pads by replication instead.
 
     Args:
-        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
-        valid: bool (B, *spatial), False for void.
-        num_classes: Number of classes C.
+        labels, valid, num_classes: As in every scenario, see `segloss.labels`.
         sigma: Standard deviation of the Gaussian in pixels, above 0; 1 as in the reference.
         kernel_size: Width of the window in pixels, odd; 3 as in the reference.
         own_weight: Weight of the pixel's own label, 0..1; 0.5 as in the reference.
@@ -114,12 +107,8 @@ def gaussian_smoothing(
 
     Reference: Islam and Glocker, Spatially Varying Label Smoothing, 2021, https://arxiv.org/abs/2104.05788
     """
-    if not sigma > 0:
-        raise ValueError(f"sigma must be above 0 pixels, got {sigma}")
-    if not 0 <= own_weight <= 1:
-        raise ValueError(f"own_weight must lie in 0..1, got {own_weight}")
     labels = without_void(labels, valid, num_classes)
-    weights = [math.exp(-0.5 * (distance / sigma) ** 2) for distance in range(1, _odd(kernel_size) // 2 + 1)]
+    weights = [math.exp(-0.5 * (distance / sigma) ** 2) for distance in range(1, kernel_size // 2 + 1)]
     one_hot = torch.zeros(labels.shape[0], num_classes, *labels.shape[1:], device=labels.device)
     one_hot.scatter_(1, labels.unsqueeze(1), valid.unsqueeze(1).to(one_hot))
     # The window's weights are a product over the axes with 1 at the centre: (1 + sides) of one axis, times (1 + sides)
@@ -128,24 +117,14 @@ def gaussian_smoothing(
     for axis in range(2, one_hot.ndim):
         others += _sides(one_hot + others, axis, weights)
     total = others.sum(1, keepdim=True)
-    own = torch.where(total > 0, own_weight, 1.0)
-    return others.mul_((1 - own) / total.clamp_min(torch.finfo(total.dtype).tiny)).add_(one_hot.mul_(own)), valid
-
-
-def _odd(kernel_size: int) -> int:
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be an odd number of pixels, 1 or more, got {kernel_size}")
-    return kernel_size
-
-
-def _checked(epsilon: float) -> float:
-    if not 0 <= epsilon <= 1:
-        raise ValueError(f"epsilon must lie in 0..1, got {epsilon}")
-    return epsilon
+    own_share = torch.where(total > 0, own_weight, 1.0)
+    return others.mul_((1 - own_share) / total.clamp_min(torch.finfo(total.dtype).tiny)).add_(
+        one_hot.mul_(own_share)
+    ), valid
 
 
 def _smoothed(labels: Tensor, epsilon: Tensor, num_classes: int) -> Tensor:
-    """(1 - epsilon) onehot(labels) + epsilon / C, with an epsilon of its own for every pixel."""
+    """(1 - epsilon) onehot(labels) + epsilon / C, with one epsilon per pixel."""
     share = (epsilon / num_classes).unsqueeze(1)
     target = share.expand(-1, num_classes, *share.shape[2:]).contiguous()
     return target.scatter_(1, labels.unsqueeze(1), share + (1 - epsilon).unsqueeze(1))

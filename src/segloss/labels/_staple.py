@@ -1,13 +1,14 @@
-"""STAPLE: the hidden true segmentation and every rater's error rates, estimated together."""
+"""STAPLE: joint estimation of the hidden true segmentation and the raters' error rates."""
 
 import torch
 from torch import Tensor
 
 from segloss.labels._catalogue import register, without_void
+from segloss.options import Count
 
 
 @register(source="raters")
-def staple(labels: Tensor, valid: Tensor, num_classes: int, *, iterations: int = 50) -> tuple[Tensor, Tensor]:
+def staple(labels: Tensor, valid: Tensor, num_classes: int, *, iterations: Count = 50) -> tuple[Tensor, Tensor]:
     """Posterior of the true class by expectation maximisation, each image (or crop) by itself.
 
     Rater r chooses class d where s is true with probability theta_r[s, d], independently of the other raters; the prior
@@ -16,9 +17,7 @@ def staple(labels: Tensor, valid: Tensor, num_classes: int, *, iterations: int =
     Pixels in which all raters chose alike have the same posterior, so the work is done once per combination of votes.
 
     Args:
-        labels: The raters' class ids, int64 (B, R, *spatial); anything where ``valid`` is False.
-        valid: bool (B, R, *spatial), False where that rater has no label; a missing rater is False everywhere.
-        num_classes: Number of classes C.
+        labels, valid, num_classes: As in every scenario, see `segloss.labels`.
         iterations: Number of steps, 1 or more; a fixed number, so that no device has to be waited for.
 
     Returns:
@@ -31,8 +30,6 @@ def staple(labels: Tensor, valid: Tensor, num_classes: int, *, iterations: int =
     Reference: Warfield et al., Simultaneous Truth and Performance Level Estimation (STAPLE), 2004,
     https://doi.org/10.1109/TMI.2004.828354
     """
-    if iterations < 1:
-        raise ValueError(f"iterations must be 1 or more, got {iterations}")
     labels = without_void(labels, valid, num_classes)
     num_images, num_raters = labels.shape[:2]
     votes, image, pixels, pattern = _patterns(labels.masked_fill(~valid, num_classes), num_classes)
@@ -52,8 +49,9 @@ def staple(labels: Tensor, valid: Tensor, num_classes: int, *, iterations: int =
     prior = (chosen / chosen.sum(1, keepdim=True).clamp_min(1)).clamp_min(tiny)
     theta = torch.full((num_classes, num_classes), 0.01 / max(num_classes - 1, 1), dtype=torch.float64)
     theta = theta.fill_diagonal_(0.99).to(votes.device).expand(num_images, num_raters, -1, -1)  # (B, R, d, s)
+    truth = theta.new_zeros(len(votes), num_classes)
     for step in range(iterations):
-        # One row of zeros for "no vote", which says nothing about the truth.
+        # A row of zeros for "no vote", which is no evidence.
         evidence = torch.cat([theta.clamp_min(tiny).log(), theta.new_zeros(num_images, num_raters, 1, num_classes)], 2)
         truth = (prior.log()[image] + evidence.reshape(-1, num_classes)[cell].sum(1)).softmax(1)
         if step < iterations - 1:

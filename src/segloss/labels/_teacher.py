@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from segloss.labels._catalogue import register, without_void
+from segloss.options import Positive, Share, check
 
 
-def teacher_probabilities(teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+def teacher_probabilities(teacher_logits: Tensor, *, temperature: Positive = 1.0) -> Tensor:
     """softmax(logits / temperature) over the classes, in float32 whatever the teacher computes in.
 
     Args:
@@ -18,8 +19,7 @@ def teacher_probabilities(teacher_logits: Tensor, *, temperature: float = 1.0) -
 
     Reference: Hinton et al., Distilling the Knowledge in a Neural Network, 2015, https://arxiv.org/abs/1503.02531
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+    check("temperature", temperature, Positive)
     return torch.softmax(teacher_logits.detach().float() / temperature, 1)
 
 
@@ -30,11 +30,11 @@ def teacher(
     num_classes: int,
     *,
     teacher_logits: Tensor,
-    temperature: float = 1.0,
+    temperature: Positive = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Distillation: softmax(teacher_logits / temperature) on the labelled pixels.
 
-    How much the hard labels weigh beside the teacher, and a temperature's factor T^2, belong to the loss, not to its
+    The weight of the hard labels beside the teacher, and a temperature's factor T^2, belong to the loss and not to its
     target.
 
     Args:
@@ -55,18 +55,18 @@ def teacher(
     labels = without_void(labels, valid, num_classes)
     expected = (labels.shape[0], num_classes, *labels.shape[1:])
     if teacher_logits.shape != expected:
-        raise ValueError(f"teacher_logits must have shape {expected}, got {tuple(teacher_logits.shape)}")
+        raise ValueError(f"Expected teacher_logits of shape {expected}, got {tuple(teacher_logits.shape)}.")
     return teacher_probabilities(teacher_logits, temperature=temperature), valid
 
 
 def pseudo_labels(
-    teacher_logits: Tensor, valid: Tensor, *, threshold: float = 0.95, soft: bool = False, temperature: float = 1.0
+    teacher_logits: Tensor, valid: Tensor, *, threshold: Share = 0.95, soft: bool = False, temperature: Positive = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """The teacher's classes, or probabilities, on unlabelled images, where the teacher is sure enough.
+    """The teacher's classes or probabilities on unlabelled images, where the teacher is confident enough.
 
     Args:
         teacher_logits: Any float type (B, C, *spatial), of the weak view.
-        valid: bool (B, *spatial), False where the view shows nothing (padding).
+        valid: bool (B, *spatial), False in padding.
         threshold: Least probability, at temperature 1, of the most probable class, 0..1; 0.95 as in the reference.
         soft: Whether the target is the teacher's probabilities instead of the most probable class.
         temperature: Of the soft target; above 0.
@@ -80,11 +80,11 @@ def pseudo_labels(
 
     Reference: Sohn et al., FixMatch, 2020, https://arxiv.org/abs/2001.07685
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must lie in 0..1, got {threshold}")
+    check("threshold", threshold, Share)
     if valid.dtype != torch.bool or valid.shape != teacher_logits[:, 0].shape:
         raise ValueError(
-            f"valid must be bool of shape {tuple(teacher_logits[:, 0].shape)}, got {valid.dtype} {tuple(valid.shape)}"
+            f"Expected a bool valid mask of shape {tuple(teacher_logits[:, 0].shape)}, got {valid.dtype} of shape "
+            f"{tuple(valid.shape)}."
         )
     target = teacher_probabilities(teacher_logits, temperature=temperature)
     probabilities = target if temperature == 1 else teacher_probabilities(teacher_logits)

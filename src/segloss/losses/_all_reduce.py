@@ -28,15 +28,21 @@ def sum_over_processes(*sums: Tensor) -> Sequence[Tensor]:
     """Add up tensors over all processes by one all-reduce of their concatenation; alone, return them as they are."""
     if not exchange_on():
         return sums
-    flat = _SumOverProcesses.apply(torch.cat([each.reshape(-1) for each in sums]))
-    parts = flat.split([each.numel() for each in sums])
-    return [part.view(each.shape) for part, each in zip(parts, sums, strict=True)]
+    flat = _SumOverProcesses.apply(torch.cat([tensor.reshape(-1) for tensor in sums]))
+    pieces = flat.split([tensor.numel() for tensor in sums])
+    return [piece.view(tensor.shape) for piece, tensor in zip(pieces, sums, strict=True)]
+
+
+def mean_over_processes(total: Tensor, weight: Tensor) -> Tensor:
+    """total / weight, both summed over all processes; exactly 0, with zero gradient, where nothing has weight."""
+    total, weight = sum_over_processes(total, weight)
+    return total / torch.where(weight > 0, weight, 1)
 
 
 def gather_pixels(errors: Tensor, target: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Put the pixels of all processes side by side: errors (1, C, N), target (1, N), and where this process's begin.
+    """Concatenate the pixels of all processes: errors (1, C, N), target (1, N), and the index of this process's first.
 
-    The processes may hold different numbers of pixels; what fills them up to the largest has error NaN.
+    The processes may hold different numbers of pixels: they are padded to the largest with errors of NaN.
     """
     pixels = torch.zeros(torch.distributed.get_world_size(), dtype=torch.int64, device=errors.device)
     rank = torch.distributed.get_rank()
@@ -45,8 +51,8 @@ def gather_pixels(errors: Tensor, target: Tensor) -> tuple[Tensor, Tensor, int]:
     most = int(pixels.max())
     errors = torch.nn.functional.pad(errors, (0, most - errors.shape[-1]), value=torch.nan)
     target = torch.nn.functional.pad(target, (0, most - target.shape[-1]))
-    everyones_errors = [torch.empty_like(errors) for _ in pixels]
-    everyones_target = [torch.empty_like(target) for _ in pixels]
-    torch.distributed.all_gather(everyones_errors, errors)
-    torch.distributed.all_gather(everyones_target, target)
-    return torch.cat(everyones_errors, -1), torch.cat(everyones_target, -1), rank * most
+    all_errors = [torch.empty_like(errors) for _ in pixels]
+    all_targets = [torch.empty_like(target) for _ in pixels]
+    torch.distributed.all_gather(all_errors, errors)
+    torch.distributed.all_gather(all_targets, target)
+    return torch.cat(all_errors, -1), torch.cat(all_targets, -1), rank * most

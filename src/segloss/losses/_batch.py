@@ -1,17 +1,18 @@
-"""What every loss reads: logits, target and valid, checked and flattened once, and the sums they share."""
+"""The arguments of every loss, checked and flattened once, and the sums that losses share."""
 
 import importlib
 import importlib.util
 import math
-from collections.abc import Collection, Sequence
-from functools import cache, cached_property
+from collections.abc import Callable, Collection, Sequence
+from functools import cache, wraps
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from segloss.losses import _sums
-from segloss.losses._checks import check_indices, check_probabilities, check_shapes
+from segloss.losses._checks import check_indices, check_pixel_weights, check_probabilities, check_shapes
 from segloss.losses._flags import checks_on
 from segloss.losses._sums import class_sums, without_void
 
@@ -28,8 +29,23 @@ def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
+Value = TypeVar("Value")
+
+
+def _once(function: "Callable[[Batch], Value]") -> Value:
+    """A property that is computed on first use. The one of functools holds a lock, which torch.compile cannot trace."""
+
+    @wraps(function)
+    def value(batch: "Batch") -> Value:
+        if function.__name__ not in batch.known:
+            batch.known[function.__name__] = function(batch)
+        return batch.known[function.__name__]
+
+    return cast(Value, property(value))
+
+
 class Batch:
-    """One batch, read once; each quantity is computed when first asked for and shared by all terms of a compound loss.
+    """One batch, read once; each quantity is computed on first use and shared by all terms of a compound loss.
 
     With N pixels per image (all spatial axes in one), over valid pixels only:
 
@@ -38,8 +54,10 @@ class Batch:
         target: (B, N) class indices, or (B, C, N) probabilities of the logits' type; as given, so anything where void.
         valid: (B, N) bool, or None where every pixel is valid.
         soft: Whether the target holds probabilities.
-        sums: The names, among likelihood, minimum, product, predicted and squares, of what the terms will ask for.
+        sums: The names, among likelihood, minimum, product, predicted and squares, of what the terms read.
         spatial: Sizes of the spatial axes, whose product is N.
+        pixel_weights: (B, N), 0 where void, or None: each valid pixel weighs 1 in a mean over pixels.
+        reduction: ``"mean"``, or ``"none"``: a mean over pixels is left as a map.
     """
 
     def __init__(
@@ -49,9 +67,13 @@ class Batch:
         valid: Tensor | None,
         sums: Collection[str],
         spatial: Sequence[int] | None = None,
+        pixel_weights: Tensor | None = None,
+        reduction: str = "mean",
     ):
         self.logits, self.target, self.valid, self.sums = logits, target, valid, sums
-        self.spatial = tuple(logits.shape[2:] if spatial is None else spatial)
+        self.spatial = logits.shape[2:] if spatial is None else spatial
+        self.pixel_weights, self.reduction = pixel_weights, reduction
+        self.known: dict[str, Any] = {}
         self.soft = target.is_floating_point()
         self.classes = logits.shape[1]
 
@@ -63,33 +85,63 @@ class Batch:
         sums: Collection[str],
         *,
         foreground_channel: bool = False,
+        exclusive: bool = True,
+        pixel_weights: Tensor | None = None,
+        reduction: str = "mean",
     ) -> "Batch":
-        """Check and flatten what a loss was called with; a batch that was read before is returned as it is.
+        """Check and flatten the arguments of a loss; a batch that was read before is returned as it is.
 
-        With `foreground_channel` the logits have one channel, class 1 of a hard target, read as probabilities 0 and 1.
+        Args:
+            logits: (B, C, *spatial), or a batch.
+            target: int64 (B, *spatial) or float (B, C, *spatial); None with a batch.
+            valid: bool (B, *spatial) or None.
+            sums: What the loss reads, see `Batch`.
+            foreground_channel: The logits have one channel, class 1 of a hard target, read as probabilities 0 and 1.
+            exclusive: Whether target probabilities sum to 1, or are those of independent classes.
+            pixel_weights: (B, *spatial), at least 0, or None.
+            reduction: See `Batch`.
         """
         if isinstance(logits, Batch):
             return logits
+        if target is None:
+            raise ValueError("Expected a target beside the logits, got None.")
         check_shapes(logits, target, valid, foreground_channel)
         images, classes, *spatial = logits.shape
         pixels = math.prod(spatial)
-        logits = logits.reshape(*logits.shape[:2], pixels)
+        logits = logits.reshape(images, classes, pixels)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         valid = None if valid is None else valid.reshape(images, pixels)
         if target.is_floating_point():
-            target = target.reshape(images, classes, pixels).to(logits.dtype)
+            target = target.reshape(images, classes, pixels)
             if checks_on():
-                check_probabilities(target, valid)
+                check_probabilities(target, valid, exclusive=exclusive and not foreground_channel)
+            target = target.to(logits.dtype)
         else:
             target = target.reshape(images, pixels)
             if checks_on():
                 check_indices(without_void(target, valid), 2 if foreground_channel else classes)
             if foreground_channel:
                 target = target[:, None].to(logits.dtype)
-        return Batch(logits, target, valid, sums, spatial)
+        if pixel_weights is not None:
+            check_pixel_weights(pixel_weights, (images, *spatial), checks_on())
+            pixel_weights = pixel_weights.reshape(images, pixels).to(logits.dtype)
+            pixel_weights = pixel_weights if valid is None else torch.where(valid, pixel_weights, 0)
+        return Batch(logits, target, valid, sums, spatial, pixel_weights, reduction)
 
-    @cached_property
+    def derived(self, *, logits: Tensor | None = None, target: Tensor | None = None) -> "Batch":
+        """The same batch with other logits or another target, for a loss that is a likelihood of those."""
+        return Batch(
+            self.logits if logits is None else logits,
+            self.target if target is None else target,
+            self.valid,
+            self.sums,
+            self.spatial,
+            self.pixel_weights,
+            self.reduction,
+        )
+
+    @_once
     def _sums(self) -> dict[str, Tensor | None]:
         core = core_for(self.logits)
         if self.soft:
@@ -107,7 +159,7 @@ class Batch:
     def _sum(self, name: str) -> Tensor:
         if name not in self.sums:
             raise KeyError(f"A loss reads the sum {name!r} and was registered with {', '.join(self.sums)} only.")
-        return self._sums[name]
+        return cast(Tensor, self._sums[name])
 
     @property
     def log_likelihood(self) -> Tensor:
@@ -134,17 +186,17 @@ class Batch:
         """Σ p·y: (B, C)."""
         return self._sum("product")
 
-    @cached_property
+    @_once
     def index(self) -> Tensor:
         """The hard target, 0 where void: (B, N)."""
         return without_void(self.target, self.valid)
 
-    @cached_property
+    @_once
     def valid_target(self) -> Tensor:
         """The soft target, 0 where void: (B, C, N)."""
         return without_void(self.target, self.valid)
 
-    @cached_property
+    @_once
     def true(self) -> Tensor:
         """Σy: (B, C)."""
         if self.soft:
@@ -152,12 +204,12 @@ class Batch:
         ones = torch.ones_like(self.target) if self.valid is None else self.valid
         return class_sums(ones.to(self.logits.dtype), self.index, self.classes)
 
-    @cached_property
+    @_once
     def true_squares(self) -> Tensor:
         """Σy²: (B, C)."""
         return self.valid_target.square().sum(-1) if self.soft else self.true
 
-    @cached_property
+    @_once
     def pixels(self) -> Tensor:
         """How many pixels of each image are valid: (B,)."""
         if self.valid is None:

@@ -1,13 +1,45 @@
-"""The catalogue of losses: a name, a function, and the name it carries in MMSegmentation's registry."""
+"""The catalogue of losses: a name, a function, and the name of its module."""
 
+import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, Protocol, cast, get_type_hints
 
+import torch
 from torch import Tensor
 
-Loss = Callable[..., Tensor]
+from segloss.options import NonNegative, check, is_setting
 
-CATALOGUE: dict[str, Loss] = {}
+P = ParamSpec("P")
+
+
+class Loss(Protocol[P]):
+    """A registered loss function.
+
+    Attributes:
+        module_name: The name of its ``nn.Module``, in `segloss.losses` and in MMSegmentation's ``MODELS``.
+        soft_targets: Whether it is defined on target probabilities.
+        sums: What it reads of a `Batch`.
+        options: Its keyword-only parameters and their annotations.
+        pixelwise: Whether it is a mean over pixels of a function of the target's likelihood, as cross-entropy is, and
+            not of sums over regions.
+        needs: Its keyword arguments that are tensors of the batch beside target and valid.
+        takes_class_counts: Whether it has the option ``class_counts``, the training set's pixels of each class.
+    """
+
+    __name__: str
+    module_name: str
+    soft_targets: bool
+    sums: frozenset[str]
+    options: dict[str, Any]
+    pixelwise: bool
+    needs: tuple[str, ...]
+    takes_class_counts: bool
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
+
+
+CATALOGUE: dict[str, Loss[...]] = {}
 
 
 def register(
@@ -17,15 +49,13 @@ def register(
     sums: Sequence[str] = (),
     pixelwise: bool | None = None,
     needs: Sequence[str] = (),
-) -> Callable[[Loss], Loss]:
+) -> Callable[[Callable[P, Tensor]], Loss[P]]:
     """Put a loss function into the catalogue under its own name.
 
-    The function then also carries what is given here, ``takes_class_counts``: whether it has that argument, the number
-    of pixels of each class in the training set, and ``pixelwise``: whether it is a mean over pixels of a function of
-    the target's likelihood, as cross-entropy is, and not of sums over regions.
+    When it is called, its options are checked against their annotations (see `segloss.options`).
 
     Args:
-        module_name: Its CamelCase name in MMSegmentation's ``MODELS``; must not shadow one of MMSegmentation's.
+        module_name: The CamelCase name of its module; must not shadow one of MMSegmentation's.
         soft_targets: Whether the loss is defined on target probabilities.
         sums: What the loss reads of a `Batch`: some of likelihood, minimum, product, predicted, squares. A compound
             loss computes what any of its terms reads, once.
@@ -34,20 +64,36 @@ def register(
             the loss computes them anew.
     """
 
-    def add(function: Loss) -> Loss:
-        function.module_name = module_name
-        function.soft_targets = soft_targets
-        function.sums = frozenset(sums)
-        function.pixelwise = function.sums == {"likelihood"} if pixelwise is None else pixelwise
-        function.needs = tuple(needs)
-        function.takes_class_counts = "class_counts" in inspect.signature(function).parameters
-        CATALOGUE[function.__name__] = function
-        return function
+    def add(function: Callable[P, Tensor]) -> Loss[P]:
+        hints = get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(function).parameters.values()
+        options = {
+            entry.name: hints.get(entry.name, object) for entry in parameters if entry.kind is entry.KEYWORD_ONLY
+        }
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+            if not torch.compiler.is_compiling():
+                for name, value in kwargs.items():
+                    if name in options:
+                        check(name, value, options[name])
+            return function(*args, **kwargs)
+
+        loss = cast(Loss[P], checked)
+        loss.module_name = module_name
+        loss.soft_targets = soft_targets
+        loss.sums = frozenset(sums)
+        loss.options = options
+        loss.pixelwise = loss.sums == {"likelihood"} if pixelwise is None else pixelwise
+        loss.needs = tuple(needs)
+        loss.takes_class_counts = "class_counts" in options
+        CATALOGUE[loss.__name__] = loss
+        return loss
 
     return add
 
 
-def get(name: str) -> Loss:
+def get(name: str) -> Loss[...]:
     """Look a loss up by its name.
 
     Raises:
@@ -56,3 +102,37 @@ def get(name: str) -> Loss:
     if name not in CATALOGUE:
         raise ValueError(f"Expected the name of a loss, got {name!r}; known are {', '.join(sorted(CATALOGUE))}.")
     return CATALOGUE[name]
+
+
+def check_options(loss: Loss[...], options: Mapping[str, Any]) -> None:
+    """Check the settings of a loss, and those of a compound's terms, before it is called.
+
+    Raises:
+        TypeError: an option the function does not have.
+        ValueError: a value outside an option's range, a term without a loss or with an unknown one.
+    """
+    known = [name for name, kind in loss.options.items() if is_setting(kind) and name != "reduction"]
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"{loss.module_name} got the unknown option {name!r}; known: {', '.join(known) or 'none'}")
+        check(name, value, loss.options[name])
+    if "terms" in options:
+        for term in checked_terms(options["terms"]):
+            settings = {key: value for key, value in term.items() if key not in ("loss", "weight", "exchange", "ramp")}
+            check_options(get(term["loss"]), settings)
+
+
+def checked_terms(terms: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Check the terms of a compound loss: each has a loss, and a weight that is a number.
+
+    Raises:
+        ValueError: no terms, or one that is not as said.
+    """
+    if not terms:
+        raise ValueError(f"Expected at least one term such as {{'loss': 'dice', 'weight': 0.5}}, got {terms!r}.")
+    for term in terms:
+        if "loss" not in term:
+            raise ValueError(f"Expected a term to name its loss under 'loss', got {dict(term)!r}.")
+        check("weight", term.get("weight", 1.0), NonNegative)
+        check("exchange", term.get("exchange", True), bool)
+    return terms

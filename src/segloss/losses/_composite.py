@@ -1,16 +1,20 @@
 """The fixed sums of the literature: BCE + Dice, Dice + focal, exponential logarithmic."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from segloss.losses._all_reduce import mean_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._overlap import dice
-from segloss.losses._pixel import focal, mean_over_processes
+from segloss.losses._pixel import focal
 from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
 from segloss.losses._region import NEARLY_PERFECT, region_loss
 from segloss.losses._sigmoid import SigmoidSums
-from segloss.losses._weights import PerClass, class_vector, occurring_counts
+from segloss.losses._weights import class_vector, occurring_counts
+from segloss.options import NonNegative, PerClass, Positive, Share
 
 
 @register("BceDiceLoss")
@@ -20,28 +24,28 @@ def bce_dice(
     *,
     valid: Tensor | None = None,
     foreground_channel: bool = False,
-    bce_weight: float = 1.0,
-    dice_weight: float = 1.0,
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1.0,
+    bce_weight: NonNegative = 1.0,
+    dice_weight: NonNegative = 1.0,
+    classes: Literal["present", "all"] = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1.0,
+    class_weights: PerClass | None = None,
 ) -> Tensor:
     """Binary cross-entropy + Dice, each class against the rest: BCE(σ(z), y) + 1 - (2 Σσy + s) / (Σσ + Σy + s).
 
-    The channels are independent sigmoids σ(z_c). BCE is the mean over valid pixels and channels, Dice is over the
-    batch. Lower is better.
+    The channels are independent sigmoids σ(z_c), so that probabilities need not sum to 1. BCE is the mean over valid
+    pixels and channels, Dice is over the batch. Lower is better.
 
     Args:
-        logits: (B, C, *spatial), any float type; (B, 1, *spatial) with `foreground_channel`.
-        target: int64 class map (B, *spatial) or probabilities of the logits' shape.
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`; (B, 1, *spatial) with `foreground_channel`.
         foreground_channel: The logits have one channel, the foreground, class 1 of a class map of 0 and 1. Default:
             False: one channel per class, two in the binary case.
         bce_weight: Weight of BCE. Default 1.
         dice_weight: Weight of Dice. Default 1.
         classes: Over which channels Dice is averaged: ``"present"`` or ``"all"``. Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        threshold: As in `tversky`. Default .01.
         smooth: s, in pixels. Default 1, usual for this sum.
+        class_weights: Weights of both means over channels. Default: 1 each.
 
     Returns:
         A scalar in [0, ∞).
@@ -51,8 +55,11 @@ def bce_dice(
 
     Reference: Isensee et al., "nnU-Net", 2018, https://arxiv.org/abs/1809.10486 (region-based training)
     """
-    batch = Batch.read(logits, target, valid, (), foreground_channel=foreground_channel)
-    bce, product, predicted = SigmoidSums.apply(batch.logits, batch.target, batch.valid)
+    batch = Batch.read(logits, target, valid, (), foreground_channel=foreground_channel, exclusive=False)
+    weights = None
+    if class_weights is not None:
+        weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
+    bce, product, predicted = SigmoidSums.apply(batch.logits, batch.target, batch.valid, weights)
     overlap_loss = region_loss(
         batch,
         product,
@@ -66,9 +73,10 @@ def bce_dice(
         threshold=threshold,
         power=1.0,
         log=False,
-        class_weights=None,
+        class_weights=class_weights,
     )
-    return bce_weight * mean_over_processes(bce.sum(), batch.pixels.sum() * batch.classes) + dice_weight * overlap_loss
+    channels = batch.classes if weights is None else weights.sum()
+    return bce_weight * mean_over_processes(bce.sum(), batch.pixels.sum() * channels) + dice_weight * overlap_loss
 
 
 @register("DiceFocalLoss", sums=["likelihood", "product", "predicted"])
@@ -77,25 +85,20 @@ def dice_focal(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    focal_weight: float = 0.5,
-    gamma: float = 2.0,
+    focal_weight: NonNegative = 0.5,
+    gamma: NonNegative = 2.0,
     alpha: PerClass | None = None,
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
+    classes: Literal["present", "all"] = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
 ) -> Tensor:
     """Dice + λ · focal: `dice` over the batch and `focal` over its pixels; lower is better.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         focal_weight: λ. Default .5, the article's.
-        gamma: Exponent of `focal`. Default 2.
-        alpha: Class weights of `focal`. Default: 1 each.
-        classes: Over which classes Dice is averaged; see `dice`. Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
-        smooth: s of Dice, in pixels. Default 1e-3.
+        gamma, alpha: As in `focal`.
+        classes, threshold, smooth: As in `dice`.
 
     Returns:
         A scalar in [0, ∞).
@@ -115,10 +118,10 @@ def _power_value(log_p: Tensor, gamma: float) -> Tensor:
     return (-log_p).clamp_min(NEARLY_PERFECT).pow(gamma)
 
 
-def _power_slope(log_p: Tensor, gamma: float) -> Tensor:
+def _power_derivative(log_p: Tensor, gamma: float) -> Tensor:
     """The derivative of `_power_value` by log p."""
-    slope = -gamma * (-log_p).clamp_min(NEARLY_PERFECT).pow(gamma - 1)
-    return torch.where(log_p <= -NEARLY_PERFECT, slope, 0)
+    derivative = -gamma * (-log_p).clamp_min(NEARLY_PERFECT).pow(gamma - 1)
+    return torch.where(log_p <= -NEARLY_PERFECT, derivative, 0)
 
 
 @register("ExponentialLogarithmicLoss", sums=["likelihood", "product", "predicted"])
@@ -127,13 +130,13 @@ def exponential_logarithmic(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    gamma_dice: float = 0.3,
-    gamma_cross: float = 0.3,
-    dice_weight: float = 0.8,
-    cross_weight: float = 0.2,
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1.0,
+    gamma_dice: Positive = 0.3,
+    gamma_cross: Positive = 0.3,
+    dice_weight: NonNegative = 0.8,
+    cross_weight: NonNegative = 0.2,
+    classes: Literal["present", "all"] = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1.0,
     class_counts: PerClass | None = None,
 ) -> Tensor:
     """Exponential logarithmic loss .8 · E_c[(-ln Dice_c)^γ] + .2 · E[w_y (-ln p_y)^γ]; lower is better.
@@ -142,16 +145,13 @@ def exponential_logarithmic(
     an infinite slope at a perfect prediction: within 1e-6 of it they are constant.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial); then the second term is
+        logits, target, valid: As in every loss, see `segloss.losses`; on probabilities the second term is
             E[Σ_c w_c y_c (-ln p_c)^γ].
-        valid: bool (B, *spatial), or None: every pixel is valid.
         gamma_dice: γ of the Dice term, above 0. Default .3, the article's best.
         gamma_cross: γ of the cross-entropy term, above 0. Default .3, the article's best.
         dice_weight: Default .8, the article's.
         cross_weight: Default .2, the article's.
-        classes: Over which classes Dice is averaged; see `dice`. Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        classes, threshold: As in `dice`.
         smooth: Added above and below in Dice, in pixels. Default 1, the article's.
         class_counts: Number of pixels of each class in the training set. Default: None: w_c = 1.
 
@@ -165,20 +165,15 @@ def exponential_logarithmic(
         2018, https://arxiv.org/abs/1809.00076
     """
     batch = Batch.read(logits, target, valid, exponential_logarithmic.sums)
-    if gamma_dice <= 0 or gamma_cross <= 0:
-        raise ValueError(f"Expected gamma_dice and gamma_cross above 0, got {gamma_dice} and {gamma_cross}.")
     overlap_loss = dice(batch, None, classes=classes, threshold=threshold, smooth=smooth, power=gamma_dice, log=True)
     weights = None
     if class_counts is not None:
         counts = occurring_counts(class_counts, batch.classes)
         frequencies = [count / sum(counts) for count in counts]
         weights = class_vector([f**-0.5 for f in frequencies], batch.logits, batch.classes, "weights")
+    formula = (weights, _power_value, _power_derivative, gamma_cross)
     if batch.soft:
-        losses = SoftPixelLosses.apply(
-            batch.logits, batch.valid_target, weights, _power_value, _power_slope, gamma_cross
-        )
+        losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, *formula)
     else:
-        losses = HardPixelLosses.apply(
-            batch.log_likelihood, batch.target, batch.valid, weights, _power_value, _power_slope, gamma_cross
-        )
+        losses = HardPixelLosses.apply(batch.log_likelihood, batch.target, batch.valid, *formula)
     return dice_weight * overlap_loss + cross_weight * mean_over_processes(losses.sum(), batch.pixels.sum())

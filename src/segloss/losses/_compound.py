@@ -1,13 +1,18 @@
 """A weighted sum of losses that reads the batch once."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from segloss.losses._batch import Batch
-from segloss.losses._catalogue import get, register
-from segloss.losses._weights import PerClass
+from segloss.losses._catalogue import Loss, checked_terms, get, register
+from segloss.losses._flags import switches
+from segloss.options import PerClass
+
+TERM_KEYS = ("loss", "weight", "exchange")
 
 
 @register("CompoundLoss", needs=("distance_maps",))
@@ -19,37 +24,97 @@ def compound(
     terms: Sequence[Mapping[str, Any]],
     class_counts: PerClass | None = None,
     distance_maps: Tensor | None = None,
+    pixel_weights: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Weighted sum Σ_i weight_i · loss_i; the terms share the softmax and all sums over pixels.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         terms: One mapping per term: its ``loss`` (a name of the catalogue), its ``weight`` (default 1), and the options
-            of that loss, e.g. ``{"loss": "tversky", "weight": 0.75, "alpha": 0.5}``.
+            of that loss, e.g. ``{"loss": "tversky", "weight": 0.75, "alpha": 0.5}``; with ``"exchange": False`` its
+            sums stay with each process, see `switches`.
         class_counts: Number of pixels of each class in the training set, for the terms that take it. Default: None: no
             term gets it from here.
+        pixel_weights, reduction: As in `cross_entropy`; only where every term is a mean over pixels.
 
     Returns:
-        A scalar.
+        A scalar, or a map without reduction.
 
     Raises:
         ValueError: no terms, a term without a loss, a name that is not in the catalogue, and what the losses raise.
     """
-    if not terms:
-        raise ValueError(f"Expected at least one term such as {{'loss': 'dice', 'weight': 0.5}}, got {terms!r}.")
-    for term in terms:
-        if "loss" not in term:
-            raise ValueError(f"Expected a term to name its loss under 'loss', got {dict(term)!r}.")
-    losses = [get(term["loss"]) for term in terms]
-    batch = Batch.read(logits, target, valid, frozenset().union(*(loss.sums for loss in losses)))
+    losses = [get(term["loss"]) for term in checked_terms(terms)]
+    if pixel_weights is not None or reduction == "none":
+        check_takes_pixel_weights(losses)
+    sums = {name for loss, term in zip(losses, terms, strict=True) for name in _sums(loss, term)}
+    batch = Batch.read(logits, target, valid, sums, pixel_weights=pixel_weights, reduction=reduction)
     total = batch.logits.new_zeros(())
-    for term, loss in zip(terms, losses, strict=True):
-        options = {name: value for name, value in term.items() if name not in ("loss", "weight")}
+    for term, value in zip(terms, _values(batch, losses, terms, class_counts, distance_maps), strict=True):
+        total = total + term.get("weight", 1.0) * value
+    return total
+
+
+def check_takes_pixel_weights(losses: Sequence[Loss[...]]) -> None:
+    """Raise ValueError unless each loss is a mean over pixels."""
+    others = [loss.__name__ for loss in losses if "pixel_weights" not in loss.options]
+    if others:
+        raise ValueError(
+            "Expected losses that are means over pixels with pixel weights other than 0 and 1 or without a reduction, "
+            f"got {', '.join(others)}; mark pixels that do not count in `valid`."
+        )
+
+
+def _sums(loss: Loss[...], term: Mapping[str, Any]) -> frozenset[str]:
+    """The sums that a term reads: those of squares only where it asks for them."""
+    squared = term.get("squared", False) or "squared" not in loss.options
+    return loss.sums if squared else loss.sums - {"squares"}
+
+
+def _values(
+    batch: Batch,
+    losses: Sequence[Loss[...]],
+    terms: Sequence[Mapping[str, Any]],
+    class_counts: PerClass | None,
+    distance_maps: Tensor | None,
+) -> Iterator[Tensor]:
+    """The value of each term, without its weight."""
+    for loss, term in zip(losses, terms, strict=True):
+        options = {name: value for name, value in term.items() if name not in TERM_KEYS}
         if class_counts is not None and loss.takes_class_counts:
             options.setdefault("class_counts", class_counts)
         if distance_maps is not None and "distance_maps" in loss.needs:
             options["distance_maps"] = distance_maps
-        total = total + term.get("weight", 1.0) * loss(batch, None, **options)
-    return total
+        with switches(exchange=False) if term.get("exchange") is False else nullcontext():
+            yield loss(batch, None, **options)
+
+
+def term_report(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    valid: Tensor | None = None,
+    terms: Sequence[Mapping[str, Any]],
+    class_counts: PerClass | None = None,
+) -> dict[str, dict[str, Tensor]]:
+    """The value of each term of a compound loss and the norm of its gradient at the logits, weights included.
+
+    It shows which term drives the training. It costs a forward and a backward pass per term.
+
+    Args:
+        logits, target, valid, terms, class_counts: As in `compound`.
+
+    Returns:
+        For each term, by its loss's name (with its place from 1 where a name comes again), ``value`` and
+        ``gradient_norm``, scalars without gradient.
+    """
+    report = {}
+    for number, term in enumerate(terms, 1):
+        with torch.enable_grad():
+            leaf = logits.detach().requires_grad_()
+            value = compound(leaf, target, valid=valid, terms=[term], class_counts=class_counts)
+            (gradient,) = torch.autograd.grad(value, leaf)
+        name = term["loss"] if term["loss"] not in report else f"{term['loss']}-{number}"
+        norm = torch.linalg.vector_norm(gradient, dtype=torch.float64)
+        report[name] = {"value": value.detach(), "gradient_norm": norm}
+    return report

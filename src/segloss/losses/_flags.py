@@ -1,7 +1,7 @@
-"""Two switches around any loss: checks that wait for the device, and the exchange of sums between processes."""
+"""Two switches around any loss: checks of target values, and the exchange of sums between processes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch.distributed
 
@@ -13,18 +13,22 @@ def switches(*, checks: bool | None = None, exchange: bool | None = None) -> Ite
     """Set either switch for the time of a ``with`` block; ``None`` leaves it as it is.
 
     Args:
-        checks: Whether target values are checked (class indices in range, probabilities neither negative nor NaN). A
-            check makes the host wait for the device, so a training loop whose labels were checked once turns them off.
-            Default on.
+        checks: Whether target values are checked (class indices in range, probabilities that sum to 1). A check makes
+            the host wait for the device, so a training loop whose labels were checked once turns them off. Default on.
         exchange: Whether sums are exchanged between the processes of ``torch.distributed``. Turn it off where only some
             of the processes compute a loss, or they wait for each other forever. Default on.
     """
     before = dict(_state)
-    _state.update({name: value for name, value in (("checks", checks), ("exchange", exchange)) if value is not None})
+    set_switches(checks=checks, exchange=exchange)
     try:
         yield
     finally:
         _state.update(before)
+
+
+def unchecked() -> AbstractContextManager[None]:
+    """Leave target values unchecked for the time of a ``with`` block: no wait for the device, no graph break."""
+    return switches(checks=False)
 
 
 def set_switches(*, checks: bool | None = None, exchange: bool | None = None) -> None:
@@ -33,11 +37,12 @@ def set_switches(*, checks: bool | None = None, exchange: bool | None = None) ->
 
 
 def checks_on() -> bool:
+    """Whether target values are checked."""
     return _state["checks"]
 
 
 def exchange_on() -> bool:
-    """Whether there are other processes and their sums are wanted."""
+    """Whether there are several processes and sums are exchanged between them."""
     return (
         _state["exchange"]
         and torch.distributed.is_available()

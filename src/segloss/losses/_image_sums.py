@@ -86,7 +86,9 @@ def penalised_cross_entropy(batch: Batch, ce_weight: float, alpha: float, penalt
 OfLogP = Callable[[Tensor, Any], Tensor]
 
 
-def mean_over_pixels(batch: Batch, value: OfLogP, slope: OfLogP, parameters: Any, weights: Tensor | None) -> Tensor:
+def mean_over_likelihoods(
+    batch: Batch, value: OfLogP, slope: OfLogP, parameters: Any, weights: Tensor | None
+) -> Tensor:
     """The mean over the valid pixels of all processes of Σ_c w_c y_c f(log p_c), from f and its derivative."""
 
     def formula(logits: Tensor, part: slice, wanted: bool) -> tuple[Tensor, Tensor | None]:

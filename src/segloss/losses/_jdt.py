@@ -1,13 +1,11 @@
 """The Jaccard metric, Dice semimetric and compatible Tversky losses: region losses on Σ min(p, y)."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._region import region_loss
-from segloss.losses._weights import PerClass
+from segloss.options import Classes, NonNegative, PerClass, Positive, Share, Weights
 
 
 @register("CompatibleTverskyLoss", sums=["minimum", "predicted"])
@@ -16,13 +14,13 @@ def compatible_tversky(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    alpha: float = 0.3,
-    beta: float = 0.7,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    alpha: NonNegative = 0.3,
+    beta: NonNegative = 0.7,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes | None = None,
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:
@@ -31,19 +29,14 @@ def compatible_tversky(
     fp = Σp - tp and fn = Σy - tp, so that on hard labels it is `tversky`; on soft labels it is 0 just where p = y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         alpha: Weight of false positives, at least 0. Default .3, as in `tversky`.
         beta: Weight of false negatives, at least 0. Default .7, as in `tversky`.
-        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
-        classes: ``"present"``, which the articles use on hard labels, ``"all"``, theirs on soft ones, or ``"agnostic"``
-            (sums over classes before the quotient, for extreme imbalance). Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        classes: The classes of the mean, as in `tversky`: ``"present"``, ``"all"`` or ``"agnostic"``. Default None: as
+            in the authors' code present on a class map and all on probabilities, where a class without any mass is
+            evidence too.
         smooth: s, in pixels. Default 1e-3, that of the authors' class; their configurations have 1.
-        power: Exponent of each class's loss, above 0. Default 1.
-        log: -log of the quotient instead of its difference from 1. Default: False.
-        class_weights: Weights of the mean over classes. Default: 1 each.
+        level_weights, threshold, power, log, class_weights: As in `tversky`.
 
     Returns:
         A scalar in [0, 1] without `log`.
@@ -56,6 +49,8 @@ def compatible_tversky(
         Semantic Segmentation", 2023, https://arxiv.org/abs/2310.19252
     """
     batch = Batch.read(logits, target, valid, compatible_tversky.sums)
+    if classes is None:
+        classes = "all" if batch.soft else "present"
     return region_loss(
         batch,
         batch.minimum,
@@ -79,11 +74,11 @@ def jaccard_metric(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes | None = None,
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:
@@ -93,17 +88,9 @@ def jaccard_metric(
     labels it is 0 just where p = y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
-        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
-        classes: ``"present"``, which the articles use on hard labels, ``"all"``, theirs on soft ones, or ``"agnostic"``
-            (sums over classes before the quotient, for extreme imbalance). Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
-        smooth: s, in pixels. Default 1e-3, that of the authors' class; their configurations have 1.
-        power: Exponent of each class's loss, above 0. Default 1.
-        log: -log of the quotient instead of its difference from 1. Default: False.
-        class_weights: Weights of the mean over classes. Default: 1 each.
+        logits, target, valid: As in every loss, see `segloss.losses`.
+        classes, smooth: As in `compatible_tversky`. Default: present on a class map, all on probabilities; 1e-3.
+        level_weights, threshold, power, log, class_weights: As in `tversky`.
 
     Returns:
         A scalar in [0, 1] without `log`.
@@ -137,11 +124,11 @@ def dice_semimetric(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes | None = None,
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:
@@ -151,17 +138,9 @@ def dice_semimetric(
     (with half its smooth), and on soft labels it is 0 just where p = y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
-        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
-        classes: ``"present"``, which the articles use on hard labels, ``"all"``, theirs on soft ones, or ``"agnostic"``
-            (sums over classes before the quotient, for extreme imbalance). Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
-        smooth: s, in pixels. Default 1e-3, that of the authors' class; their configurations have 1.
-        power: Exponent of each class's loss, above 0. Default 1.
-        log: -log of the quotient instead of its difference from 1. Default: False.
-        class_weights: Weights of the mean over classes. Default: 1 each.
+        logits, target, valid: As in every loss, see `segloss.losses`.
+        classes, smooth: As in `compatible_tversky`. Default: present on a class map, all on probabilities; 1e-3.
+        level_weights, threshold, power, log, class_weights: As in `tversky`.
 
     Returns:
         A scalar in [0, 1] without `log`.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from segloss.losses._catalogue import register
 from segloss.losses._pixel import cross_entropy, focal, mean_log_loss
 from segloss.losses._pixel_autograd import HardPixelLosses
 from segloss.losses._sums import LEAST, without_void
-from segloss.losses._weights import PerClass, class_vector, occurring_counts
+from segloss.losses._weights import class_vector, occurring_counts
+from segloss.options import AtLeast, Below, NonNegative, PerClass, Positive
 
 
 @register("LDAMLoss", sums=["likelihood"])
@@ -21,9 +23,11 @@ def ldam(
     *,
     valid: Tensor | None = None,
     class_counts: PerClass,
-    max_margin: float = 0.5,
-    scale: float = 1.0,
-    reweighting: float | None = None,
+    max_margin: NonNegative = 0.5,
+    scale: Positive = 1.0,
+    reweighting: Annotated[float, AtLeast(0), Below(1)] | None = None,
+    pixel_weights: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Label-distribution-aware margin loss: cross-entropy of s·(z - Δ·y), Δ_c = m · n_c^-¼ / max_k n_k^-¼.
 
@@ -31,19 +35,18 @@ def ldam(
     calibration is measured on that.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         class_counts: n_c, number of pixels of each class in the training set; a class without any counts as the rarest.
         max_margin: m, in logits, at least 0. Default .5, the article's.
-        scale: s, above 0. Default 1, for raw logits; the article has 30 with a cosine classifier, whose logits lie in
-            [-1, 1].
+        scale: s, above 0. Default 1, for raw logits; the article has 30 with a cosine classifier, whose logits are
+            between -1 and 1.
         reweighting: β of the class weights (1 - β) / (1 - β^n_c), averaged as in `cross_entropy`. The article defers
             it to the last fifth of the training, with β = .9999 and n images; n being pixels, weights differ only where
             n is not far above 1 / (1 - β). Default: None: every class weighs 1.
+        pixel_weights, reduction: As in `cross_entropy`.
 
     Returns:
-        A scalar in [0, ∞), in nats.
+        A scalar (or a map) in [0, ∞), in nats.
 
     Raises:
         ValueError: shapes, types or options that do not fit.
@@ -51,9 +54,7 @@ def ldam(
     Reference: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", 2019,
         https://arxiv.org/abs/1906.07413; Cui et al., 2019, https://arxiv.org/abs/1901.05555 (the class weights)
     """
-    batch = Batch.read(logits, target, valid, ldam.sums)
-    if max_margin < 0 or scale <= 0:
-        raise ValueError(f"Expected max_margin of at least 0 and scale above 0, got {max_margin} and {scale}.")
+    batch = Batch.read(logits, target, valid, ldam.sums, pixel_weights=pixel_weights, reduction=reduction)
     counts = occurring_counts(class_counts, batch.classes)
     rarest = min(counts)
     margins = class_vector(
@@ -62,16 +63,16 @@ def ldam(
     weights = None if reweighting is None else effective_number_weights(counts, reweighting)
     if batch.soft:
         shifted = _scaled(torch.addcmul(batch.logits, margins[:, None], batch.valid_target, value=-1), scale)
-        return cross_entropy(Batch(shifted, batch.target, batch.valid, ldam.sums), None, class_weights=weights)
+        return cross_entropy(batch.derived(logits=shifted), None, class_weights=weights)
     if scale == 1:
         where = (batch.target, batch.valid)
         log_likelihood = HardPixelLosses.apply(
-            batch.log_likelihood, *where, None, _margin_value, _margin_slope, (margins, *where)
+            batch.log_likelihood, *where, None, _margin_value, _margin_derivative, (margins, *where)
         )
     else:
         index = batch.index[:, None]
         shifted = _scaled(batch.logits.scatter_add(1, index, -margins[index]), scale)
-        log_likelihood = Batch(shifted, batch.target, batch.valid, ldam.sums).log_likelihood
+        log_likelihood = batch.derived(logits=shifted).log_likelihood
     return mean_log_loss(batch, log_likelihood, weights)
 
 
@@ -93,7 +94,7 @@ def _margin_value(log_p: Tensor, where: Margins) -> Tensor:
     return log_p - margin - torch.log1p(log_p.exp() * torch.expm1(-margin))
 
 
-def _margin_slope(log_p: Tensor, where: Margins) -> Tensor:
+def _margin_derivative(log_p: Tensor, where: Margins) -> Tensor:
     """The derivative of `_margin_value` by log p_y."""
     margins, target, valid = where
     return 1 / (1 + log_p.exp() * torch.expm1(-margins)[without_void(target, valid)])
@@ -101,8 +102,6 @@ def _margin_slope(log_p: Tensor, where: Margins) -> Tensor:
 
 def effective_number_weights(counts: Sequence[float], beta: float) -> list[float]:
     """(1 - β) / (1 - β^n_c)."""
-    if not 0 <= beta < 1:
-        raise ValueError(f"Expected reweighting from 0 to below 1, got {beta}.")
     return [1.0 if beta == 0 else (1 - beta) / -math.expm1(count * math.log(beta)) for count in counts]
 
 
@@ -113,31 +112,30 @@ def lmf(
     *,
     valid: Tensor | None = None,
     class_counts: PerClass,
-    ldam_weight: float = 1.0,
-    focal_weight: float = 1.0,
-    max_margin: float = 0.5,
-    scale: float = 1.0,
-    reweighting: float | None = None,
-    gamma: float = 2.0,
+    ldam_weight: NonNegative = 1.0,
+    focal_weight: NonNegative = 1.0,
+    max_margin: NonNegative = 0.5,
+    scale: Positive = 1.0,
+    reweighting: Annotated[float, AtLeast(0), Below(1)] | None = None,
+    gamma: NonNegative = 2.0,
     alpha: PerClass | None = None,
+    pixel_weights: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Large margin aware focal loss: a weighted sum of `ldam` and `focal`; lower is better.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         class_counts: Number of pixels of each class in the training set.
         ldam_weight: Weight of `ldam`. Default 1: the article finds equal weights to work well; its code has 1.5.
         focal_weight: Weight of `focal`. Default 1.
-        max_margin: See `ldam`. Default .5.
-        scale: See `ldam`. Default 1.
-        reweighting: See `ldam`. Default: None.
+        max_margin, scale, reweighting: As in `ldam`.
         gamma: Exponent of `focal`. Default 2; the authors' code has 1.5.
         alpha: Class weights of `focal`. Default: 1 each.
+        pixel_weights, reduction: As in `cross_entropy`.
 
     Returns:
-        A scalar in [0, ∞).
+        A scalar (or a map) in [0, ∞).
 
     Raises:
         ValueError: shapes, types or options that do not fit.
@@ -145,7 +143,7 @@ def lmf(
     Reference: Sadi et al., "LMFLOSS: A Hybrid Loss For Imbalanced Medical Image Classification", 2022,
         https://arxiv.org/abs/2212.12741
     """
-    batch = Batch.read(logits, target, valid, lmf.sums)
+    batch = Batch.read(logits, target, valid, lmf.sums, pixel_weights=pixel_weights, reduction=reduction)
     margin_loss = ldam(
         batch, None, class_counts=class_counts, max_margin=max_margin, scale=scale, reweighting=reweighting
     )

@@ -1,10 +1,10 @@
-"""Region losses on the product overlap Σ p·y: Dice, Jaccard, Tversky and generalized Dice.
+"""Region losses on the product overlap Σ p·y: Tversky, Dice, Jaccard and generalized Dice.
 
 On hard labels they are exact. On soft labels the forms with Σp + Σy below are not smallest at p = y (for y = ½ the
-smallest loss is at p = 1); they stand here as the baselines that the losses of `_jdt` correct.
+smallest loss is at p = 1); they are the baselines that the losses of `_jdt` correct.
 """
 
-from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,67 +13,8 @@ from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._region import region_loss
-from segloss.losses._weights import PerClass
-
-
-@register("SoftDiceLoss", sums=["product", "predicted", "squares"])
-def dice(
-    logits: Tensor | Batch,
-    target: Tensor | None,
-    *,
-    valid: Tensor | None = None,
-    squared: bool = False,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
-    log: bool = False,
-    class_weights: PerClass | None = None,
-) -> Tensor:
-    """Soft Dice loss 1 - (2 Σp·y + s) / (Σp + Σy + s), or with Σp² + Σy² below; lower is better.
-
-    With soft labels the plain form is not smallest at p = y: where y = ½ it wants p = 1. It is the baseline that
-    `dice_semimetric` corrects. The squared form is smallest at p = y.
-
-    Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
-        squared: Squared denominators, as in V-Net. Default: False, as in most libraries.
-        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
-        classes: ``"present"``, ``"all"``, or ``"agnostic"`` (sums over classes before the quotient). Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
-        smooth: s, in pixels. Default 1e-3, MMSegmentation's.
-        power: Exponent of each class's loss, above 0. Default 1.
-        log: -log of the quotient instead of its difference from 1. Default: False.
-        class_weights: Weights of the mean over classes. Default: 1 each.
-
-    Returns:
-        A scalar in [0, 1] without `log`.
-
-    Raises:
-        ValueError: shapes, types or options that do not fit.
-
-    Reference: Milletari et al., "V-Net", 2016, https://arxiv.org/abs/1606.04797; Sudre et al., 2017,
-        https://arxiv.org/abs/1707.03237
-    """
-    batch = Batch.read(logits, target, valid, dice.sums if squared else dice.sums - {"squares"})
-    return region_loss(
-        batch,
-        batch.product,
-        batch.predicted_squares if squared else batch.predicted,
-        batch.true_squares if squared else batch.true,
-        alpha=0.5,
-        beta=0.5,
-        smooth=smooth / 2,
-        level_weights=level_weights,
-        classes=classes,
-        threshold=threshold,
-        power=power,
-        log=log,
-        class_weights=class_weights,
-    )
+from segloss.losses._weights import class_vector
+from segloss.options import Classes, NonNegative, PerClass, Positive, Share, Weights
 
 
 @register("SoftTverskyLoss", sums=["product", "predicted"])
@@ -82,13 +23,13 @@ def tversky(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    alpha: float = 0.3,
-    beta: float = 0.7,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    alpha: NonNegative = 0.3,
+    beta: NonNegative = 0.7,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:
@@ -98,13 +39,15 @@ def tversky(
     see `compatible_tversky`.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         alpha: Weight of false positives, at least 0. Default .3, the article's best.
         beta: Weight of false negatives, at least 0. Default .7, the article's best.
-        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
-        classes: ``"present"``, ``"all"``, or ``"agnostic"`` (sums over classes before the quotient). Default: present.
+        level_weights: Weights of three averages: data set (sums over the batch, then the mean over classes), image
+            (mean over the classes of an image, then over images) and class (mean over the images of a class, then over
+            classes). Default (1, 0, 0): data set only.
+        classes: The classes of the mean: ``"present"``, those that occur (in the batch; at the image and class level in
+            the image); ``"all"``; or ``"agnostic"``: sums over classes before the quotient, for extreme imbalance.
+            Default: present.
         threshold: A class is present in a soft target where its largest probability is above this. Default .01.
         smooth: s, in pixels. Default 1e-3.
         power: Exponent of each class's loss, above 0; the focal Tversky loss uses ¾. Default 1.
@@ -128,45 +71,92 @@ def tversky(
         batch.true,
         alpha=alpha,
         beta=beta,
-        smooth=smooth,
         level_weights=level_weights,
         classes=classes,
         threshold=threshold,
+        smooth=smooth,
         power=power,
         log=log,
         class_weights=class_weights,
     )
 
 
-@register("SoftJaccardLoss", sums=["product", "predicted"])
+@register("SoftDiceLoss", sums=["product", "predicted", "squares"])
+def dice(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    squared: bool = False,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
+    log: bool = False,
+    class_weights: PerClass | None = None,
+) -> Tensor:
+    """Soft Dice loss 1 - (2 Σp·y + s) / (Σp + Σy + s), or with Σp² + Σy² below; lower is better.
+
+    With soft labels the plain form is not smallest at p = y: where y = ½ it is smaller at p = 1. It is the baseline
+    that `dice_semimetric` corrects. The squared form is smallest at p = y.
+
+    Args:
+        logits, target, valid: As in every loss, see `segloss.losses`.
+        squared: Squared denominators, as in V-Net. Default: False, as in most libraries.
+        level_weights, classes, threshold, power, log, class_weights: As in `tversky`.
+        smooth: s, in pixels. Default 1e-3, MMSegmentation's.
+
+    Returns:
+        A scalar in [0, 1] without `log`.
+
+    Raises:
+        ValueError: shapes, types or options that do not fit.
+
+    Reference: Milletari et al., "V-Net", 2016, https://arxiv.org/abs/1606.04797; Sudre et al., 2017,
+        https://arxiv.org/abs/1707.03237
+    """
+    batch = Batch.read(logits, target, valid, dice.sums if squared else dice.sums - {"squares"})
+    return region_loss(
+        batch,
+        batch.product,
+        batch.predicted_squares if squared else batch.predicted,
+        batch.true_squares if squared else batch.true,
+        alpha=0.5,
+        beta=0.5,
+        level_weights=level_weights,
+        classes=classes,
+        threshold=threshold,
+        smooth=smooth / 2,
+        power=power,
+        log=log,
+        class_weights=class_weights,
+    )
+
+
+@register("SoftJaccardLoss", sums=["product", "predicted", "squares"])
 def jaccard(
     logits: Tensor | Batch,
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    level_weights: Sequence[float] = (1.0, 0.0, 0.0),
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
-    power: float = 1.0,
+    squared: bool = False,
+    level_weights: Weights = (1.0, 0.0, 0.0),
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
+    power: Positive = 1.0,
     log: bool = False,
     class_weights: PerClass | None = None,
 ) -> Tensor:
     """Soft Jaccard (IoU) loss 1 - (I + s) / (Σp + Σy - I + s) with I = Σp·y: `tversky` with α = β = 1; lower is better.
 
-    With soft labels it is not smallest at p = y; `jaccard_metric` is.
+    With soft labels the plain form is not smallest at p = y; `jaccard_metric` and the squared form are.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
-        level_weights: Weights of the averages per data set (here: batch), image and class. Default: data set only.
-        classes: ``"present"``, ``"all"``, or ``"agnostic"`` (sums over classes before the quotient). Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
-        smooth: s, in pixels. Default 1e-3.
-        power: Exponent of each class's loss, above 0. Default 1.
-        log: -log of the quotient instead of its difference from 1. Default: False.
-        class_weights: Weights of the mean over classes. Default: 1 each.
+        logits, target, valid: As in every loss, see `segloss.losses`.
+        squared: Σp² + Σy² - I in the denominator, the Tanimoto form. Default: False.
+        level_weights, classes, threshold, smooth, power, log, class_weights: As in `tversky`.
 
     Returns:
         A scalar in [0, 1] without `log`.
@@ -177,10 +167,12 @@ def jaccard(
     Reference: Rahman and Wang, "Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation",
         2016, https://doi.org/10.1007/978-3-319-50835-1_22
     """
-    return tversky(
-        logits,
-        target,
-        valid=valid,
+    batch = Batch.read(logits, target, valid, jaccard.sums if squared else jaccard.sums - {"squares"})
+    return region_loss(
+        batch,
+        batch.product,
+        batch.predicted_squares if squared else batch.predicted,
+        batch.true_squares if squared else batch.true,
         alpha=1.0,
         beta=1.0,
         level_weights=level_weights,
@@ -199,44 +191,63 @@ def generalized_dice(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
+    weight_type: Literal["square", "simple", "uniform"] = "square",
+    smooth: NonNegative = 0.0,
     per_image: bool = False,
+    class_weights: PerClass | None = None,
 ) -> Tensor:
-    """Generalized Dice loss 1 - 2 Σ_c w_c Σp·y / Σ_c w_c (Σp + Σy) with w_c = 1 / (Σy)²; lower is better.
+    """Generalized Dice loss 1 - (2 Σ_c w_c Σp·y + s) / (Σ_c w_c (Σp + Σy) + s), w_c = 1 / (Σy)²; lower is better.
 
-    The weight of a class without true pixels would be infinite; it gets the largest weight of those that have some.
+    The weights are scaled so that the rarest class has 1, which leaves the quotient as it is. A class without true
+    pixels, whose weight would be infinite, gets the weight of the rarest one that has some.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
+        weight_type: w_c: ``"square"``, 1 / (Σy)²; ``"simple"``, 1 / Σy; ``"uniform"``, 1. Default: square.
+        smooth: s, in pixels of the rarest class: with weights below 1 / pixels², as elsewhere, an s of 1e-5 would
+            outweigh all classes. Default 0.
         per_image: The quotient per image, then the mean over images with valid pixels; else over the batch. Default:
             False.
+        class_weights: Factors of the w_c. Default: 1 each.
 
     Returns:
         A scalar in [0, 1].
 
     Raises:
-        ValueError: shapes or types that do not fit.
+        ValueError: shapes, types or options that do not fit.
 
     Reference: Sudre et al., "Generalised Dice overlap as a deep learning loss function for highly unbalanced
         segmentations", 2017, https://arxiv.org/abs/1707.03237
     """
     batch = Batch.read(logits, target, valid, generalized_dice.sums)
+    factors = None
+    if class_weights is not None:
+        factors = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
     sums = torch.stack([batch.product, batch.predicted + batch.true, batch.true])
     if not per_image:
         (sums,) = sum_over_processes(sums.sum(1))
-        return _generalized_dice(sums)
-    losses, images = sum_over_processes(_generalized_dice(sums).sum(), (batch.pixels > 0).sum().to(sums.dtype))
+        return _generalized_dice(sums, weight_type, smooth, factors)
+    losses, images = sum_over_processes(
+        _generalized_dice(sums, weight_type, smooth, factors).sum(), (batch.pixels > 0).sum().to(sums.dtype)
+    )
     return losses / images.clamp_min(1)
 
 
-def _generalized_dice(sums: Tensor) -> Tensor:
+EXPONENTS = {"square": 2, "simple": 1, "uniform": 0}
+
+
+def _generalized_dice(sums: Tensor, weight_type: str, smooth: float, factors: Tensor | None) -> Tensor:
     """From Σp·y, Σp + Σy and Σy, (3, ..., C), to one loss each; 0 where there is nothing true."""
     overlap, size, true = sums
-    occurs = true > 0
+    # A soft class of less than this many pixels in all counts as absent: the quotient's slope would leave the type.
+    least = torch.finfo(true.dtype).tiny / torch.finfo(true.dtype).eps
+    occurs = true > least
     # Only the weights' ratios matter: with the rarest class at 1 the squares can neither overflow nor vanish together.
     rarest = torch.where(occurs, true, torch.inf).amin(-1, keepdim=True)
-    weights = torch.where(occurs, rarest / torch.where(occurs, true, 1), 1).square()
-    nothing = ~occurs.any(-1)
-    difference = (weights * (size - 2 * overlap)).sum(-1)
-    return torch.where(nothing, 0, difference) / torch.where(nothing, 1, (weights * size).sum(-1))
+    ratio = torch.where(occurs, rarest / torch.where(occurs, true, 1), 1)
+    weights = ratio.square() if weight_type == "square" else ratio.pow(EXPONENTS[weight_type])
+    if factors is not None:
+        weights = weights * factors
+    difference, total = (weights * (size - 2 * overlap)).sum(-1), (weights * size).sum(-1) + smooth
+    nothing = ~occurs.any(-1) | (total <= least)
+    return torch.where(nothing, 0, difference) / torch.where(nothing, 1, total)

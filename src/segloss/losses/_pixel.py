@@ -1,20 +1,49 @@
 """Losses that are a mean over pixels of a function of log p: cross-entropy and focal."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from segloss.losses._all_reduce import sum_over_processes
+from segloss.losses._all_reduce import mean_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
-from segloss.losses._weights import PerClass, class_vector
+from segloss.losses._weights import class_vector
 from segloss.losses._weights import class_weights as measured_weights
+from segloss.options import NonNegative, PerClass
 
 
-def mean_over_processes(total: Tensor, weight: Tensor) -> Tensor:
-    """total / weight, both summed over all processes; exactly 0, with zero gradient, where nothing has weight."""
-    total, weight = sum_over_processes(total, weight)
-    return total / torch.where(weight > 0, weight, 1)
+def mean_over_pixels(batch: Batch, losses: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Average the losses of pixels as the batch's `pixel_weights` and `reduction` require.
+
+    Args:
+        batch: The batch.
+        losses: (B, N), 0 where void; times the weight of the pixel's class already, if there are such weights.
+        class_weights: (C,), if the mean is over the weights w_y (or Σ_c w_c y_c) of the pixels instead of their number.
+
+    Returns:
+        Σ m·loss / Σ m·w over the valid pixels of all processes, m being the pixel weights and w those of the classes,
+        1 each by default; or without reduction m·loss as a map (B, *spatial).
+    """
+    if batch.pixel_weights is not None:
+        losses = losses * batch.pixel_weights
+    if batch.reduction == "none":
+        return losses.reshape(len(losses), *batch.spatial)
+    if batch.pixel_weights is not None:
+        weights = batch.pixel_weights
+        if class_weights is not None:
+            weights = weights * _weights_of_pixels(batch, class_weights)
+        return mean_over_processes(losses.sum(), weights.sum())
+    if class_weights is None:
+        return mean_over_processes(losses.sum(), batch.pixels.sum())
+    true = (batch.valid_target * class_weights[:, None]).sum(-1) if batch.soft else batch.true * class_weights
+    return mean_over_processes(losses.sum(), true.sum())
+
+
+def _weights_of_pixels(batch: Batch, class_weights: Tensor) -> Tensor:
+    """w_y, or Σ_c w_c y_c: (B, N)."""
+    return (batch.valid_target * class_weights[:, None]).sum(1) if batch.soft else class_weights[batch.index]
 
 
 @register("SoftmaxCrossEntropyLoss", sums=["likelihood"])
@@ -24,21 +53,23 @@ def cross_entropy(
     *,
     valid: Tensor | None = None,
     class_weights: PerClass | None = None,
-    weighting: str | None = None,
+    weighting: Literal["inverse", "median"] | None = None,
     class_counts: PerClass | None = None,
+    pixel_weights: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Cross-entropy -Σ_c w_c y_c log p_c, averaged over the weight of the valid pixels; lower is better.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         class_weights: One weight per class; a pixel then weighs Σ_c w_c y_c. Default: 1 each.
         weighting: Take the weights from `class_counts` instead: ``"inverse"`` or ``"median"`` frequency. Default: None.
         class_counts: Number of pixels of each class in the training set, for `weighting`.
+        pixel_weights: (B, *spatial), at least 0: m in Σ m·loss / Σ m·w. Default: 1 each.
+        reduction: ``"mean"``, or ``"none"`` for a map (B, *spatial) of m·loss, 0 where void. Default: mean.
 
     Returns:
-        A scalar in [0, ∞), in nats.
+        A scalar (or a map) in [0, ∞), in nats.
 
     Raises:
         ValueError: shapes or types that do not fit, both `class_weights` and `weighting`, a weighting without counts.
@@ -47,24 +78,24 @@ def cross_entropy(
         https://doi.org/10.1007/978-3-642-76153-9_28; median frequency: Eigen and Fergus, 2015,
         https://arxiv.org/abs/1411.4734
     """
-    batch = Batch.read(logits, target, valid, cross_entropy.sums)
+    batch = Batch.read(logits, target, valid, cross_entropy.sums, pixel_weights=pixel_weights, reduction=reduction)
     if weighting is not None:
         if class_weights is not None or class_counts is None:
             raise ValueError(f"Expected class_counts and no class_weights with weighting={weighting!r}.")
         class_weights = measured_weights(class_counts, weighting)
     if batch.soft and class_weights is not None:
         weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
-        weighted = Batch(batch.logits, batch.target * weights[:, None], batch.valid, cross_entropy.sums)
-        return mean_over_processes(-weighted.log_likelihood.sum(), weighted.true.sum())
+        weighted = batch.derived(target=batch.target * weights[:, None])
+        return mean_over_pixels(batch, -weighted.log_likelihood, weights)
     return mean_log_loss(batch, batch.log_likelihood, class_weights)
 
 
 def mean_log_loss(batch: Batch, log_likelihood: Tensor, class_weights: PerClass | None) -> Tensor:
     """-Σ w_y log p_y / Σ w_y over the valid pixels of all processes; the log-likelihood (B, N) is 0 where void."""
     if class_weights is None:
-        return mean_over_processes(-log_likelihood.sum(), batch.pixels.sum())
+        return mean_over_pixels(batch, -log_likelihood)
     weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
-    return mean_over_processes(-(weights[batch.index] * log_likelihood).sum(), (batch.true * weights).sum())
+    return mean_over_pixels(batch, -(weights[batch.index] * log_likelihood), weights)
 
 
 def focal_value(log_p: Tensor, gamma: float) -> Tensor:
@@ -72,7 +103,7 @@ def focal_value(log_p: Tensor, gamma: float) -> Tensor:
     return _miss(log_p).pow(gamma) * -log_p
 
 
-def focal_slope(log_p: Tensor, gamma: float) -> Tensor:
+def focal_derivative(log_p: Tensor, gamma: float) -> Tensor:
     """The derivative of `focal_value` by log p: (1 - p)^(γ-1) (γ p log p - (1 - p))."""
     miss = _miss(log_p)
     return miss.pow(gamma - 1) * (gamma * log_p.exp() * log_p - miss)
@@ -89,37 +120,36 @@ def focal(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    gamma: float = 2.0,
+    gamma: NonNegative = 2.0,
     alpha: PerClass | None = None,
+    pixel_weights: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Focal loss -Σ_c α_c y_c (1 - p_c)^γ log p_c in its softmax form, averaged over valid pixels; lower is better.
 
-    It pays less than cross-entropy for pixels that are nearly right, and so does not elicit probabilities: on soft
+    It penalises pixels that are nearly right less than cross-entropy does, and so it is not a proper score: on soft
     labels its minimum is not p = y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         gamma: Focusing exponent, at least 0; 0 is cross-entropy. Default 2, the article's.
         alpha: One weight per class. Default: 1 each.
+        pixel_weights, reduction: As in `cross_entropy`.
 
     Returns:
-        A scalar in [0, ∞).
+        A scalar (or a map) in [0, ∞).
 
     Raises:
-        ValueError: shapes or types that do not fit, a negative gamma.
+        ValueError: shapes, types or options that do not fit.
 
     Reference: Lin et al., "Focal Loss for Dense Object Detection", 2017, https://arxiv.org/abs/1708.02002
     """
-    batch = Batch.read(logits, target, valid, focal.sums)
-    if gamma < 0:
-        raise ValueError(f"Expected gamma of at least 0, got {gamma}.")
+    batch = Batch.read(logits, target, valid, focal.sums, pixel_weights=pixel_weights, reduction=reduction)
     weights = None if alpha is None else class_vector(alpha, batch.logits, batch.classes, "alpha")
     if batch.soft:
-        losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, weights, focal_value, focal_slope, gamma)
+        losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, weights, focal_value, focal_derivative, gamma)
     else:
         losses = HardPixelLosses.apply(
-            batch.log_likelihood, batch.target, batch.valid, weights, focal_value, focal_slope, gamma
+            batch.log_likelihood, batch.target, batch.valid, weights, focal_value, focal_derivative, gamma
         )
-    return mean_over_processes(losses.sum(), batch.pixels.sum())
+    return mean_over_pixels(batch, losses)

@@ -25,18 +25,18 @@ class HardPixelLosses(torch.autograd.Function):
         valid: Tensor | None,
         weights: Tensor | None,
         value: Callable[[Tensor, Any], Tensor],
-        slope: Callable[[Tensor, Any], Tensor],
+        derivative: Callable[[Tensor, Any], Tensor],
         parameter: Any,
     ) -> Tensor:
         ctx.save_for_backward(log_p, target, valid, weights)
-        ctx.slope, ctx.parameter = slope, parameter
+        ctx.derivative, ctx.parameter = derivative, parameter
         return _looked_up(value(log_p, parameter), target, valid, weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         log_p, *where = ctx.saved_tensors
-        return gradient * _looked_up(ctx.slope(log_p, ctx.parameter), *where), *[None] * 6
+        return gradient * _looked_up(ctx.derivative(log_p, ctx.parameter), *where), *[None] * 6
 
 
 def _looked_up(losses: Tensor, target: Tensor, valid: Tensor | None, weights: Tensor | None) -> Tensor:
@@ -58,12 +58,12 @@ class SoftPixelLosses(torch.autograd.Function):
         target: Tensor,
         weights: Tensor | None,
         value: Callable[[Tensor, float], Tensor],
-        slope: Callable[[Tensor, float], Tensor],
+        derivative: Callable[[Tensor, float], Tensor],
         exponent: float,
     ) -> Tensor:
         log_p = torch.log_softmax(logits, 1).clamp_(min=LEAST)
         ctx.save_for_backward(log_p, target, weights)
-        ctx.slope, ctx.exponent = slope, exponent
+        ctx.derivative, ctx.exponent = derivative, exponent
         losses = torch.empty_like(logits[:, 0])
         for part in slices(len(log_p), log_p[:1].numel()):
             losses[part] = _weighted(value(log_p[part], exponent), target[part], weights).sum(1)
@@ -75,7 +75,9 @@ class SoftPixelLosses(torch.autograd.Function):
         log_p, target, weights = ctx.saved_tensors
         result = torch.empty_like(log_p)
         for part in slices(len(log_p), log_p[:1].numel()):
-            by_log_p = _weighted(ctx.slope(log_p[part], ctx.exponent), target[part], weights) * gradient[part, None]
+            by_log_p = (
+                _weighted(ctx.derivative(log_p[part], ctx.exponent), target[part], weights) * gradient[part, None]
+            )
             torch.addcmul(by_log_p, log_p[part].exp(), by_log_p.sum(1, keepdim=True), value=-1, out=result[part])
         return result, None, None, None, None, None
 

@@ -4,9 +4,10 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._image_sums import mean_over_pixels
-from segloss.losses._pixel import focal_slope, focal_value
-from segloss.losses._weights import PerClass, class_vector
+from segloss.losses._image_sums import mean_over_likelihoods
+from segloss.losses._pixel import focal_derivative, focal_value
+from segloss.losses._weights import class_vector
+from segloss.options import PerClass
 
 Parameters = tuple[float, float]  # γ and ε
 
@@ -25,14 +26,14 @@ def _slope(log_p: Tensor, parameters: Parameters) -> Tensor:
     gamma, epsilon = parameters
     if gamma == 0:
         return log_p.exp().mul_(-epsilon).sub_(1)
-    return focal_slope(log_p, gamma) - epsilon * (gamma + 1) * (-log_p.expm1()).pow(gamma) * log_p.exp()
+    return focal_derivative(log_p, gamma) - epsilon * (gamma + 1) * (-log_p.expm1()).pow(gamma) * log_p.exp()
 
 
 def _poly(batch: Batch, gamma: float, epsilon: float, alpha: PerClass | None) -> Tensor:
     if epsilon < -1:
         raise ValueError(f"Expected epsilon of at least -1, got {epsilon}.")
     weights = None if alpha is None else class_vector(alpha, batch.logits, batch.classes, "alpha")
-    return mean_over_pixels(batch, _value, _slope, (gamma, epsilon), weights)
+    return mean_over_likelihoods(batch, _value, _slope, (gamma, epsilon), weights)
 
 
 @register("PolyCrossEntropyLoss", pixelwise=True)

@@ -1,4 +1,4 @@
-"""The one formula of the region losses, 1 - (tp + s) / (tp + α·fp + β·fn + s), and the levels it is averaged at."""
+"""The formula of all region losses, 1 - (tp + s) / (tp + α·fp + β·fn + s), and the levels it is averaged at."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
-from segloss.losses._weights import PerClass, class_vector
+from segloss.losses._weights import class_vector
+from segloss.options import PerClass
 
-CLASSES = ("present", "all", "agnostic")
-NEARLY_PERFECT = 1e-6  # where a power below 1 stops pulling: its slope would be infinite at 0
+NEARLY_PERFECT = 1e-6  # below it a power with an exponent below 1 is constant: its slope would be infinite at 0
 
 
 def region_loss(
@@ -32,22 +32,14 @@ def region_loss(
     """Average the loss 1 - (tp + s) / (tp + α·fp + β·fn + s), or -log of that quotient, over the classes that count.
 
     Args:
+        batch: The batch.
         overlap: tp of each image and class, (B, C).
         predicted: tp + fp, (B, C).
         true: tp + fn, (B, C).
-        alpha: Weight of the false positives.
-        beta: Weight of the false negatives.
-        smooth: s, in pixels.
-        level_weights: Weights of the levels: data set (sums over the batch, then the mean over classes), image (mean
-            over the classes of an image, then over images), class (mean over the images of a class, then over classes).
-        classes: ``"present"``: those that occur (in the batch; at the image and class level: in the image); ``"all"``;
-            ``"agnostic"``: tp, fp and fn are summed over classes first.
-        threshold: A class occurs in a soft target where its largest probability is above this.
-        power: Exponent of a class's loss.
-        log: Take -log of the quotient instead of its difference from 1.
+        alpha, beta, smooth, level_weights, classes, threshold, power, log: As in `tversky`.
         class_weights: Weights of the mean over classes; of the sum over classes if agnostic.
     """
-    _check_options(level_weights, classes, power, smooth, alpha, beta)
+    _check_options(level_weights, classes)
     weights = true.new_ones(batch.classes)
     if class_weights is not None:
         weights = class_vector(class_weights, true, batch.classes, "class_weights")
@@ -62,11 +54,11 @@ def region_loss(
     data_set, image, per_class = level_weights
     sums = [counts.sum(1), active.sum(0)]
     if image or per_class:
-        each = _losses(counts, alpha, beta, smooth, power, log) * active
+        losses = _losses(counts, alpha, beta, smooth, power, log) * active
         image_weights = (active * weights).sum(1)
         images = image_weights > 0
-        means = (each * weights).sum(1) / torch.where(images, image_weights, 1)
-        sums += [means.sum(), images.sum().to(true.dtype), each.sum(0)]
+        means = (losses * weights).sum(1) / torch.where(images, image_weights, 1)
+        sums += [means.sum(), images.sum().to(true.dtype), losses.sum(0)]
     counts, images_with_class, *averages = sum_over_processes(*sums)
     weights = weights * (images_with_class > 0)
     total = overlap.new_zeros(())
@@ -99,20 +91,8 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / torch.where(total > 0, total, 1)
 
 
-def _check_options(
-    level_weights: Sequence[float], classes: str, power: float, smooth: float, alpha: float, beta: float
-) -> None:
-    if classes not in CLASSES:
-        raise ValueError(f"Expected classes to be one of {', '.join(CLASSES)}, got {classes!r}.")
-    if len(level_weights) != 3 or min(level_weights) < 0 or not any(level_weights):
-        raise ValueError(
-            "Expected level_weights to hold three numbers of at least 0 (data set, image, class), not all 0, "
-            f"got {level_weights!r}."
-        )
+def _check_options(level_weights: Sequence[float], classes: str) -> None:
+    if not any(level_weights):
+        raise ValueError(f"Expected level_weights (data set, image, class) that are not all 0, got {level_weights!r}.")
     if classes == "agnostic" and level_weights[2]:
         raise ValueError(f"Expected no weight on the class level with classes='agnostic', got {level_weights!r}.")
-    if power <= 0:
-        raise ValueError(f"Expected power above 0, got {power}.")
-    for name, value in (("smooth", smooth), ("alpha", alpha), ("beta", beta)):
-        if value < 0:
-            raise ValueError(f"Expected {name} of at least 0, got {value}.")

@@ -8,20 +8,30 @@ from segloss.losses._sums import LEAST, class_sums, without_void
 
 
 class SigmoidSums(torch.autograd.Function):
-    """(logits, target, valid) -> Σ_c BCE(σ(z_c), y_c) of each pixel (B, N), and per class Σσy and Σσ (B, C).
+    """(logits, target, valid, weights) -> Σ_c w_c BCE(σ(z_c), y_c) of each pixel (B, N), and per class Σσy and Σσ.
 
-    Logits (B, C, N), valid (B, N) or None, target either class indices (B, N) or probabilities (B, C, N).
-    With g the gradient of a pixel's BCE and G_c that of σ_c: dz_c = σ_c (1 - σ_c) G_c + g (σ_c - y_c).
+    Logits (B, C, N), valid (B, N) or None, target either class indices (B, N) or probabilities (B, C, N), weights (C,)
+    or None: 1 each. With g the gradient of a pixel's BCE and G_c that of σ_c:
+    dz_c = σ_c (1 - σ_c) G_c + g w_c (σ_c - y_c).
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None):
-        ctx.save_for_backward(probabilities := logits.sigmoid(), target, valid)
+    def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None, weights: Tensor | None):
+        ctx.save_for_backward(probabilities := logits.sigmoid(), target, valid, weights)
         # log(1 + exp z); beyond 40 it is z to the last bit of float64.
-        entropy = torch.nn.functional.softplus(logits, threshold=40).sum(1)
+        entropy = torch.nn.functional.softplus(logits, threshold=40)
         soft, target = target.is_floating_point(), without_void(target, valid)
-        entropy -= (logits * target).sum(1) if soft else logits.gather(1, target[:, None])[:, 0]
-        entropy.clamp_(max=-LEAST)
+        if weights is None:
+            entropy = entropy.sum(1)
+            entropy -= (logits * target).sum(1) if soft else logits.gather(1, target[:, None])[:, 0]
+        else:
+            if soft:
+                entropy -= logits * target
+            else:
+                entropy.scatter_add_(1, target[:, None], -logits.gather(1, target[:, None]))
+            entropy = (entropy.clamp_(max=-LEAST) * weights[:, None]).sum(1)
+        # Near the end of the type both sums above may be infinite.
+        entropy.nan_to_num_(nan=-LEAST).clamp_(max=-LEAST)
         if valid is not None:
             # Void pixels leave here: σ stays 0 for them, in the sums and in backward.
             void = valid.to(logits.dtype)
@@ -36,22 +46,24 @@ class SigmoidSums(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g_entropy, g_product, g_predicted):
-        probabilities, target, valid = ctx.saved_tensors
+        probabilities, target, valid, weights = ctx.saved_tensors
         soft, target = target.is_floating_point(), without_void(target, valid)
         if valid is not None:
             g_entropy = g_entropy * valid
         gradient = 1 - probabilities
+        by_class = g_entropy[:, None] if weights is None else g_entropy[:, None] * weights[:, None]
         if soft:
             gradient *= torch.addcmul(g_predicted[:, :, None], target, g_product[:, :, None])
-            gradient += g_entropy[:, None]
+            gradient += by_class
             gradient *= probabilities
-            gradient.addcmul_(target, g_entropy[:, None], value=-1)
+            gradient.addcmul_(target, by_class, value=-1)
         else:
             index = target[:, None]
             at_target = probabilities.gather(1, index)
-            at_target = at_target * (1 - at_target) * g_product.gather(1, target)[:, None] - g_entropy[:, None]
+            g_true = g_entropy[:, None] if weights is None else (g_entropy * weights[target])[:, None]
+            at_target = at_target * (1 - at_target) * g_product.gather(1, target)[:, None] - g_true
             gradient *= g_predicted[:, :, None]
-            gradient += g_entropy[:, None]
+            gradient += by_class
             gradient *= probabilities
             gradient.scatter_(1, index, gradient.gather(1, index) + at_target)
-        return gradient, None, None
+        return gradient, None, None, None

@@ -6,7 +6,7 @@ p_c at the pixel (from the sums), softmax's Jacobian gives
 
     dz_c = p_c (G_c - Σ_k G_k p_k) + g (y_c - p_c Σ_k y_k).
 
-Only the sums asked for are computed; the others come back as None.
+Only the wanted sums are computed; the others are None.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -81,7 +81,7 @@ class HardSums(torch.autograd.Function):
             predicted = probabilities.sum(-1)
         if "squares" in wanted:
             squares = row_sums(torch.mul, probabilities, probabilities)
-        # The caller's own target and mask: copies without void would cost a tenth of the logits at 19 classes. And p_y
+        # The caller's target and mask: copies without void would cost a tenth of the logits at 19 classes. And p_y
         # only where nothing else will be kept per pixel.
         ctx.save_for_backward(probabilities, target, valid, None if "likelihood" in wanted else likelihood)
         return log_likelihood, overlap, predicted, squares
@@ -99,11 +99,11 @@ class HardSums(torch.autograd.Function):
             direct += g_log_likelihood if valid is None else g_log_likelihood * valid
         if g_overlap is not None:
             direct += g_overlap.gather(1, target) * likelihood
-        own = torch.zeros_like(likelihood)  # G_y
+        at_target = torch.zeros_like(likelihood)  # G_y
         if g_predicted is not None:
-            own += g_predicted.gather(1, target)
+            at_target += g_predicted.gather(1, target)
         if g_squares is not None:
-            own += 2 * g_squares.gather(1, target) * likelihood
+            at_target += 2 * g_squares.gather(1, target) * likelihood
             gradient = probabilities * (2 * g_squares)[:, :, None]
             if g_predicted is not None:
                 gradient += g_predicted[:, :, None]
@@ -119,7 +119,7 @@ class HardSums(torch.autograd.Function):
             mean = direct
             gradient = probabilities * -mean[:, None]
         # Each pixel has one target: writing it is faster than reading, adding and writing.
-        gradient.scatter_(1, index, (likelihood * (own - mean) + direct)[:, None])
+        gradient.scatter_(1, index, (likelihood * (at_target - mean) + direct)[:, None])
         return gradient, None, None, None
 
 
@@ -153,28 +153,32 @@ class SoftSums(torch.autograd.Function):
     def backward(ctx, g_log_likelihood, g_minimum, g_product, g_predicted, g_squares):
         probabilities, target, valid = ctx.saved_tensors
         target = without_void(target, valid)
-        slope = None  # dL/dp, then p times it, then dL/dz
+        derivative = None  # dL/dp, then p times it, then dL/dz
         if g_minimum is not None:
             # min(p, y) = (p + y - |p - y|) / 2, and the distance has slope 0 where p = y.
-            slope = torch.sub(probabilities, target).sign_().mul_(g_minimum[:, :, None] / -2)
-            slope += (g_minimum / 2 if g_predicted is None else g_minimum / 2 + g_predicted)[:, :, None]
+            derivative = torch.sub(probabilities, target).sign_().mul_(g_minimum[:, :, None] / -2)
+            derivative += (g_minimum / 2 if g_predicted is None else g_minimum / 2 + g_predicted)[:, :, None]
         elif g_predicted is not None:
-            slope = g_predicted[:, :, None].expand_as(probabilities).clone()
+            derivative = g_predicted[:, :, None].expand_as(probabilities).clone()
         if g_product is not None:
-            slope = target * g_product[:, :, None] if slope is None else slope.addcmul_(target, g_product[:, :, None])
+            derivative = (
+                target * g_product[:, :, None]
+                if derivative is None
+                else derivative.addcmul_(target, g_product[:, :, None])
+            )
         if g_squares is not None:
             twice = 2 * g_squares[:, :, None]
-            slope = probabilities * twice if slope is None else slope.addcmul_(probabilities, twice)
+            derivative = probabilities * twice if derivative is None else derivative.addcmul_(probabilities, twice)
         mean = torch.zeros_like(probabilities[:, 0])
-        if slope is not None:
-            slope *= probabilities
-            mean += slope.sum(1)
+        if derivative is not None:
+            derivative *= probabilities
+            mean += derivative.sum(1)
         if g_log_likelihood is not None:
             mean += g_log_likelihood * target.sum(1)
-        if slope is None:
-            slope = probabilities * -mean[:, None]
+        if derivative is None:
+            derivative = probabilities * -mean[:, None]
         else:
-            slope.addcmul_(probabilities, mean[:, None], value=-1)
+            derivative.addcmul_(probabilities, mean[:, None], value=-1)
         if g_log_likelihood is not None:
-            slope.addcmul_(target, g_log_likelihood[:, None])
-        return slope, None, None, None, None
+            derivative.addcmul_(target, g_log_likelihood[:, None])
+        return derivative, None, None, None, None

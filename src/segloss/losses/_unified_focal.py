@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from segloss.losses._all_reduce import mean_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._overlap import tversky
-from segloss.losses._pixel import focal_slope, focal_value, mean_over_processes
+from segloss.losses._pixel import focal_derivative, focal_value
 from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
 from segloss.losses._region import _losses as quotient_losses
 
@@ -98,7 +99,7 @@ def asymmetric_focal(
     background[0], foreground[0] = 1 - delta, 0
     losses = 0
     for weights, exponent in ((background, gamma), (foreground, 0.0)):
-        form = (weights, focal_value, focal_slope, exponent)
+        form = (weights, focal_value, focal_derivative, exponent)
         if batch.soft:
             losses = losses + SoftPixelLosses.apply(batch.logits, batch.valid_target, *form)
         else:

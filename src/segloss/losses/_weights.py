@@ -1,18 +1,18 @@
 """Weights per class: given as plain numbers, or measured by counting the pixels of the training set."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-PerClass = Sequence[float]
+from segloss.options import PerClass
+
 SCHEMES = ("inverse", "median")
 
 
 def class_vector(values: PerClass, like: Tensor, classes: int, name: str) -> Tensor:
     """Turn one number per class, at least 0 each, into a tensor (C,) of the type and device of `like`."""
     vector = torch.as_tensor(values, dtype=like.dtype, device="cpu")
-    if vector.shape != (classes,) or not bool((vector >= 0).all()):
+    # A compiler cannot look at values.
+    if vector.shape != (classes,) or not (torch.compiler.is_compiling() or bool((vector >= 0).all())):
         raise ValueError(
             f"Expected {name} to hold one number of at least 0 for each of the {classes} classes, got {values!r}."
         )
@@ -43,7 +43,8 @@ def class_weights(class_counts: PerClass, scheme: str) -> list[float]:
 
 def occurring_counts(class_counts: PerClass, classes: int) -> list[float]:
     """The counts, a class that never occurs counted as the rarest one that does."""
-    rarest = min((float(count) for count in class_counts if count > 0), default=1.0)
+    occurring = [float(count) for count in class_counts if count > 0]
+    rarest = min(occurring) if occurring else 1.0
     if len(class_counts) != classes or min(class_counts) < 0:
         raise ValueError(
             f"Expected class_counts to hold one number of at least 0 for each of the {classes} classes, "

@@ -8,13 +8,16 @@ attempt at a cell writes the run whole, from the first iteration on, and takes t
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from segloss.grid import Experiment
 from segloss.tracking.sending import FLUSH, connect, send_beside, sync, unsent_runs
 
-__all__ = ["Run", "sync", "unsent_runs"]
+__all__ = ["Run", "sync", "tracked", "unsent_runs"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,34 @@ def start(
     )
     run.define_metric("*", step_metric="iteration")
     return run
+
+
+@contextmanager
+def tracked(experiment: Experiment, folder: Path, except_for: type[BaseException]) -> Iterator["Run"]:
+    """The W&B run of a cell: closed at the end of the ``with``, as failed if that ends with an error.
+
+    Args:
+        experiment: The cell, resolved.
+        folder: W&B's files are kept below it.
+        except_for: An exception that is no failure.
+    """
+    cell = experiment.cell
+    run = Run(
+        folder,
+        experiment.config_hash[:16],
+        name=str(cell),
+        group=f"{cell.dataset}/{cell.labels}",
+        config={**asdict(cell), "settings": dict(experiment.settings)},
+    )
+    try:
+        yield run
+    except except_for:
+        run.finish()
+        raise
+    except BaseException as error:
+        run.fail(f"{type(error).__name__}: {error}")
+        raise
+    run.finish()
 
 
 class Run:
@@ -84,14 +115,13 @@ class Run:
         """One row measured at that iteration."""
         self._attempt(lambda run: run.log({"iteration": step, **row}, step=step))
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write the final numbers and close the run."""
+    def summarise(self, summary: Mapping[str, Any]) -> None:
+        """Write the final numbers."""
+        self._attempt(lambda run: run.summary.update(dict(summary)))
 
-        def close(run: Any) -> None:
-            run.summary.update(dict(summary))
-            run.finish()
-
-        self._attempt(close)
+    def finish(self) -> None:
+        """Close the run."""
+        self._attempt(lambda run: run.finish())
         self._end()
 
     def fail(self, reason: str) -> None:

@@ -175,7 +175,7 @@ def unsent_runs(results: Path) -> list[Path]:
         file
         for file in results.glob("**/work/wandb/offline-run-*/*.wandb")
         if not marker(file).exists() and file.stat().st_size > HEADER
-        if not run_lock.running(file.parents[3]) and not run_lock.locked(sender_log(file.parent))
+        if not run_lock.is_running(file.parents[3]) and not run_lock.is_locked(sender_log(file.parent))
     ]
     return sorted(files, key=lambda file: file.parent.name)
 

@@ -1,0 +1,146 @@
+"""Every loss of the catalogue as an ``nn.Module``, for training loops that are not MMSegmentation's."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from segloss.losses._catalogue import Loss, check_options
+from segloss.losses._compound import check_takes_pixel_weights, term_report
+from segloss.losses._flags import switches
+from segloss.options import NonNegative, Share, check
+
+
+def ramped(options: Mapping[str, Any], progress: float) -> dict[str, Any]:
+    """Options without their ``ramp``, those it names at this fraction of the training."""
+    result = {name: value for name, value in options.items() if name != "ramp"}
+    for name, (start, end) in options.get("ramp", {}).items():
+        if name in result:  # not while it is deferred
+            result[name] *= min(max((progress - start) / (end - start), 0.0), 1.0)
+    return result
+
+
+class SegmentationLoss(nn.Module):
+    """A loss function with its options; its subclasses, one for each loss, carry the losses' module names.
+
+    Attributes:
+        progress: The fraction of the training that is done, from 0 to 1; a training loop sets it if it defers options.
+        report_terms: Whether a call fills `report`. Default False; it costs a forward and a backward pass per term.
+        report: For each term of the last call ``value`` and ``gradient_norm``, see `term_report`.
+
+    Args:
+        loss_weight: Factor of the loss. Default 1.
+        defer: For some options the fraction of the training before which they keep their defaults, such as LDAM's
+            deferred re-weighting ``{"reweighting": 0.8}`` (https://arxiv.org/abs/1906.07413). Without `progress` the
+            options hold from the start. Default none.
+        ramp: For some numbers among the options the two fractions of the training between which they grow linearly from
+            0 to their value, such as ``{"alpha": (0.0, 0.5)}``; a term of CompoundLoss has a ``ramp`` of its own, which
+            may name its ``weight``. Default none.
+        exchange: Whether sums are exchanged between processes; without it each process has a loss of its own share of
+            the batch, whose gradients DDP averages. Default True.
+        options: The keyword options of the loss function.
+
+    Raises:
+        TypeError: for an option the function does not have, or a deferred one that is not given.
+        ValueError: for a value outside an option's range.
+    """
+
+    function: ClassVar[Loss[...]]
+
+    def __init__(
+        self,
+        *,
+        loss_weight: float = 1.0,
+        defer: Mapping[str, float] | None = None,
+        ramp: Mapping[str, Sequence[float]] | None = None,
+        exchange: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        check("loss_weight", loss_weight, NonNegative)
+        check("exchange", exchange, bool)
+        check_options(type(self).function, options)
+        for option, fraction in (defer or {}).items():
+            if option not in options:
+                raise TypeError(f"{type(self).__name__} defers {option!r}, which is not among its options")
+            check(f"defer of {option}", fraction, Share)
+        for option in ramp or {}:
+            if option not in options:
+                raise TypeError(f"{type(self).__name__} ramps {option!r}, which is not among its options")
+        self.loss_weight, self.exchange, self.options = loss_weight, exchange, options
+        self.defer, self.ramp, self.progress = dict(defer or {}), dict(ramp or {}), 1.0
+        self.report_terms = False
+        self.report: dict[str, dict[str, Tensor]] = {}
+
+    def current_options(self) -> dict[str, Any]:
+        """The options that hold at this point of the training."""
+        options = {name: value for name, value in self.options.items() if self.progress >= self.defer.get(name, 0.0)}
+        options = ramped({**options, "ramp": self.ramp}, self.progress)
+        if "terms" in options:
+            options["terms"] = [ramped(term, self.progress) for term in options["terms"]]
+        return options
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        valid: Tensor | None = None,
+        ignore_index: int | None = None,
+        pixel_weights: Tensor | None = None,
+    ) -> Tensor:
+        """The loss times its weight.
+
+        Args:
+            logits: (B, C, *spatial), any float type.
+            target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
+            valid: bool (B, *spatial). Default None: every pixel is valid.
+            ignore_index: Pixels of a class map with this value are not valid either. Default None: none.
+            pixel_weights: (B, *spatial), at least 0; for losses that are means over pixels. Default None: 1 each.
+        """
+        if ignore_index is not None:
+            known = target != ignore_index
+            valid = known if valid is None else valid & known
+        return self.loss_weight * self.compute(logits, target, valid, self.current_options(), pixel_weights)
+
+    def compute(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        valid: Tensor | None,
+        options: Mapping[str, Any],
+        pixel_weights: Tensor | None = None,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """The loss with the given options, without its weight."""
+        function, per_call = type(self).function, {}
+        if pixel_weights is not None or reduction != "mean":
+            check_takes_pixel_weights([function])
+            per_call = {"pixel_weights": pixel_weights, "reduction": reduction}
+        with nullcontext() if self.exchange else switches(exchange=False):
+            if self.report_terms:
+                self.report = self.report_of(logits, target, valid, options)
+            return function(logits, target, valid=valid, **options, **per_call)
+
+    def report_of(
+        self, logits: Tensor, target: Tensor, valid: Tensor | None, options: Mapping[str, Any]
+    ) -> dict[str, dict[str, Tensor]]:
+        """Value and gradient norm of each term, or of the loss if it has no terms."""
+        terms = options.get("terms") or [{"loss": type(self).function.__name__, **options}]
+        with torch.no_grad():
+            return term_report(logits, target, valid=valid, terms=terms, class_counts=options.get("class_counts"))
+
+    def extra_repr(self) -> str:
+        """The weight and the options."""
+        shown = {"loss_weight": self.loss_weight, **({} if self.exchange else {"exchange": False}), **self.options}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+
+def module_class(
+    function: Loss[...], base: type[SegmentationLoss] = SegmentationLoss, module: str = "segloss.losses"
+) -> type[SegmentationLoss]:
+    """The class of a loss's modules, under the loss's module name and with its docstring."""
+    attributes = {"function": staticmethod(function), "__doc__": function.__doc__, "__module__": module}
+    return type(function.module_name, (base,), attributes)

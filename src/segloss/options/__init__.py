@@ -1,0 +1,52 @@
+"""Types of options with their ranges, read from a function's annotations with or without importing it. Needs no torch.
+
+An option is declared once, by its annotation: ``gamma: NonNegative = 2.0``, ``classes: Literal["present", "all"]``,
+``kernel_size: Annotated[int, AtLeast(1), Odd()] = 3``. The function itself is checked against it when it is called, a
+module when it is built, and a line of YAML before any job (`declared` reads the annotations from the source).
+"""
+
+from segloss.options._check import check, describe, fits, is_setting
+from segloss.options._source import Declaration, declared
+from segloss.options._types import (
+    Above,
+    AtLeast,
+    AtMost,
+    Below,
+    Between,
+    Classes,
+    ClassId,
+    Count,
+    Length,
+    NonNegative,
+    Odd,
+    OddWidth,
+    PerClass,
+    Positive,
+    Share,
+    Weights,
+)
+
+__all__ = [
+    "Above",
+    "AtLeast",
+    "AtMost",
+    "Below",
+    "Between",
+    "ClassId",
+    "Classes",
+    "Count",
+    "Declaration",
+    "Length",
+    "NonNegative",
+    "Odd",
+    "OddWidth",
+    "PerClass",
+    "Positive",
+    "Share",
+    "Weights",
+    "check",
+    "declared",
+    "describe",
+    "fits",
+    "is_setting",
+]
