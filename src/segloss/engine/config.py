@@ -42,7 +42,7 @@ def loss_config(terms: list[dict[str, Any]], weight: float, class_counts: list[i
 
     Losses that take the class counts of the training set get them.
     """
-    if len(terms) > 1:
+    if len(terms) > 1 or "weight" in terms[0].get("ramp", {}):
         name, options = "compound", dict(terms=terms)
     else:
         options = dict(terms[0])
