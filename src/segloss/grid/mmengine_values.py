@@ -1,4 +1,4 @@
-"""The variables of an MMEngine config, evaluated from its syntax tree: no code is executed, MMEngine is not imported."""
+"""The variables of an MMEngine config, evaluated from its syntax tree without executing it or importing MMEngine."""
 
 import ast
 import copy

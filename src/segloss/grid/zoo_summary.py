@@ -35,9 +35,9 @@ def zoo_summary() -> str:
         [
             "# The model zoo of MMSegmentation 1.2.2 in segloss",
             "",
-            f"{len(models)} configs, each named `mmseg::<config>` in a grid; with mmcv-lite, without mmpretrain and mmdet.",
+            f"{len(models)} configs, `mmseg::<config>` in a grid; with mmcv-lite, without mmpretrain and mmdet.",
             f"{weights} of them name ImageNet weights, which `pretrained: imagenet` uses.",
-            "This is known before the first job. A test builds every model on torch's meta device and computes its loss.",
+            "All of it is known before the first job. A test builds every model on torch's meta device and computes its loss.",
             "",
             "| configs | |",
             "|--:|---|",
