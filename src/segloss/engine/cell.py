@@ -147,7 +147,9 @@ def build_runner(
     load_weights = None
     if weights := experiment.pretrained:
         path, name = require_weights(weights, experiment.cell.model), config.model.backbone.get("model_name")
-        load_weights = functools.partial(load_backbone, path=path, names=weights.names, model_name=name)
+        load_weights = functools.partial(
+            load_backbone, path=path, names=weights.names, model_name=name, module=weights.module
+        )
     return MachineRunner(
         machine,
         load_weights,

@@ -16,7 +16,7 @@ from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
 from segloss.engine.semi_supervised import unlabelled_pipeline
 from segloss.files import write_json
-from segloss.grid import ConfigError, Experiment
+from segloss.grid import ConfigError, Experiment, zoo
 from segloss.grid.configs import TRAINING_KEYS
 from segloss.grid.errors import unknown
 from segloss.labels import CATALOGUE as SCENARIOS
@@ -88,13 +88,18 @@ def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
         yield head, True
 
 
-def without_pretrained(model: ConfigDict) -> None:
-    """Remove the weights that a model's config names: they come through ``segloss.grid.weights`` alone."""
-    model.pop("pretrained", None)
-    for part in (model, model.get("backbone"), *(head for head, _ in heads(model))):
-        start = part.get("init_cfg") if isinstance(part, dict) else None
+def without_pretrained(config: Any) -> None:
+    """Remove the weights that a model's config names, at any depth: ``segloss.grid.weights`` is their only door."""
+    if isinstance(config, dict):
+        if isinstance(config.get("pretrained"), str):
+            config["pretrained"] = None
+        if config.get("pretrained") is True:  # timm's models
+            config["pretrained"] = False
+        start = config.get("init_cfg")
         if isinstance(start, dict) and start.get("type") == "Pretrained":
-            part["init_cfg"] = None
+            config["init_cfg"] = None
+    for item in config.values() if isinstance(config, dict) else config if isinstance(config, list | tuple) else ():
+        without_pretrained(item)
 
 
 def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> tuple[list[dict], list[dict], float]:
@@ -115,6 +120,23 @@ def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> t
     return [term for term in terms if term["weight"] > 0], auxiliary, share * total / auxiliary_heads
 
 
+def set_losses(model: ConfigDict, experiment: Experiment, class_counts: list[int]) -> None:
+    """Give every head the cell's loss and classes; heads with a target of their own keep theirs."""
+    semantic = [(head, auxiliary) for head, auxiliary in heads(model) if head.type not in zoo.OWN_TARGET]
+    outputs = sum(zoo.OUTPUTS.get(head.type, 1) - (not auxiliary) for head, auxiliary in semantic)
+    for head, auxiliary in semantic:
+        weights = [entry.get("loss_weight", 1.0) for entry in as_list(head.get("loss_decode", {}))]
+        main, others, auxiliary_weight = head_terms(experiment, outputs, weights[0])
+        losses = [loss_config(others, auxiliary_weight, class_counts)]
+        if not auxiliary:
+            losses = [loss_config(main, weights[0], class_counts)]
+            for weight in weights[1 : zoo.OUTPUTS.get(head.type, 1)]:
+                losses.append(loss_config(others, head_terms(experiment, outputs, weight)[2], class_counts))
+        head.loss_decode = losses[0] if len(losses) == 1 else losses
+        head.num_classes = len(find(experiment.source).classes)
+        head.pop("out_channels", None)
+
+
 def model_config(experiment: Experiment, dataset: Config, class_counts: list[int]) -> ConfigDict:
     """The cell's model with its loss, its label scenario and its data set's classes.
 
@@ -122,9 +144,11 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
     scenario's target.
 
     Raises:
-        ConfigError: if the model has no such losses.
+        ConfigError: if it cannot take that loss or that label scenario.
     """
     cell, scenario = experiment.cell, experiment.scenario
+    if experiment.not_applicable:
+        raise ConfigError(f"{cell} is not applicable: {experiment.not_applicable}")
     config = Config.fromfile(experiment.files["models"])
     model = config.model
     without_pretrained(model)
@@ -138,18 +162,7 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
         model.scenario = {key: value for key, value in scenario.items() if key not in TRAINING_KEYS}
     if semi_supervised:
         model.mean_teacher = {key: value for key, value in scenario["mean_teacher"].items() if key != "cutmix"}
-    auxiliary_heads = len(as_list(model.get("auxiliary_head")))
-    for head, auxiliary in heads(model):
-        if "loss_decode" not in head:
-            raise ConfigError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
-        weight = as_list(head.loss_decode)[0].get("loss_weight", 1.0)
-        main_terms, auxiliary_terms, auxiliary_weight = head_terms(experiment, auxiliary_heads, weight)
-        if auxiliary:
-            head.loss_decode = loss_config(auxiliary_terms, auxiliary_weight, class_counts)
-        else:
-            head.loss_decode = loss_config(main_terms, weight, class_counts)
-        head.num_classes = len(find(experiment.source).classes)
-        head.pop("out_channels", None)
+    set_losses(model, experiment, class_counts)
     model.data_preprocessor = dict(
         type="ViewsPreProcessor" if semi_supervised else "SegDataPreProcessor",
         size=dataset.crop_size,
@@ -157,7 +170,9 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
         seg_pad_val=VOID,
         **(config.get("normalisation") or dataset.get("normalisation") or IMAGENET),
     )
-    model.test_cfg = {key: dataset.test_cfg[key] for key in ("mode", "crop_size", "stride") if key in dataset.test_cfg}
+    inference = ("mode", "crop_size", "stride")
+    own_settings = {key: value for key, value in (model.get("test_cfg") or {}).items() if key not in inference}
+    model.test_cfg = own_settings | {key: dataset.test_cfg[key] for key in inference if key in dataset.test_cfg}
     return model
 
 

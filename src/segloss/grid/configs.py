@@ -10,6 +10,7 @@ from segloss.files import write_text
 from segloss.grid.cells import is_name
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
+from segloss.grid.mmengine_values import config_values
 from segloss.grid.options import check_options, signatures
 from segloss.grid.yaml_files import read_yaml
 
@@ -72,6 +73,7 @@ class Configs:
                 f"no configs/ in {self.root.absolute()}: run this in a checkout of segloss or name it by --root"
             )
         self._files: dict[tuple[str, str], MMEngineFile] = {}
+        self._values: dict[Path, Mapping[str, Any]] = {}
         self.experiments: dict[Any, Any] = {}  # resolved cells, by cell
 
     @cached_property
@@ -155,6 +157,12 @@ class Configs:
         if (kind, name) not in self._files:
             self._files[kind, name] = read_mmengine_file(self._mmengine_path(kind, name))
         return self._files[kind, name]
+
+    def values(self, file: MMEngineFile) -> Mapping[str, Any]:
+        """The variables of an MMEngine config and its bases, as far as they are no code (``mmengine_values``)."""
+        if file.path not in self._values:
+            self._values[file.path] = config_values(file.path)
+        return self._values[file.path]
 
     def _mmengine_path(self, kind: str, name: str) -> Path:
         folder = self.folder / "mmseg" / kind
