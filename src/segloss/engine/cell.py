@@ -237,8 +237,12 @@ def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
     if prepared.teacher:
         processes.unwrap(runner.model).teacher = prepared.teacher
     started = time.monotonic()
+    if state:
+        rows.replay(
+            *(state["hooks"][hook][key] for hook, key in (("LogHook", "rows"), ("BestWeightsHook", "validations")))
+        )
     if weights:
-        rows.replay(weights["rows"])
+        rows.replay(weights["rows"], weights["validations"])
     else:
         runner.train()
         if processes.rank() == 0:
@@ -393,7 +397,12 @@ def train_and_evaluate(experiment: Experiment, results: Path, data_root: Path, m
         trained = load_trained(prepared, results, machine) if experiment.trained else train(prepared, run, machine)
         measured = measure(prepared, trained, machine)
         record = publish(prepared, trained, measured, machine, time.monotonic() - started)
-        run.summarise({key: record[key] for key in ("seconds", "peak_memory_bytes")} | record["metrics"])
+        run.show(prepared.folder, prepared.source.classes, prepared.config.iterations)
+        validated = {
+            f"validation/{name}": value for name, value in (measured.validation or {"metrics": {}})["metrics"].items()
+        }
+        totals = {key: record[key] for key in ("seconds", "peak_memory_bytes")}
+        run.summarise(totals | validated | dict(records.measured(record)))
     return record
 
 
