@@ -42,9 +42,6 @@ test: $(READY) $(PEERS)/.ready  ## all tests, JOBS of them side by side; then th
 test-fast: $(READY) $(PEERS)/.ready  ## the tests without trainings and workflows
 	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not alone"
 
-test-fast: $(READY) $(PEERS)/.ready  ## the fast tests, two at a time
-	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
-
 perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics and whole grids beside their peers
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --out reports/perf/losses.md
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.metrics --threads 2 > reports/perf/metrics.txt
