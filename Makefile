@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Other implementations, to be compared with, and Triton's interpreter: beside the environment, not in it.
 PEERS := .venv-peers
+# Tests that run side by side.
+JOBS ?= 2
 
 .PHONY: bench test test-fast check perf faults lock
 .DEFAULT_GOAL := bench
@@ -33,11 +35,12 @@ $(PEERS)/.ready: requirements-peers.txt $(READY)
 bench: $(READY)  ## train and tabulate the demo grid on the embedded data set
 	$(BIN)/snakemake --cores all --config grid=demo
 
-test: $(READY) $(PEERS)/.ready  ## all tests
-	PYTHONPATH=$(PEERS) $(BIN)/python -m pytest
+test: $(READY) $(PEERS)/.ready  ## all tests, JOBS of them side by side; then those that measure time or fill the machine
+	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not alone"
+	PYTHONPATH=$(PEERS) $(BIN)/python -m pytest -m alone
 
-test-fast: $(READY) $(PEERS)/.ready  ## the fast tests, two at a time
-	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+test-fast: $(READY) $(PEERS)/.ready  ## the tests without trainings and workflows
+	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not alone"
 
 perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics and whole grids beside their peers
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --out reports/perf/losses.md

@@ -50,7 +50,7 @@ ALLOWED = {
         "segloss.metrics",
         "segloss.records",
     },
-    "tracking": {"wandb", "segloss.files", "segloss.grid", "segloss.records"},
+    "tracking": {"wandb", "numpy", "segloss.files", "segloss.grid", "segloss.metrics", "segloss.records"},
     "files.py": set(),
     "workflow.py": {
         "snakemake",

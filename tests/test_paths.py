@@ -63,7 +63,8 @@ def test_commands_of_the_plan_carry_unusual_names_whole(workplace: Path) -> None
     for name in ("../sp/$(touch X) & it's", 'a"b;`c`|d'):
         config = ("grid=tiny", f"results={name}", f"reports={name} reports")
         done = run("snakemake", "-n", "-p", "--quiet", "host", "--cores", "1", "--config", *config, cwd=workplace)
-        commands = [shlex.split(line) for line in done.stdout.splitlines() if line.strip().startswith("segloss ")]
+        lines = (done.stdout + done.stderr).splitlines()
+        commands = [shlex.split(line[line.index("segloss ") :]) for line in lines if "command: segloss " in line]
         verbs = {words[1]: words for words in commands}
         assert verbs.keys() == {"train", "collect", "report"}
         for words in verbs.values():

@@ -55,7 +55,7 @@ class Batch:
         valid: (B, N) bool, or None where every pixel is valid.
         soft: Whether the target holds probabilities.
         sums: The names, among likelihood, minimum, product, predicted and squares, of what the terms read.
-        spatial: Sizes of the spatial axes, whose product is N.
+        spatial: The spatial axes, for a map of losses.
         pixel_weights: (B, N), 0 where void, or None: each valid pixel weighs 1 in a mean over pixels.
         reduction: ``"mean"``, or ``"none"``: a mean over pixels is left as a map.
     """

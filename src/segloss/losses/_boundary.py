@@ -10,6 +10,7 @@ from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._distance import signed_distances, squared_boundary_distances
 from segloss.losses._image_sums import one_hot, softmax_of_valid, sum_over_images, through_softmax
+from segloss.options import Positive
 
 
 @register("DistanceBoundaryLoss", soft_targets=False, needs=("distance_maps",))
@@ -30,9 +31,8 @@ def boundary(
     from .01.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid. A void pixel belongs to no class.
+        logits, target, valid: As in every loss, see `segloss.losses`; the target is a class map. A void pixel belongs
+            to no class.
         distance_maps: φ, float (B, C, *spatial), finite. It depends on the labels alone, so a data loader makes it.
             Default: None: computed here at each call, on the logits' device; on a CPU core 10 ms per class and image at
             256x256 and 100 ms at 512x1024, with objects of a quarter of the side.
@@ -71,7 +71,7 @@ def hausdorff(
     *,
     valid: Tensor | None = None,
     distance_maps: Tensor | None = None,
-    alpha: float = 2.0,
+    alpha: Positive = 2.0,
     include_background: bool = False,
     log: bool = False,
 ) -> Tensor:
@@ -84,9 +84,8 @@ def hausdorff(
     class index and is not 0 for a perfect prediction of three classes.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial), of which d_y is that of y_c > ½.
-        valid: bool (B, *spatial), or None: every pixel is valid. A void pixel belongs to no class.
+        logits, target, valid: As in every loss, see `segloss.losses`; of probabilities d_y is that of y_c > ½. A void
+            pixel belongs to no class.
         distance_maps: φ as `boundary` describes it, (B, C, *spatial), from which d_y follows. d_p needs a transform of
             the prediction at every step all the same. Default: None: computed here.
         alpha: α, above 0. Default 2, MONAI's and the article's.
@@ -103,8 +102,6 @@ def hausdorff(
         Neural Networks", 2019, https://arxiv.org/abs/1904.10030
     """
     batch = Batch.read(logits, target, valid, hausdorff.sums)
-    if alpha <= 0:
-        raise ValueError(f"Expected alpha above 0, got {alpha}.")
     first = 0 if include_background else 1
     distances = _distances(batch, distance_maps, first, squared_boundary_distances)
 

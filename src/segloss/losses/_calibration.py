@@ -3,6 +3,8 @@
 None of them elicits probabilities on soft labels: their minimum is not p = y.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -10,11 +12,7 @@ from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._image_sums import one_hot, penalised_cross_entropy
 from segloss.losses._sums import LEAST
-
-
-def _check(alpha: float, ce_weight: float) -> None:
-    if alpha < 0 or ce_weight < 0:
-        raise ValueError(f"Expected alpha and ce_weight of at least 0, got {alpha} and {ce_weight}.")
+from segloss.options import NonNegative, OddWidth
 
 
 @register("ConfidencePenaltyLoss", pixelwise=True)
@@ -23,15 +21,13 @@ def confidence_penalty(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    alpha: float = 0.1,
-    ce_weight: float = 1.0,
+    alpha: NonNegative = 0.1,
+    ce_weight: NonNegative = 1.0,
 ) -> Tensor:
     """Cross-entropy minus α times the entropy -Σ_c p_c log p_c of the prediction (ECP), over pixels; lower is better.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         alpha: α, at least 0. Default .1, the article's for images; code that averages the entropy over classes, too, as
             that of MbLS, means α / C by it.
         ce_weight: Weight of cross-entropy; 0 leaves the penalty alone, as a term beside other losses. Default 1.
@@ -46,7 +42,6 @@ def confidence_penalty(
         https://arxiv.org/abs/1701.06548
     """
     batch = Batch.read(logits, target, valid, confidence_penalty.sums)
-    _check(alpha, ce_weight)
 
     def negative_entropy(logits: Tensor, log_p: Tensor, p: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         gradient = p * log_p
@@ -62,9 +57,9 @@ def margin_label_smoothing(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    margin: float = 10.0,
-    alpha: float = 0.1,
-    ce_weight: float = 1.0,
+    margin: NonNegative = 10.0,
+    alpha: NonNegative = 0.1,
+    ce_weight: NonNegative = 1.0,
 ) -> Tensor:
     """Margin-based label smoothing (MbLS): cross-entropy + α · mean_c max(0, max_k z_k - z_c - m); lower is better.
 
@@ -73,9 +68,7 @@ def margin_label_smoothing(
     label; here they never count.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         margin: m, in logits, at least 0. Default 10, the article's.
         alpha: α, at least 0. Default .1, the article's.
         ce_weight: Weight of cross-entropy; 0 leaves the penalty alone, as a term beside other losses. Default 1.
@@ -90,9 +83,6 @@ def margin_label_smoothing(
         https://arxiv.org/abs/2111.15430
     """
     batch = Batch.read(logits, target, valid, margin_label_smoothing.sums)
-    _check(alpha, ce_weight)
-    if margin < 0:
-        raise ValueError(f"Expected margin of at least 0, got {margin}.")
 
     def excess(logits: Tensor, log_p: Tensor, p: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         largest, index = logits.max(1, keepdim=True)
@@ -110,11 +100,11 @@ def neighbor_aware_calibration(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    kernel_size: int = 3,
-    alpha: float = 0.1,
-    distance: str = "l1",
-    border: str = "valid",
-    ce_weight: float = 1.0,
+    kernel_size: OddWidth = 3,
+    alpha: NonNegative = 0.1,
+    distance: Literal["l1", "l2"] = "l1",
+    border: Literal["valid", "zero"] = "valid",
+    ce_weight: NonNegative = 1.0,
 ) -> Tensor:
     """Neighbour-aware calibration (NACL): cross-entropy + α · mean_c |τ_c - z_c|; lower is better.
 
@@ -123,9 +113,7 @@ def neighbor_aware_calibration(
     the mean kernel is ``border="zero"``; its Gaussian kernel and the authors' one are two further losses.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         kernel_size: Width of the window, odd. Default 3, the authors'.
         alpha: α, at least 0. Default .1, the authors'.
         distance: ``"l1"`` or ``"l2"``: absolute or squared differences. Default: l1, the authors' best.
@@ -143,13 +131,6 @@ def neighbor_aware_calibration(
         https://arxiv.org/abs/2303.06268
     """
     batch = Batch.read(logits, target, valid, neighbor_aware_calibration.sums)
-    _check(alpha, ce_weight)
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"Expected kernel_size to be an odd number of at least 1, got {kernel_size}.")
-    if distance not in ("l1", "l2"):
-        raise ValueError(f"Expected distance to be l1 or l2, got {distance!r}.")
-    if border not in ("valid", "zero"):
-        raise ValueError(f"Expected border to be valid or zero, got {border!r}.")
     most = -LEAST if distance == "l1" else 1e15  # so that no sum of them overflows
 
     def difference(logits: Tensor, log_p: Tensor, p: Tensor, part: slice) -> tuple[Tensor, Tensor]:

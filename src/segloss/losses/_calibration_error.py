@@ -1,5 +1,7 @@
 """The marginal L1 average calibration error as a loss, with hard or soft bins."""
 
+from typing import Annotated, Literal
+
 import torch
 import torch.distributed
 from torch import Tensor
@@ -11,6 +13,7 @@ from segloss.losses._catalogue import register
 from segloss.losses._flags import exchange_on
 from segloss.losses._image_sums import gradient_wanted, one_hot, through_softmax
 from segloss.losses._sums import slices
+from segloss.options import AtLeast, Share
 
 EMPTY = 0.01  # a soft bin with less weight than a hundredth of a pixel counts as empty, as in the authors' code
 
@@ -21,11 +24,11 @@ def average_calibration_error(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    bins: int = 20,
+    bins: Annotated[int, AtLeast(2)] = 20,
     soft_bins: bool = False,
     per_image: bool = True,
-    classes: str = "present",
-    threshold: float = 0.01,
+    classes: Literal["present", "all"] = "present",
+    threshold: Share = 0.01,
 ) -> Tensor:
     """Marginal L1 average calibration error (mL1-ACE): mean over occupied bins of |mean p_c - mean y_c|, over classes.
 
@@ -37,9 +40,7 @@ def average_calibration_error(
     whose centres are nearest, by a triangular weight, which has a gradient too.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         bins: M, at least 2. Default 20, the authors'.
         soft_bins: Whether bins are soft. Default: False.
         per_image: Bins of each image on its own, as the authors do; False: of the batch, summed over all processes.
@@ -58,10 +59,6 @@ def average_calibration_error(
         Segmentation", 2024, https://arxiv.org/abs/2403.06759
     """
     batch = Batch.read(logits, target, valid, average_calibration_error.sums)
-    if bins < 2:
-        raise ValueError(f"Expected bins of at least 2, got {bins}.")
-    if classes not in ("present", "all"):
-        raise ValueError(f"Expected classes to be present or all, got {classes!r}.")
     counted = batch.present(threshold) if classes == "present" else (batch.pixels > 0)[:, None].expand_as(batch.true)
     counted = counted.to(batch.logits.dtype)
     form = (bins, soft_bins, not per_image, gradient_wanted(batch.logits))
@@ -94,12 +91,14 @@ class _AverageCalibrationError(torch.autograd.Function):
         if wanted:
             # |P/W - Y/W| with W, P and Y the bin's sums of w, w·p and w·y: its derivative by a pixel's w is
             # s (p - y - gap) / W, and by its p beside that s w / W.
-            slope = (share * gap.sign() / torch.where(occupied, weight, 1)).to(logits.dtype)
+            by_bin = (share * gap.sign() / torch.where(occupied, weight, 1)).to(logits.dtype)
             if pooled and exchange_on():
-                slope = slope * torch.distributed.get_world_size()  # see _SumOverProcesses
+                by_bin = by_bin * torch.distributed.get_world_size()  # see _SumOverProcesses
             for part in parts:
                 where = slice(None) if pooled else part
-                by_p = _derivative(probabilities[part], batch, part, slope[where], gap[where].to(logits.dtype), soft)
+                by_p = _by_probability(
+                    probabilities[part], batch, part, by_bin[where], gap[where].to(logits.dtype), soft
+                )
                 probabilities[part] = through_softmax(probabilities[part], by_p)
             ctx.save_for_backward(probabilities)
         return total
@@ -153,15 +152,15 @@ def _tables(probabilities: Tensor, batch: Batch, part: slice, bins: int, soft: b
     return tables.view(3, images, classes, bins)
 
 
-def _derivative(p: Tensor, batch: Batch, part: slice, slope: Tensor, gap: Tensor, soft: bool) -> Tensor:
-    """The derivative by p of the errors (b, C, N), 0 where void; slope and gap are (b or 1, C, M)."""
-    bins = slope.shape[-1]
+def _by_probability(p: Tensor, batch: Batch, part: slice, by_bin: Tensor, gap: Tensor, soft: bool) -> Tensor:
+    """The derivative by p of the errors (b, C, N), 0 where void; by_bin and gap are (b or 1, C, M)."""
+    bins = by_bin.shape[-1]
     lower, upper_weight = _bins(p, bins, soft)
-    slope, gap = slope.expand(len(p), -1, -1), gap.expand(len(p), -1, -1)
-    by_p = slope.gather(2, lower)
+    by_bin, gap = by_bin.expand(len(p), -1, -1), gap.expand(len(p), -1, -1)
+    by_p = by_bin.gather(2, lower)
     if soft:
         error = p - one_hot(batch, part)
-        upper = slope.gather(2, lower + 1)
+        upper = by_bin.gather(2, lower + 1)
         change = upper * (error - gap.gather(2, lower + 1)) - by_p * (error - gap.gather(2, lower))
         inside = (p * bins > 0.5) & (p * bins < bins - 0.5)
         by_p = torch.lerp(by_p, upper, upper_weight) + bins * inside * change

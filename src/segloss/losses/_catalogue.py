@@ -23,7 +23,7 @@ class Loss(Protocol[P]):
         options: Its keyword-only parameters and their annotations.
         pixelwise: Whether it is a mean over pixels of a function of the target's likelihood, as cross-entropy is, and
             not of sums over regions.
-        needs: Its keyword arguments that are tensors of the batch beside target and valid.
+        needs: Names of its keyword arguments that are tensors of the batch and no options.
         takes_class_counts: Whether it has the option ``class_counts``, the training set's pixels of each class.
     """
 
@@ -40,6 +40,8 @@ class Loss(Protocol[P]):
 
 
 CATALOGUE: dict[str, Loss[...]] = {}
+# Keys of a term beside the options of its loss. Only a module, which has a progress, can have a ramp.
+TERM_KEYS = ("loss", "weight", "exchange", "ramp")
 
 
 def register(
@@ -60,7 +62,7 @@ def register(
         sums: What the loss reads of a `Batch`: some of likelihood, minimum, product, predicted, squares. A compound
             loss computes what any of its terms reads, once.
         pixelwise: Sets that attribute where `sums` does not show it. Default: None: the sums decide.
-        needs: Names of the keyword arguments that are tensors of the batch, not settings: the caller supplies them, or
+        needs: Names of the keyword arguments that are tensors of the batch, no options: the caller supplies them, or
             the loss computes them anew.
     """
 
@@ -118,7 +120,7 @@ def check_options(loss: Loss[...], options: Mapping[str, Any]) -> None:
         check(name, value, loss.options[name])
     if "terms" in options:
         for term in checked_terms(options["terms"]):
-            settings = {key: value for key, value in term.items() if key not in ("loss", "weight", "exchange", "ramp")}
+            settings = {key: value for key, value in term.items() if key not in TERM_KEYS}
             check_options(get(term["loss"]), settings)
 
 

@@ -12,8 +12,6 @@ from segloss.losses._catalogue import Loss, checked_terms, get, register
 from segloss.losses._flags import switches
 from segloss.options import PerClass
 
-TERM_KEYS = ("loss", "weight", "exchange")
-
 
 @register("CompoundLoss", needs=("distance_maps",))
 def compound(
@@ -36,6 +34,7 @@ def compound(
             sums stay with each process, see `switches`.
         class_counts: Number of pixels of each class in the training set, for the terms that take it. Default: None: no
             term gets it from here.
+        distance_maps: As in `boundary`, for the terms that take them. Default: None: these compute them.
         pixel_weights, reduction: As in `cross_entropy`; only where every term is a mean over pixels.
 
     Returns:
@@ -80,7 +79,7 @@ def _values(
 ) -> Iterator[Tensor]:
     """The value of each term, without its weight."""
     for loss, term in zip(losses, terms, strict=True):
-        options = {name: value for name, value in term.items() if name not in TERM_KEYS}
+        options = {name: value for name, value in term.items() if name not in ("loss", "weight", "exchange")}
         if class_counts is not None and loss.takes_class_counts:
             options.setdefault("class_counts", class_counts)
         if distance_maps is not None and "distance_maps" in loss.needs:

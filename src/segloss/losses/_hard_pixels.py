@@ -1,17 +1,18 @@
 """Cross-entropy over the hardest pixels only: a share of them (top-k), or those below a probability (OHEM)."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segloss.losses import _batch, _sums
 from segloss.losses._all_reduce import gather_pixels, sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._flags import exchange_on
 from segloss.losses._sums import LEAST, slices, without_void
+from segloss.options import Above, AtMost, Count
 
 
 @register("TopKCrossEntropyLoss", sums=["likelihood"])
@@ -20,7 +21,7 @@ def topk_cross_entropy(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    k: float = 0.1,
+    k: Annotated[float, Above(0), AtMost(1)] = 0.1,
 ) -> Tensor:
     """Mean cross-entropy over the share k of the valid pixels where it is largest; lower is better.
 
@@ -30,9 +31,7 @@ def topk_cross_entropy(
     not the hardest for ever; which pixels are kept depends on p, and so p = y is not the minimum there.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         k: Share of the valid pixels, above 0 and at most 1; 1 is cross-entropy. Default .1, nnU-Net's.
 
     Returns:
@@ -45,8 +44,6 @@ def topk_cross_entropy(
         https://arxiv.org/abs/1605.06885
     """
     shared, batch = isinstance(logits, Batch), Batch.read(logits, target, valid, topk_cross_entropy.sums)
-    if not 0 < k <= 1:
-        raise ValueError(f"Expected k above 0 and at most 1, got {k}.")
     return _mean_of_hardest(batch, shared, share=k, least=1, limit=math.inf)
 
 
@@ -56,8 +53,8 @@ def ohem_cross_entropy(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    threshold: float | None = 0.7,
-    min_kept: int = 100_000,
+    threshold: Annotated[float, Above(0), AtMost(1)] | None = 0.7,
+    min_kept: Count = 100_000,
 ) -> Tensor:
     """Online hard example mining: mean cross-entropy over the pixels with p_y below a threshold; lower is better.
 
@@ -67,9 +64,7 @@ def ohem_cross_entropy(
     On soft labels exp(-KL(y‖p)) takes the place of p_y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         threshold: Probability below which a pixel is hard, above 0 and at most 1; None: only `min_kept` decides.
             Default .7, MMSegmentation's.
         min_kept: Least number of pixels of the batch that are kept, at least 1. Default 100000, MMSegmentation's.
@@ -84,19 +79,14 @@ def ohem_cross_entropy(
         https://arxiv.org/abs/1604.03540
     """
     shared, batch = isinstance(logits, Batch), Batch.read(logits, target, valid, ohem_cross_entropy.sums)
-    if threshold is not None and not 0 < threshold <= 1:
-        raise ValueError(f"Expected threshold above 0 and at most 1, or None, got {threshold}.")
-    if min_kept < 1:
-        raise ValueError(f"Expected min_kept of at least 1, got {min_kept}.")
     limit = math.inf if threshold is None else -math.log(threshold)
     return _mean_of_hardest(batch, shared, share=0.0, least=min_kept, limit=limit)
 
 
 def _mean_of_hardest(batch: Batch, shared: bool, *, share: float, least: int, limit: float) -> Tensor:
     """Mean cross-entropy over a share of the valid pixels, at least so many, and all whose KL is above the limit."""
-    # Where other terms read the likelihoods, too, or fused kernels compute them, there is nothing to save.
-    if shared or batch.soft or _batch.core_for(batch.logits) is not _sums:
-        losses = -batch.log_likelihood.flatten()
+    if shared or batch.soft or batch.logits.is_cuda:
+        losses = -batch.log_likelihood.flatten()  # other terms read it, too
     else:
         losses = _CrossEntropies.apply(batch.logits, batch.target, batch.valid).flatten()
     with torch.no_grad():
@@ -133,7 +123,7 @@ class _CrossEntropies(torch.autograd.Function):
         for image, scale in enumerate(gradient if valid is None else gradient * valid):
             pixels = scale.nonzero()[:, 0]
             few = len(pixels) < 0.3 * len(scale)
-            z, c, scale = (each[..., pixels] if few else each for each in (logits[image], index[image], scale))
+            z, c, scale = (values[..., pixels] if few else values for values in (logits[image], index[image], scale))
             result = torch.softmax(z, 0).mul_(scale)
             result.scatter_add_(0, c[None], -scale[None])
             if few:

@@ -86,9 +86,7 @@ def penalised_cross_entropy(batch: Batch, ce_weight: float, alpha: float, penalt
 OfLogP = Callable[[Tensor, Any], Tensor]
 
 
-def mean_over_likelihoods(
-    batch: Batch, value: OfLogP, slope: OfLogP, parameters: Any, weights: Tensor | None
-) -> Tensor:
+def mean_of_log_p(batch: Batch, value: OfLogP, derivative: OfLogP, parameters: Any, weights: Tensor | None) -> Tensor:
     """The mean over the valid pixels of all processes of Σ_c w_c y_c f(log p_c), from f and its derivative."""
 
     def formula(logits: Tensor, part: slice, wanted: bool) -> tuple[Tensor, Tensor | None]:
@@ -96,12 +94,12 @@ def mean_over_likelihoods(
         if batch.soft:
             share = batch.valid_target[part]
             share = share if weights is None else share * weights[:, None]
-            by_log_p = slope(log_p, parameters).mul_(share)
+            by_log_p = derivative(log_p, parameters).mul_(share)
             total = (value(log_p, parameters) * share).sum()
             return total, by_log_p.addcmul_(log_p.exp_(), by_log_p.sum(1, keepdim=True), value=-1)
         index = batch.index[part][:, None]
         log_likelihood = log_p.gather(1, index)
-        values, by_log_p = value(log_likelihood, parameters), slope(log_likelihood, parameters)
+        values, by_log_p = value(log_likelihood, parameters), derivative(log_likelihood, parameters)
         if batch.valid is not None:
             keep = batch.valid[part][:, None].to(log_p.dtype)
             values, by_log_p = values * keep, by_log_p.mul_(keep)

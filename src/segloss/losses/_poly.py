@@ -1,13 +1,15 @@
 """Poly-1 forms of cross-entropy and focal: one polynomial term ε·(1 - p)^(γ+1) added to the loss."""
 
+from typing import Annotated
+
 from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._image_sums import mean_over_likelihoods
+from segloss.losses._image_sums import mean_of_log_p
 from segloss.losses._pixel import focal_derivative, focal_value
 from segloss.losses._weights import class_vector
-from segloss.options import PerClass
+from segloss.options import AtLeast, NonNegative, PerClass
 
 Parameters = tuple[float, float]  # γ and ε
 
@@ -21,7 +23,7 @@ def _value(log_p: Tensor, parameters: Parameters) -> Tensor:
     return focal_value(log_p, gamma) + epsilon * miss.pow(gamma + 1)
 
 
-def _slope(log_p: Tensor, parameters: Parameters) -> Tensor:
+def _derivative(log_p: Tensor, parameters: Parameters) -> Tensor:
     """The derivative of `_value` by log p."""
     gamma, epsilon = parameters
     if gamma == 0:
@@ -30,10 +32,8 @@ def _slope(log_p: Tensor, parameters: Parameters) -> Tensor:
 
 
 def _poly(batch: Batch, gamma: float, epsilon: float, alpha: PerClass | None) -> Tensor:
-    if epsilon < -1:
-        raise ValueError(f"Expected epsilon of at least -1, got {epsilon}.")
     weights = None if alpha is None else class_vector(alpha, batch.logits, batch.classes, "alpha")
-    return mean_over_likelihoods(batch, _value, _slope, (gamma, epsilon), weights)
+    return mean_of_log_p(batch, _value, _derivative, (gamma, epsilon), weights)
 
 
 @register("PolyCrossEntropyLoss", pixelwise=True)
@@ -42,7 +42,7 @@ def poly_cross_entropy(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    epsilon: float = 1.0,
+    epsilon: Annotated[float, AtLeast(-1)] = 1.0,
     alpha: PerClass | None = None,
 ) -> Tensor:
     """Poly-1 cross-entropy Σ_c α_c y_c (-log p_c + ε (1 - p_c)), averaged over valid pixels; lower is better.
@@ -51,9 +51,7 @@ def poly_cross_entropy(
     not p = y: with ε = 1 and y = .8 it is p = .87.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         epsilon: ε, at least -1, where the loss still falls with p. Default 1, as in common implementations.
         alpha: One weight per class. Default: 1 each.
 
@@ -75,8 +73,8 @@ def poly_focal(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    gamma: float = 2.0,
-    epsilon: float = 1.0,
+    gamma: NonNegative = 2.0,
+    epsilon: Annotated[float, AtLeast(-1)] = 1.0,
     alpha: PerClass | None = None,
 ) -> Tensor:
     """Poly-1 focal Σ_c α_c y_c (-(1 - p_c)^γ log p_c + ε (1 - p_c)^(γ+1)) over valid pixels; lower is better.
@@ -84,9 +82,7 @@ def poly_focal(
     The softmax form, as `focal`. Implementations with one sigmoid per class compute another loss.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         gamma: Focusing exponent, at least 0; 0 is `poly_cross_entropy`. Default 2, as in `focal`.
         epsilon: ε, at least -1. Default 1, as in common implementations.
         alpha: One weight per class, of both summands. Default: 1 each.
@@ -101,6 +97,4 @@ def poly_focal(
         https://arxiv.org/abs/2204.12511
     """
     batch = Batch.read(logits, target, valid, poly_focal.sums)
-    if gamma < 0:
-        raise ValueError(f"Expected gamma of at least 0, got {gamma}.")
     return _poly(batch, gamma, epsilon, alpha)

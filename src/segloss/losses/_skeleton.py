@@ -1,6 +1,7 @@
 """clDice: Dice of two centre lines, each found by soft skeletonisation, with the other's mask."""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._image_sums import one_hot, softmax_of_valid, sum_over_images, through_softmax
+from segloss.options import AtLeast, Positive
 
 CACHED = 1 << 16  # numbers of a map that stay in a core's own cache
 
@@ -21,8 +23,8 @@ def cldice(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    iterations: int = 3,
-    smooth: float = 1.0,
+    iterations: Annotated[int, AtLeast(0)] = 3,
+    smooth: Positive = 1.0,
     include_background: bool = False,
 ) -> Tensor:
     """clDice loss 1 - 2 P·S / (P + S), with P and S precision and sensitivity of the centre lines; lower is better.
@@ -33,9 +35,8 @@ def cldice(
     nothing of the width. The sums of the authors' and of MONAI's code are over all channels of an image together.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial); p = y would not be the minimum on probabilities.
-        valid: bool (B, *spatial), or None: every pixel is valid. Void pixels are no part of any mask.
+        logits, target, valid: As in every loss, see `segloss.losses`; the target is a class map, as p = y would not be
+            the minimum on probabilities. Void pixels are no part of any mask.
         iterations: Erosions, at least 0; as many as the largest half-width in pixels. Default 3, as in the authors'
             code.
         smooth: s, in pixels, above 0. Default 1, the authors'.
@@ -56,8 +57,6 @@ def cldice(
             "Expected an int64 class map, got target probabilities: the skeleton of a soft mask is none of its "
             "centre line, and p = y would not be the minimum."
         )
-    if iterations < 0 or smooth <= 0:
-        raise ValueError(f"Expected iterations of at least 0 and smooth above 0, got {iterations} and {smooth}.")
     counted = batch.present(0.5)
     if not include_background:
         counted = counted & (torch.arange(batch.classes, device=counted.device) > 0)

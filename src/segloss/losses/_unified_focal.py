@@ -1,5 +1,7 @@
 """Focal losses that treat class 0, the background, apart: asymmetric focal, asymmetric focal Tversky and their sum."""
 
+from typing import Annotated, Literal
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from segloss.losses._overlap import tversky
 from segloss.losses._pixel import focal_derivative, focal_value
 from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
 from segloss.losses._region import _losses as quotient_losses
+from segloss.options import AtLeast, Below, Classes, NonNegative, Positive, Share
 
 
 @register("FocalTverskyLoss", sums=["product", "predicted"])
@@ -18,12 +21,12 @@ def focal_tversky(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    alpha: float = 0.3,
-    beta: float = 0.7,
-    power: float = 0.75,
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-3,
+    alpha: NonNegative = 0.3,
+    beta: NonNegative = 0.7,
+    power: Positive = 0.75,
+    classes: Classes = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-3,
 ) -> Tensor:
     """Focal Tversky loss: the mean over classes of (1 - TI_c)^e, `tversky` with a power; lower is better.
 
@@ -32,9 +35,7 @@ def focal_tversky(
     has it there.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         alpha: Weight of false positives. Default .3, the author's code, where it is called beta.
         beta: Weight of false negatives. Default .7, the author's code, where it is called alpha.
         power: e, above 0. Default ¾, the article's.
@@ -57,21 +58,14 @@ def focal_tversky(
     )
 
 
-def _check(delta: float, gamma: float, most: float) -> None:
-    if not 0 <= delta <= 1:
-        raise ValueError(f"Expected delta from 0 to 1, got {delta}.")
-    if not 0 <= gamma < most:
-        raise ValueError(f"Expected gamma of at least 0{f' and below {most:g}' if most < 9 else ''}, got {gamma}.")
-
-
 @register("AsymmetricFocalLoss", sums=["likelihood"])
 def asymmetric_focal(
     logits: Tensor | Batch,
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    delta: float = 0.7,
-    gamma: float = 2.0,
+    delta: Share = 0.7,
+    gamma: NonNegative = 2.0,
 ) -> Tensor:
     """Asymmetric focal loss -δ Σ_{c≥1} y_c log p_c - (1 - δ) y_0 (1 - p_0)^γ log p_0, over pixels; lower is better.
 
@@ -79,9 +73,7 @@ def asymmetric_focal(
     over its two channels, too: half this value. On soft labels the minimum is not p = y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         delta: δ, weight of the foreground, from 0 to 1. Default .7, the authors' code.
         gamma: Focusing exponent of the background, at least 0. Default 2, the authors' code.
 
@@ -94,7 +86,6 @@ def asymmetric_focal(
     Reference: Yeung et al., "Unified Focal loss", 2021, https://arxiv.org/abs/2102.04525
     """
     batch = Batch.read(logits, target, valid, asymmetric_focal.sums)
-    _check(delta, gamma, float("inf"))
     background, foreground = batch.logits.new_zeros(batch.classes), batch.logits.new_full((batch.classes,), delta)
     background[0], foreground[0] = 1 - delta, 0
     losses = 0
@@ -113,11 +104,11 @@ def asymmetric_focal_tversky(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    delta: float = 0.7,
-    gamma: float = 0.75,
-    classes: str = "present",
-    threshold: float = 0.01,
-    smooth: float = 1e-7,
+    delta: Share = 0.7,
+    gamma: Annotated[float, AtLeast(0), Below(1)] = 0.75,
+    classes: Literal["present", "all"] = "present",
+    threshold: Share = 0.01,
+    smooth: NonNegative = 1e-7,
 ) -> Tensor:
     """Asymmetric focal Tversky loss: 1 - TI_0 for the background, (1 - TI_c)^(1-γ) for other classes; lower is better.
 
@@ -126,9 +117,7 @@ def asymmetric_focal_tversky(
     labels the minimum is not p = y.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         delta: δ, weight of false negatives, from 0 to 1. Default .7, the authors' code.
         gamma: The foreground's exponent is 1 - γ; at least 0 and below 1. Default .75, the authors' code.
         classes: ``"present"``: those that occur in the image; ``"all"``: as in the authors' code, where an absent class
@@ -145,11 +134,6 @@ def asymmetric_focal_tversky(
     Reference: Yeung et al., "Unified Focal loss", 2021, https://arxiv.org/abs/2102.04525
     """
     batch = Batch.read(logits, target, valid, asymmetric_focal_tversky.sums)
-    _check(delta, gamma, 1.0)
-    if classes not in ("present", "all"):
-        raise ValueError(f"Expected classes to be present or all, got {classes!r}.")
-    if smooth < 0:
-        raise ValueError(f"Expected smooth of at least 0, got {smooth}.")
     counts = torch.stack([batch.product, batch.predicted - batch.product, batch.true - batch.product])
     form = (1 - delta, delta, smooth)
     background = quotient_losses(counts[..., :1], *form, 1.0, False)
@@ -166,20 +150,18 @@ def unified_focal(
     target: Tensor | None,
     *,
     valid: Tensor | None = None,
-    region_weight: float = 0.5,
-    delta: float = 0.6,
-    gamma: float = 0.5,
-    classes: str = "present",
-    threshold: float = 0.01,
+    region_weight: Share = 0.5,
+    delta: Share = 0.6,
+    gamma: Annotated[float, AtLeast(0), Below(1)] = 0.5,
+    classes: Literal["present", "all"] = "present",
+    threshold: Share = 0.01,
 ) -> Tensor:
     """Unified focal loss λ · `asymmetric_focal_tversky` + (1 - λ) · `asymmetric_focal`, one δ and γ; lower is better.
 
     In MONAI λ weighs the other term, δ is .7 and the second term has half this value.
 
     Args:
-        logits: (B, C, *spatial), any float type.
-        target: int64 class map (B, *spatial) or probabilities (B, C, *spatial).
-        valid: bool (B, *spatial), or None: every pixel is valid.
+        logits, target, valid: As in every loss, see `segloss.losses`.
         region_weight: λ, from 0 to 1. Default .5, the authors'.
         delta: δ of both. Default .6, the authors'.
         gamma: γ of both, at least 0 and below 1. Default .5, the authors'.
@@ -195,7 +177,5 @@ def unified_focal(
     Reference: Yeung et al., "Unified Focal loss", 2021, https://arxiv.org/abs/2102.04525
     """
     batch = Batch.read(logits, target, valid, unified_focal.sums)
-    if not 0 <= region_weight <= 1:
-        raise ValueError(f"Expected region_weight from 0 to 1, got {region_weight}.")
     region = asymmetric_focal_tversky(batch, None, delta=delta, gamma=gamma, classes=classes, threshold=threshold)
     return region_weight * region + (1 - region_weight) * asymmetric_focal(batch, None, delta=delta, gamma=gamma)

@@ -10,8 +10,6 @@ import pandas as pd
 
 from segloss.files import write_text
 from segloss.grid import Grid
-from segloss.grid.cells import split_variant
-from segloss.records.published import published
 from segloss.records.verification import RecordError
 from segloss.reports.comparisons import comparison_table, markdown_differences
 from segloss.reports.drawings import draw_figures
@@ -22,6 +20,7 @@ from segloss.reports.latex import latex
 from segloss.reports.markdown import text
 from segloss.reports.page import write_index, write_page
 from segloss.reports.paper import paper_tables
+from segloss.reports.published_rows import published_rows
 from segloss.reports.ranks import markdown_ranks, rankings
 from segloss.reports.sentences import summary
 from segloss.reports.summary import CALIBRATION_METRICS, PAPER_METRICS, SOFT_METRICS, summarise, tidy
@@ -73,22 +72,6 @@ def header(provenance: Mapping[str, Any], seeds: int) -> str:
     teachers = f" Teachers: {'; '.join(provenance['teachers'])}." if provenance["teachers"] else ""
     weights = " and ".join(provenance["weights"])
     return f"Seeds: {seeds}. Weights evaluated: {weights}. Evaluation: {evaluation}.{teachers}\n"
-
-
-def published_rows(grid: Grid) -> list[dict[str, Any]]:
-    """The published mIoU of the grid's data sets, models and losses, as far as any is known, in percent.
-
-    Losses are matched by their titles, which are those of the papers.
-    """
-    names, rows = {title: name for name, title in grid.titles["losses"].items()}, []
-    for experiment in {(entry.source, entry.cell.model): entry for entry in grid.experiments}.values():
-        cell = experiment.cell
-        numbers = published(experiment.source, model=split_variant(cell.model)[0], metric="mIoU")
-        for row in numbers.to_dict("records"):
-            value = row["value"] * (100 if row["unit"] == "fraction" else 1)
-            axes = {"dataset": cell.dataset, "model": cell.model, "labels": "hard", "loss": names.get(row["loss"])}
-            rows.append({**axes, "metric": "mIoU", "value": value, "source": f"{row['source']}: {row['note']}"})
-    return rows
 
 
 def report(
