@@ -74,10 +74,10 @@ def test_the_students_losses_against_a_slow_reference(temperature: float, hard_w
     smooth = 1e-3
     jml = (1 - ((total - difference) / 2 + smooth) / ((total + difference) / 2 + smooth)).mean()
 
-    teacher = Teacher(torch.nn.Identity(), hard_weight)
+    teacher = Teacher(torch.nn.Identity(), hard_weight, region_hard_weight)
     labels, mask = torch.from_numpy(y), torch.from_numpy(valid)
     probabilities = torch.softmax(torch.from_numpy(teacher_logits) / temperature, 1)
-    parts = teacher.parts((labels, mask), (probabilities, mask), temperature)
+    parts = teacher.terms((labels, mask), (probabilities, mask), temperature)
     terms = [dict(loss="cross_entropy", weight=0.25), dict(loss="jaccard_metric", weight=0.75)]
     logits = torch.from_numpy(z)
     for config, expected in [

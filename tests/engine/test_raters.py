@@ -48,7 +48,8 @@ def gaps(phantom: Path, tmp_path: Path) -> Path:
 
 
 def pipeline(*augmentation: dict) -> list[dict]:
-    return complete([*STEPS[:2], *augmentation, STEPS[2]], [dict(type="LoadRaters")])
+    raters = [dict(type="LoadRaters"), dict(type="LoadRaterWeights", num_classes=CLASSES)]
+    return complete([*STEPS[:2], *augmentation, STEPS[2]], raters)
 
 
 def dataset(folder: Path, steps: list[dict], source: str = "phantom", split: str = "train") -> ListDataset:
@@ -63,8 +64,8 @@ def target_of(labels: str, folder: Path, batch: dict) -> tuple[torch.Tensor, tor
     init_default_scope("mmseg")
     segmentor = MODELS.build(config_of(f"phantom/unet-tiny/tiny/{labels}/ce/seed0", folder).model)
     seen = segmentor.data_preprocessor(batch, training=True)
-    (part,) = segmentor.parts(seen["inputs"], seen["data_samples"])
-    return part.target, part.valid, seen["data_samples"]
+    ((term,),) = segmentor.targets(seen["inputs"], seen["data_samples"])
+    return term.target, term.valid, seen["data_samples"]
 
 
 def votes_slowly(raters: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -85,8 +86,9 @@ def majority_slowly(raters: np.ndarray, draw: float) -> np.ndarray:
     return np.eye(CLASSES)[votes.argmax(0)].transpose(2, 0, 1)
 
 
-def weighted_slowly(raters: np.ndarray, draw: float) -> np.ndarray:
-    most = majority_slowly(raters, draw).argmax(0)
+def weights_slowly(raters: np.ndarray) -> list[float]:
+    """The Dice of each rater's map with the majority, 1 without any overlap."""
+    most = majority_slowly(raters, 0.0).argmax(0)
     weights = []
     for rater in raters:
         seen, scores = rater != VOID, []
@@ -95,6 +97,10 @@ def weighted_slowly(raters: np.ndarray, draw: float) -> np.ndarray:
             if one.any() or other.any():
                 scores.append(2 * (one & other).sum() / (one.sum() + other.sum()))
         weights.append(np.mean(scores) if any(scores) else 1.0)
+    return weights
+
+
+def weighted_slowly(raters: np.ndarray, draw: float, weights: list[float]) -> np.ndarray:
     votes = votes_slowly(raters, np.array(weights))
     return votes / votes.sum(0)
 
@@ -140,6 +146,15 @@ def test_every_scenario_with_raters_stands_in_labels_yaml(in_workplace: Path) ->
     assert set(SCENARIOS.values()) == {name for name, one in CATALOGUE.items() if one.source == "raters"}
 
 
+def test_raters_are_weighted_on_the_whole_image(in_workplace: Path, gaps: Path) -> None:
+    whole, crops = (dataset(gaps, pipeline(*steps)) for steps in ((), (dict(type="RandomCrop", crop_size=(8, 8)),)))
+    for number in range(12):
+        sample, crop = whole[number]["data_samples"], crops[number]["data_samples"]
+        expected = weights_slowly(sample.gt_raters.data.numpy().astype(int))
+        np.testing.assert_allclose(sample.metainfo["rater_weights"], expected, rtol=1e-6)
+        assert crop.metainfo["rater_weights"] == sample.metainfo["rater_weights"]
+
+
 @pytest.mark.parametrize("labels", SCENARIOS)
 def test_the_target_of_a_batch_is_that_of_a_slow_reference(in_workplace: Path, gaps: Path, labels: str) -> None:
     """Missing raters, void, and crops larger than the image, which MMSegmentation pads to 32x32."""
@@ -167,7 +182,10 @@ def test_the_target_of_a_batch_is_that_of_a_slow_reference(in_workplace: Path, g
         assert np.array_equal(valid[number, :height, :width], labelled)
         assert torch.equal(samples[number].gt_sem_seg.data[0] != VOID, valid[number])
         with np.errstate(invalid="ignore"):
-            expected = SLOWLY[labels](raters.astype(int), draw)
+            if labels == "dice-raters":  # weights of the whole image, which the crop does not show
+                expected = weighted_slowly(raters.astype(int), draw, samples[number].metainfo["rater_weights"])
+            else:
+                expected = SLOWLY[labels](raters.astype(int), draw)
         found = target[number, :, :height, :width].double().numpy()
         np.testing.assert_allclose(found[:, labelled], expected[:, labelled], rtol=0, atol=2e-6)
 

@@ -167,12 +167,17 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
     if semi_supervised:
         model.mean_teacher = {key: value for key, value in scenario["mean_teacher"].items() if key != "cutmix"}
     set_losses(model, experiment, class_counts)
+    source = find(experiment.source)
+    normalisation = config.get("normalisation") or dataset.get("normalisation") or IMAGENET
+    if source.channels != 3:
+        model.backbone.in_channels = source.channels
+        normalisation = dataset.normalisation  # a model's own is that of three channels
     model.data_preprocessor = dict(
         type="ViewsPreProcessor" if semi_supervised else "SegDataPreProcessor",
         size=dataset.crop_size,
         pad_val=0,
         seg_pad_val=VOID,
-        **(config.get("normalisation") or dataset.get("normalisation") or IMAGENET),
+        **normalisation,
     )
     inference = ("mode", "crop_size", "stride")
     own_settings = {key: value for key, value in (model.get("test_cfg") or {}).items() if key not in inference}
