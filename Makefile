@@ -11,9 +11,18 @@ JOBS ?= 2
 .PHONY: bench test test-fast check perf faults lock
 .DEFAULT_GOAL := bench
 
+# One sentence instead of an error of pip's; a .venv of another Python is made anew.
+define CHECK_PYTHON
+import sys
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    sys.exit("segloss needs Python 3.11, 3.12 or 3.13, %s is %s: make PYTHON=<one of them>" % (sys.executable, sys.version.split()[0]))
+endef
+export CHECK_PYTHON
+
 $(READY): requirements.txt pyproject.toml
-	@echo "setting up $(VENV): about 130 pinned packages, once"
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@echo "setting up $(VENV): about 150 pinned packages, once"
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -33,16 +33,22 @@ STRICT = "tests/grid/test_strict_files.py"
 FAULTS = [
     # Evaluation
     (
-        "engine/evaluation.py",
-        "rescale(probabilities, temperature)",
-        "rescale(probabilities, 1 / temperature)",
+        "metrics/temperature.py",
+        "return rescale(probabilities, self.temperature)",
+        "return rescale(probabilities, 1 / self.temperature)",
         f"{EVALUATION}::test_the_scaled_metrics_are_those_of_the_logits_divided_by_the_temperature",
     ),
     (
         "engine/evaluation.py",
-        "fit.temperature() if fit.derivatives.any() else 1.0",
-        "1.0",
-        f"{EVALUATION}::test_the_fitted_temperature_of_an_overconfident_model_is_large_and_improves_it",
+        "calibrate(probabilities), labels",
+        "probabilities, labels",
+        f"{EVALUATION}::test_the_scaled_metrics_are_those_of_the_logits_divided_by_the_temperature",
+    ),
+    (
+        "engine/evaluation.py",
+        "fit.update(probabilities[some], labels[some], valid[some])",
+        "fit.update(probabilities[some], labels[some].roll(1), valid[some])",
+        f"{EVALUATION}::test_the_fitted_calibrators_of_an_overconfident_model_improve_it",
     ),
     (
         "engine/evaluation.py",

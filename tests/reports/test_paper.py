@@ -23,7 +23,7 @@ from segloss.reports.markdown import text as text_of
 from segloss.reports.paper import paper_tables, select_columns
 from segloss.reports.table_command import make_table
 from segloss.reports.table_text import markdown, to_csv
-from tests.conftest import grid_of
+from tests.conftest import grid_of, run
 
 HOSTILE = r"=1+1|a<script>alert(1)</script> & 5 % $x$ #1_{b}~c^d\e `f` *g* [h](i) -- '"
 LOSSES = {"ce": "CE", "focal": "Focal (γ = 2)", "dice": "Dice", "jml": HOSTILE, "ce-jml": "CE + JML"}
@@ -256,10 +256,10 @@ def own_grid(in_workplace: Path):
 
 def test_the_command_makes_tables_of_a_grid(own_grid: tuple) -> None:
     grid, path = own_grid
-    text = make_table(grid, path, Path("results"), style="markdown", only={"labels": ["hard"]})
+    text = make_table(grid, path, Path("results"), form="markdown", only={"labels": ["hard"]})
     assert "| Loss | mIoU ↑ | ECE ↓ |" in text
     assert "label scenario Hard" in text
-    ablation = make_table(grid, path, Path("results"), style="markdown", rows="labels.epsilon", columns=["loss"])
+    ablation = make_table(grid, path, Path("results"), form="markdown", rows="labels.epsilon", columns=["loss"])
     assert [line.split("|")[1].strip() for line in ablation.splitlines()[4:6]] == [
         "BLS, epsilon = 0.5",
         "LS, epsilon = 0.1",
@@ -270,7 +270,7 @@ def test_the_command_makes_tables_of_a_grid(own_grid: tuple) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        (dict(style="html"), ConfigError, "expected one of latex, markdown, csv as format, got 'html'"),
+        (dict(form="html"), ConfigError, "expected one of latex, markdown, csv as format, got 'html'"),
         (dict(rows="colour"), ConfigError, "expected an axis of a table, got 'colour'; there are dataset, model"),
         (dict(columns=["loss"]), ConfigError, "each axis can be used once, got loss, loss"),
         (dict(metrics=["mIuO"]), ConfigError, "there is no metric 'mIuO'"),
@@ -294,3 +294,22 @@ def test_a_damaged_table_ends_in_one_sentence(own_grid: tuple, content: bytes) -
     path.write_bytes(content)
     with pytest.raises(RecordError, match=r"results.csv must (be|have)"):
         make_table(grid, path, Path("results"))
+
+
+def test_the_commands_as_they_are_typed(own_grid: tuple) -> None:
+    _, path = own_grid
+    line = "segloss table own --rows loss --columns dataset,labels --metrics mIoU,ECE --style paper --format markdown"
+    text = run(*line.split(), "--table", str(path), "--only", "labels=hard,ls", "--published", cwd=Path.cwd()).stdout
+    assert "| Loss | Hard: mIoU ↑ | Hard: ECE ↓ | LS: mIoU ↑ | LS: ECE ↓ |" in text
+    run(*line.split(), "--table", str(path), "--output", "x.md", cwd=Path.cwd())
+    assert Path("x.md").read_text().startswith("mIoU, ECE (%) for data set phantom")
+    for command, sentence in (
+        (line, "reports/own/results.csv must be a CSV file, it cannot be read"),
+        (f"{line} --table {path} --only labels", "no labels '' in the results"),
+        (f"{line} --table {path} --published absent.csv", "absent.csv must be a CSV file"),
+        ("segloss compare results absent", "expected a results folder, got"),
+    ):
+        done = run(*command.split(), cwd=Path.cwd(), check=False)
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr

@@ -18,7 +18,9 @@ from segloss.reports.headings import METRIC_SETS, metric_of
 from segloss.reports.intervals import interval_table, markdown_intervals
 from segloss.reports.latex import latex
 from segloss.reports.markdown import text
+from segloss.reports.page import write_index, write_page
 from segloss.reports.paper import paper_tables
+from segloss.reports.published_rows import published_rows
 from segloss.reports.ranks import markdown_ranks, rankings
 from segloss.reports.sentences import summary
 from segloss.reports.summary import CALIBRATION_METRICS, PAPER_METRICS, SOFT_METRICS, summarise, tidy
@@ -41,10 +43,11 @@ def origin(grid: Grid, provenance: Mapping[str, Any], results: Path, folder: Pat
     """The origin of the numbers, the last lines of a report; its command makes it again, training nothing."""
     versions = ", ".join(f"{name} {'/'.join(numbers)}" for name, numbers in provenance["versions"].items() if numbers)
     options = {"grid": grid.argument}
-    if str(results) != "results":
-        options["results"] = str(results)
-    if folder.parent.name != "reports":
-        options["reports"] = str(folder.parent)
+    for name, path in (("results", results), ("reports", folder.parent)):
+        path = path.absolute()
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        if str(path) != name:
+            options[name] = str(path)
     command = shlex.join(
         ["snakemake", "--cores", "all", "--config", *(f"{key}={value}" for key, value in options.items())]
     )
@@ -174,4 +177,14 @@ def write_report(
     write_text(folder / "intervals.csv", intervals.to_csv(index=False))
     write_text(folder / "comparisons.csv", compared.to_csv(index=False))
     draw_figures(grid, table, evidence, intervals, ranked, results, data_root, folder)
+    write_page(
+        grid,
+        table,
+        results,
+        folder,
+        statistics=evidence.points,
+        provenance=evidence.provenance,
+        published=published_rows(grid),
+    )
+    write_index(folder.parent)
     return "\n".join(first_page)

@@ -34,6 +34,7 @@ def draw_figures(
 ) -> None:
     """Draw all figures of a report as PNG, PDF and SVG; arguments as for `write_report`."""
     sources = {experiment.cell.dataset: find(experiment.source) for experiment in grid.experiments}
+    draw_qualitative(grid, evidence.splits, sources, results, data_root, folder)  # first: it reads files and may fail
     for (dataset, model), points in by_dataset_and_model(evidence.points).items():
         path = {
             kind: folder / file_name(kind, dataset, model)
@@ -48,7 +49,6 @@ def draw_figures(
         if any(len(loss) for seeds in curves.values() for loss, _ in seeds):
             draw_curves(path["curves"], by_labels(curves), grid.titles)
     draw_ranks(ranked, grid.titles["losses"], folder)
-    draw_qualitative(grid, evidence.splits, sources, results, data_root, folder)
 
 
 def named(path: Path) -> Path:
@@ -150,6 +150,12 @@ def draw_qualitative(
             data = None  # the class maps can be drawn without the data
         maps = next(iter(predictions.values()))
         examples = read_examples(sources[dataset], data, splits[dataset], names, maps)
+        shapes = {example.name: example.label.shape for example in examples if example.label is not None}
+        for cell in cells:
+            for name in names if cell.loss in predictions else ():
+                shape = predictions[cell.loss][name].shape
+                if len(shape) != 2 or shapes.get(name, shape) != shape:
+                    raise damaged_predictions(results / str(cell) / "predictions.npz", f"{name} has the shape {shape}")
         path = named(folder / file_name("predictions", dataset, model))
         draw_predictions(path, sources[dataset], examples, predictions, grid.titles["losses"])
 
@@ -164,7 +170,12 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
         with np.load(path) as maps:
             return dict(maps)
     except Exception as error:  # numpy, zipfile and zlib each raise their own on a damaged file
-        raise RecordError(
-            f"{path} must hold predicted class maps, it is damaged ({type(error).__name__}): "
-            "delete it and run its cell again, which trains nothing where work/weights.pt is there"
-        ) from error
+        raise damaged_predictions(path, f"it is damaged, {type(error).__name__}") from error
+
+
+def damaged_predictions(path: Path, problem: str) -> RecordError:
+    """The error for predictions that cannot be drawn."""
+    return RecordError(
+        f"{path} must hold predicted class maps, but {problem}: delete it and run its cell again, which trains nothing "
+        "where work/weights.pt is there"
+    )

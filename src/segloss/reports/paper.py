@@ -306,7 +306,8 @@ def caption_of(table: PaperTable) -> tuple[str, str]:
     plain, tex = (
         ("; " if any("," in name for name in names) else ", ").join(names) for names in zip(*pairs, strict=True)
     )
-    return plain + table.caption, tex + escape(table.caption)
+    gap = " " * table.caption.startswith(" ")
+    return plain + table.caption, tex + gap + escape(table.caption)
 
 
 def column_heading(column: Column) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from segloss.datasets import DATASETS
+from segloss.datasets import find
 from segloss.grid import ConfigError, Grid
 from segloss.records.verification import RecordError
 from segloss.reports.drawings import class_iou_by_seed
@@ -14,9 +14,11 @@ from segloss.reports.headings import CLASS_IOU, METRIC_SETS, metric_of
 from segloss.reports.latex import TEXT_WIDTH, latex
 from segloss.reports.paper import paper_tables
 from segloss.reports.points import Point, PointStatistics, read_statistics
+from segloss.reports.published_rows import published_rows
 from segloss.reports.summary import AXES
 from segloss.reports.table_text import markdown, to_csv
 
+KNOWN = "known"
 FORMATS = ("latex", "markdown", "csv")
 # The taxonomy of Ma et al., 2021, https://doi.org/10.1016/j.media.2021.102035
 FAMILIES = ("distribution-based", "region-based", "compound")
@@ -31,7 +33,7 @@ def make_table(
     columns: Sequence[str] = ("dataset", "labels"),
     metrics: Sequence[str] = ("paper",),
     spread: str = "sd",
-    style: str = "latex",
+    form: str = "latex",
     only: Mapping[str, Sequence[str]] | None = None,
     published: Path | None = None,
     width: float = TEXT_WIDTH,
@@ -46,17 +48,18 @@ def make_table(
         columns: The axes across, from the outermost.
         metrics: Names of metrics or of sets of them (``METRIC_SETS``), or ``classes`` for the IoU of each class.
         spread: sd, interval or none.
-        style: One of ``FORMATS``.
+        form: One of ``FORMATS``.
         only: For some axes the values to keep.
-        published: A CSV file with columns metric, value and some axes.
+        published: A CSV file with columns metric, value and some axes, or ``KNOWN`` for the numbers of
+            `segloss.records.published`.
         width: Width of the text for LaTeX, in points.
 
     Raises:
         RecordError: a file cannot be read.
         ConfigError: an axis, metric, value or format that does not exist.
     """
-    if style not in FORMATS:
-        raise ConfigError(f"expected one of {', '.join(FORMATS)} as format, got {style!r}")
+    if form not in FORMATS:
+        raise ConfigError(f"expected one of {', '.join(FORMATS)} as format, got {form!r}")
     content = _keep(read_csv(table), only or {})
     axis, _, option = rows.partition(".")
     names: list[str] = []
@@ -71,7 +74,13 @@ def make_table(
     if spread == "interval" and not beside["intervals"].exists():
         raise RecordError(f"--spread interval needs {beside['intervals']}: make the report first with segloss report")
     known = {name: read_csv(path) if path.exists() else None for name, path in beside.items()}
-    numbers = read_csv(published) if published else None
+    numbers = None
+    if published and published.name == KNOWN and not published.exists():
+        # A published loss that the grid does not have belongs to no row.
+        numbers = pd.DataFrame(published_rows(grid), columns=["dataset", "model", "labels", "loss", "metric", "value"])
+        numbers = numbers.dropna(subset="loss")
+    elif published:
+        numbers = read_csv(published)
     try:
         tables = paper_tables(
             content,
@@ -87,9 +96,9 @@ def make_table(
         )
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    if style == "latex":
+    if form == "latex":
         return latex(tables, f"tab:{grid.name}", width)
-    return markdown(tables) if style == "markdown" else to_csv(tables)
+    return markdown(tables) if form == "markdown" else to_csv(tables)
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -122,8 +131,8 @@ def families(grid: Grid) -> dict[str, str]:
     """The family of each loss of a grid, families in their usual order."""
     from segloss.reports.page.points import loss_family
 
-    found = {experiment.cell.loss: loss_family(experiment.loss) for experiment in grid.experiments}
-    return {loss: family for known in FAMILIES for loss, family in found.items() if family == known}
+    entries = {experiment.cell.loss: loss_family(experiment.loss) for experiment in grid.experiments}
+    return {loss: family for known in FAMILIES for loss, family in entries.items() if family == known}
 
 
 def option_values(grid: Grid, axis: str, option: str) -> dict[str, str]:
@@ -159,7 +168,7 @@ def option_values(grid: Grid, axis: str, option: str) -> dict[str, str]:
 
 def class_rows(grid: Grid, points: Mapping[Point, PointStatistics]) -> pd.DataFrame:
     """Rows of a results table with the IoU of each class, as `segloss table --metrics classes` prints it."""
-    sources = {experiment.cell.dataset: DATASETS[experiment.source] for experiment in grid.experiments}
+    sources = {experiment.cell.dataset: find(experiment.source) for experiment in grid.experiments}
     rows = []
     for point, statistics in points.items():
         axes = dict(zip(AXES, point, strict=True))
