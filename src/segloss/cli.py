@@ -32,7 +32,7 @@ from segloss.runtime.leases import LeaseError, lease
 from segloss.runtime.torchrun import launch, under_torchrun
 
 # Options whose values are paths; a relative one is relative to the folder in which the command was typed.
-PATHS = ("results", "data_root", "output", "table", "folder", "published", "first", "second")
+PATHS = ("results", "data_root", "output", "table", "folder", "published", "first", "second", "report")
 
 
 def find_root(start: Path) -> Path:
@@ -268,6 +268,31 @@ def compare(arguments: argparse.Namespace) -> None:
     print(compare_folders(arguments.first, arguments.second), end="")
 
 
+def dashboard(arguments: argparse.Namespace) -> None:
+    """Write a grid's results table and report as one W&B run, which ``segloss sync`` sends."""
+    from segloss import tracking
+
+    grid = load_grid(arguments.grid, Configs())
+    report = arguments.report or Path("reports") / grid.name
+    if not (report / "results.csv").is_file():
+        raise RecordError(f"{report / 'results.csv'} is not there: segloss collect and segloss report write it")
+    print(f"{tracking.write_dashboard(grid, report, results_folder(arguments))}: segloss sync sends it")
+    print(tracking.format_dashboard(grid))
+
+
+def clean(arguments: argparse.Namespace) -> None:
+    """Show the weights and checkpoints of a grid that nothing needs any more; --yes removes them."""
+    from segloss.records.clean import format_removable, removable, remove
+
+    configs = Configs()
+    grid = load_grid(arguments.grid, configs)
+    fingerprints = known_fingerprints(grid.experiments, data_root(arguments))
+    files, kept = removable(grid, configs, results_folder(arguments), fingerprints)
+    if arguments.yes:
+        remove(files)
+    print(format_removable(files, kept, removed=arguments.yes))
+
+
 def sync(arguments: argparse.Namespace) -> None:
     """Send the runs that W&B recorded offline."""
     from segloss import tracking
@@ -434,6 +459,21 @@ def compare_options(parser: Parser) -> None:
     parser.add_argument("second", help="another results folder")
 
 
+def dashboard_options(parser: Parser) -> None:
+    """The arguments of ``segloss dashboard``."""
+    add_grid(parser)
+    add_results(parser)
+    parser.add_argument("--report", help="folder of the grid's report (default: reports/<grid>)")
+
+
+def clean_options(parser: Parser) -> None:
+    """The arguments of ``segloss clean``."""
+    add_grid(parser)
+    add_results(parser)
+    add_data_root(parser)
+    parser.add_argument("--yes", action="store_true", help="remove the files (default: show them)")
+
+
 def sync_options(parser: Parser) -> None:
     """The arguments of ``segloss sync``."""
     add_results(parser)
@@ -450,6 +490,8 @@ VERBS = {
     "report": (report, report_options),
     "table": (table, table_options),
     "compare": (compare, compare_options),
+    "clean": (clean, clean_options),
+    "dashboard": (dashboard, dashboard_options),
     "sync": (sync, sync_options),
 }
 

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import BIN, TINY_SCHEDULE, experiment_of, run
 
 CELL = "phantom/unet-tiny/tiny/random-rater/ce-jml/seed0"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked")]
 
 
 def counts(folder: Path, cell: str = CELL) -> dict[str, np.ndarray]:

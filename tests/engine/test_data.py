@@ -88,6 +88,7 @@ def test_the_cache_is_shared_by_forked_workers_and_bounded() -> None:
         worker.start()
     for worker in workers:
         worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 6
     kept = [index for index in range(8) if cache.get(index) is not None]
     assert len(kept) == len(cache) == 4
     assert cache.bytes <= 5_000

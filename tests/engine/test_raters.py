@@ -94,7 +94,7 @@ def weighted_slowly(raters: np.ndarray, draw: float) -> np.ndarray:
             one, other = (rater == number) & seen, (most == number) & seen
             if one.any() or other.any():
                 scores.append(2 * (one & other).sum() / (one.sum() + other.sum()))
-        weights.append(max(np.mean(scores) if scores else 1.0, 1e-6))
+        weights.append(np.mean(scores) if any(scores) else 1.0)
     votes = votes_slowly(raters, np.array(weights))
     return votes / votes.sum(0)
 

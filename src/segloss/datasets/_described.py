@@ -168,7 +168,7 @@ Value = int | tuple[int, int, int]
 def _values(stated: Any) -> list[Value]:
     """A value, or several, of a class as integers or RGB colours."""
     if isinstance(stated, dict):
-        return [value for each in stated["any"] for value in _values(each)]
+        return [value for entry in stated["any"] for value in _values(entry)]
     if isinstance(stated, str):
         return [tuple(bytes.fromhex(stated[1:]))]
     return [tuple(stated) if isinstance(stated, list) else stated]
@@ -267,8 +267,8 @@ def _matches(folder: Path, pattern: str) -> list[tuple[str, str]]:
         for directory, _, names in os.walk(top, followlinks=True)
         for name in names
     )
-    found = ((match[1], path) for path in paths if (match := expression.fullmatch(path)))
-    return sorted(found, key=lambda pair: pair[1])
+    matches = ((match[1], path) for path in paths if (match := expression.fullmatch(path)))
+    return sorted(matches, key=lambda pair: pair[1])
 
 
 def _share(

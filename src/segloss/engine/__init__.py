@@ -10,7 +10,7 @@ from segloss.engine.mmcv_stub import import_mmseg
 
 import_mmseg()
 
-from segloss.engine import augmentation, data, segmentors  # noqa: E402, F401
+from segloss.engine import augmentation, data, segmentors, unet_head  # noqa: E402, F401
 from segloss.engine.losses import register_losses  # noqa: E402
 
 register_losses()

@@ -12,15 +12,17 @@ from mmengine.config import Config, ConfigDict
 
 from segloss.datasets import find, training_lists
 from segloss.engine.data import complete
+from segloss.engine.evaluation import CALIBRATORS
 from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
 from segloss.engine.semi_supervised import unlabelled_pipeline
 from segloss.files import write_json
-from segloss.grid import ConfigError, Experiment
+from segloss.grid import ConfigError, Experiment, zoo
 from segloss.grid.configs import TRAINING_KEYS
 from segloss.grid.errors import unknown
 from segloss.labels import CATALOGUE as SCENARIOS
 from segloss.losses import CATALOGUE as LOSSES
+from segloss.metrics import Boundaries, Counts
 
 # Below the folder of the generated data sets, which can be written to.
 CLASS_COUNTS = Path("data") / ".class_counts"
@@ -29,6 +31,8 @@ SCENARIO_SEGMENTORS = {
     "EncoderDecoder": "ScenarioEncoderDecoder",
     "CascadeEncoderDecoder": "ScenarioCascadeEncoderDecoder",
 }
+# Keys of a data set's test_cfg beside those of the inference protocol.
+EVALUATION_KEYS = ("boundaries", "calibrators")
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 
 
@@ -42,7 +46,7 @@ def loss_config(terms: list[dict[str, Any]], weight: float, class_counts: list[i
 
     Losses that take the class counts of the training set get them.
     """
-    if len(terms) > 1:
+    if len(terms) > 1 or "weight" in terms[0].get("ramp", {}):
         name, options = "compound", dict(terms=terms)
     else:
         options = dict(terms[0])
@@ -88,13 +92,18 @@ def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
         yield head, True
 
 
-def without_pretrained(model: ConfigDict) -> None:
-    """Remove the weights that a model's config names: they come through ``segloss.grid.weights`` alone."""
-    model.pop("pretrained", None)
-    for part in (model, model.get("backbone"), *(head for head, _ in heads(model))):
-        start = part.get("init_cfg") if isinstance(part, dict) else None
+def without_pretrained(config: Any) -> None:
+    """Remove the weights that a model's config names, at any depth: ``segloss.grid.weights`` is their only door."""
+    if isinstance(config, dict):
+        if isinstance(config.get("pretrained"), str):
+            config["pretrained"] = None
+        if config.get("pretrained") is True:  # timm's models
+            config["pretrained"] = False
+        start = config.get("init_cfg")
         if isinstance(start, dict) and start.get("type") == "Pretrained":
-            part["init_cfg"] = None
+            config["init_cfg"] = None
+    for item in config.values() if isinstance(config, dict) else config if isinstance(config, list | tuple) else ():
+        without_pretrained(item)
 
 
 def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> tuple[list[dict], list[dict], float]:
@@ -115,6 +124,23 @@ def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> t
     return [term for term in terms if term["weight"] > 0], auxiliary, share * total / auxiliary_heads
 
 
+def set_losses(model: ConfigDict, experiment: Experiment, class_counts: list[int]) -> None:
+    """Give every head the cell's loss and classes; heads with a target of their own keep theirs."""
+    semantic = [(head, auxiliary) for head, auxiliary in heads(model) if head.type not in zoo.OWN_TARGET]
+    outputs = sum(zoo.OUTPUTS.get(head.type, 1) - (not auxiliary) for head, auxiliary in semantic)
+    for head, auxiliary in semantic:
+        weights = [entry.get("loss_weight", 1.0) for entry in as_list(head.get("loss_decode", {}))]
+        main, others, auxiliary_weight = head_terms(experiment, outputs, weights[0])
+        losses = [loss_config(others, auxiliary_weight, class_counts)]
+        if not auxiliary:
+            losses = [loss_config(main, weights[0], class_counts)]
+            for weight in weights[1 : zoo.OUTPUTS.get(head.type, 1)]:
+                losses.append(loss_config(others, head_terms(experiment, outputs, weight)[2], class_counts))
+        head.loss_decode = losses[0] if len(losses) == 1 else losses
+        head.num_classes = len(find(experiment.source).classes)
+        head.pop("out_channels", None)
+
+
 def model_config(experiment: Experiment, dataset: Config, class_counts: list[int]) -> ConfigDict:
     """The cell's model with its loss, its label scenario and its data set's classes.
 
@@ -122,9 +148,11 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
     scenario's target.
 
     Raises:
-        ConfigError: if the model has no such losses.
+        ConfigError: if it cannot take that loss or that label scenario.
     """
     cell, scenario = experiment.cell, experiment.scenario
+    if experiment.not_applicable:
+        raise ConfigError(f"{cell} is not applicable: {experiment.not_applicable}")
     config = Config.fromfile(experiment.files["models"])
     model = config.model
     without_pretrained(model)
@@ -138,18 +166,7 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
         model.scenario = {key: value for key, value in scenario.items() if key not in TRAINING_KEYS}
     if semi_supervised:
         model.mean_teacher = {key: value for key, value in scenario["mean_teacher"].items() if key != "cutmix"}
-    auxiliary_heads = len(as_list(model.get("auxiliary_head")))
-    for head, auxiliary in heads(model):
-        if "loss_decode" not in head:
-            raise ConfigError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
-        weight = as_list(head.loss_decode)[0].get("loss_weight", 1.0)
-        main_terms, auxiliary_terms, auxiliary_weight = head_terms(experiment, auxiliary_heads, weight)
-        if auxiliary:
-            head.loss_decode = loss_config(auxiliary_terms, auxiliary_weight, class_counts)
-        else:
-            head.loss_decode = loss_config(main_terms, weight, class_counts)
-        head.num_classes = len(find(experiment.source).classes)
-        head.pop("out_channels", None)
+    set_losses(model, experiment, class_counts)
     model.data_preprocessor = dict(
         type="ViewsPreProcessor" if semi_supervised else "SegDataPreProcessor",
         size=dataset.crop_size,
@@ -157,7 +174,9 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
         seg_pad_val=VOID,
         **(config.get("normalisation") or dataset.get("normalisation") or IMAGENET),
     )
-    model.test_cfg = {key: dataset.test_cfg[key] for key in ("mode", "crop_size", "stride") if key in dataset.test_cfg}
+    inference = ("mode", "crop_size", "stride")
+    own_settings = {key: value for key, value in (model.get("test_cfg") or {}).items() if key not in inference}
+    model.test_cfg = own_settings | {key: dataset.test_cfg[key] for key in inference if key in dataset.test_cfg}
     return model
 
 
@@ -169,12 +188,41 @@ def protocol(dataset: Config, name: str) -> dict[str, Any]:
     """
     known = [field.name for field in fields(Protocol)]
     for key in dataset.test_cfg:
-        if key not in known:
-            raise ConfigError(f"{name}: test_cfg: {unknown('key', key, known)}")
+        if key not in (*known, *EVALUATION_KEYS):
+            raise ConfigError(f"{name}: test_cfg: {unknown('key', key, (*known, *EVALUATION_KEYS))}")
     try:
-        return asdict(Protocol(**dataset.test_cfg))
+        return asdict(Protocol(**{key: value for key, value in dataset.test_cfg.items() if key in known}))
     except ValueError as error:
         raise ConfigError(f"{name}: test_cfg: {error}") from None
+
+
+def boundaries(dataset: Config, name: str, num_classes: int) -> dict[str, float | None]:
+    """The tolerances of boundary metrics in a data set's ``test_cfg``; None for those that are not counted.
+
+    Raises:
+        ConfigError: if it has other keys or impossible values.
+    """
+    declared, known = dataset.test_cfg.get("boundaries", {}), [field.name for field in fields(Boundaries)]
+    for key in declared:
+        if key not in known:
+            raise ConfigError(f"{name}: test_cfg: boundaries: {unknown('key', key, known)}")
+    try:
+        return asdict(Counts(num_classes, boundaries=Boundaries(**declared)).boundaries)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{name}: test_cfg: boundaries: {error}") from None
+
+
+def calibrators(dataset: Config, name: str) -> tuple[str, ...]:
+    """The post-hoc calibrators of a data set's ``test_cfg``. Default: all.
+
+    Raises:
+        ConfigError: if there is no such calibrator.
+    """
+    declared = tuple(dataset.test_cfg.get("calibrators", CALIBRATORS))
+    for calibrator in declared:
+        if calibrator not in CALIBRATORS:
+            raise ConfigError(f"{name}: test_cfg: {unknown('calibrator', str(calibrator), CALIBRATORS)}")
+    return declared
 
 
 def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict[str, Any]]:
@@ -187,8 +235,8 @@ def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict
     return transforms
 
 
-def data_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
-    """The data sets of a cell: ``train_dataset``, ``unlabelled_dataset``, ``validation_dataset``, ``test_dataset``."""
+def training_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
+    """The ``train_dataset`` and ``unlabelled_dataset`` of a cell."""
     source, scenario = find(experiment.source), experiment.scenario
     train_pipeline = complete(dataset.train_pipeline, rater_transforms(scenario, len(source.classes)))
     common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
@@ -197,11 +245,7 @@ def data_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[
     if "mean_teacher" in scenario and training_lists(source, folder, scenario.get("labelled"))[1]:
         pipeline = unlabelled_pipeline(dataset.train_pipeline, scenario["mean_teacher"].get("cutmix", 0.5))
         unlabelled = dict(**training, unlabelled=True, pipeline=pipeline)
-    return dict(
-        train_dataset=dict(**training, pipeline=train_pipeline),
-        unlabelled_dataset=unlabelled,
-        **evaluated_configs(experiment, dataset, folder),
-    )
+    return dict(train_dataset=dict(**training, pipeline=train_pipeline), unlabelled_dataset=unlabelled)
 
 
 def evaluated_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
@@ -234,16 +278,20 @@ def schedule_config(experiment: Experiment) -> Config:
 
 
 def evaluation_config(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """The entries of the config that concern evaluation alone, for weights that were trained on other data.
+    """The entries of the config that concern evaluation alone.
 
     Args:
         experiment: The cell, resolved.
         folder: The folder of its data set.
     """
     dataset = Config.fromfile(experiment.files["datasets"])
-    evaluated = evaluated_configs(experiment, dataset, folder)
+    name, classes = experiment.cell.dataset, len(find(experiment.source).classes)
     return dict(
-        **evaluated, reference=dataset.get("reference", "label"), protocol=protocol(dataset, experiment.cell.dataset)
+        **evaluated_configs(experiment, dataset, folder),
+        reference=dataset.get("reference", "label"),
+        protocol=protocol(dataset, name),
+        boundaries=boundaries(dataset, name, classes),
+        calibrators=calibrators(dataset, name),
     )
 
 
@@ -262,9 +310,8 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
             default_scope="mmseg",
             seed=experiment.random_seed,
             model=model_config(experiment, dataset, class_counts),
-            **data_configs(experiment, dataset, folder),
-            reference=dataset.get("reference", "label"),
-            protocol=protocol(dataset, experiment.cell.dataset),
+            **training_configs(experiment, dataset, folder),
+            **evaluation_config(experiment, folder),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,
             channels_last=Config.fromfile(experiment.files["models"]).get("channels_last", False),

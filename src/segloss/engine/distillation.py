@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from segloss.engine.losses import TargetTerm
 from segloss.engine.pretrained import prepare_timm
 from segloss.files import sha256_of
 from segloss.grid import Experiment
+from segloss.grid.zoo import OWN_TARGET
 
 
 class TeacherError(RuntimeError):
@@ -118,7 +119,18 @@ def head_logits(model: nn.Module, inputs: Tensor) -> list[Tensor]:
     auxiliary = model.auxiliary_head
     auxiliary = list(auxiliary) if isinstance(auxiliary, nn.ModuleList) else [auxiliary]
     main = model.decode_head.predict(features, sizes, model.test_cfg)
-    return [main, *(resize_to(head(features), inputs, model.align_corners) for head in auxiliary)]
+    return [main, *(auxiliary_logits(head, features, inputs) for head in semantic_heads(auxiliary))]
+
+
+def semantic_heads(heads: Iterable[nn.Module]) -> list[nn.Module]:
+    """The heads that predict the classes, not a target of their own."""
+    return [head for head in heads if type(head).__name__ not in OWN_TARGET]
+
+
+def auxiliary_logits(head: nn.Module, features: Any, inputs: Tensor) -> Tensor:
+    """The logits (B, C, H, W) of an auxiliary head; of a head with several outputs those of the first."""
+    logits = head(features)
+    return resize_to(logits[0] if isinstance(logits, list | tuple) else logits, inputs, head.align_corners)
 
 
 def resize_to(logits: Tensor, inputs: Tensor, align_corners: bool) -> Tensor:

@@ -61,7 +61,7 @@ class SegmentationLoss(PlainLoss):
         loss_name: Key in the training log; must contain ``loss`` to be part of the sum. Default: ``loss_<function>``.
         use_sigmoid: Only False: MMEngine merges a config's loss into that of its base, which often names it.
         avg_non_ignore: Either; the mean is over valid pixels always. Accepted for the same reason.
-        defer, exchange, options: As in ``segloss.losses.SegmentationLoss``.
+        defer, ramp, exchange, options: As in ``segloss.losses.SegmentationLoss``.
 
     Raises:
         TypeError: for an option the function does not have, or a deferred one that is not given.
@@ -76,6 +76,7 @@ class SegmentationLoss(PlainLoss):
         use_sigmoid: bool = False,
         avg_non_ignore: bool = True,
         defer: Mapping[str, float] | None = None,
+        ramp: Mapping[str, Sequence[float]] | None = None,
         exchange: bool = True,
         **options: Any,
     ) -> None:
@@ -86,7 +87,7 @@ class SegmentationLoss(PlainLoss):
                 "softmax; BceDiceLoss has sigmoids. If the base config sets it, add _delete_=True to the loss."
             )
         try:
-            super().__init__(loss_weight=loss_weight, defer=defer, exchange=exchange, **options)
+            super().__init__(loss_weight=loss_weight, defer=defer, ramp=ramp, exchange=exchange, **options)
         except TypeError as error:
             raise TypeError(
                 f"{error}. If it comes from the loss of the base config, add _delete_=True to the loss."
@@ -133,7 +134,7 @@ class SegmentationLoss(PlainLoss):
     def options_for(self, term: TargetTerm, options: dict[str, Any]) -> dict[str, Any] | None:
         """The options with which the loss is computed against a target; None where it is not."""
         if "terms" in options:
-            terms = [each for each in options["terms"] if term.concerns(each["loss"])]
+            terms = [entry for entry in options["terms"] if term.concerns(entry["loss"])]
             return {**options, "terms": terms} if terms else None
         return options if term.concerns(type(self).function.__name__) else None
 

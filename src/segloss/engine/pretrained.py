@@ -60,33 +60,58 @@ def comparable(name: str) -> str:
     return name.replace(".", "_")
 
 
-def load_backbone(model: nn.Module, path: Path, names: str = "same", model_name: str | None = None) -> None:
+def load_adapted(backbone: nn.Module, path: Path) -> None:
+    """Load a weights file as MMSegmentation's backbone does, which adapts positions to another resolution.
+
+    It skips tensors that are missing: a random matrix that is the same afterwards was not in the file.
+
+    Raises:
+        ConfigError: if the file lacks a matrix of the backbone.
+    """
+    before = {name: value.clone() for name, value in backbone.named_parameters() if value.ndim >= 2}
+    backbone.init_cfg = dict(type="Pretrained", checkpoint=str(path))
+    backbone.init_weights()
+    same = [name for name, value in backbone.named_parameters() if name in before and torch.equal(value, before[name])]
+    same = [name for name in same if before[name].std() > 0]
+    if same:
+        more = f" and {len(same) - 1} more" if len(same) > 1 else ""
+        raise ConfigError(f"{path} holds the weights of another model: {same[0]} is not there{more}")
+
+
+def load_backbone(
+    model: nn.Module, path: Path, names: str = "same", model_name: str | None = None, module: str = "backbone"
+) -> None:
     """Load a weights file into the backbone of a segmentor; what the file has beside it (a classifier) is left out.
 
     Args:
         model: The segmentor.
         path: The file.
-        names: ``same`` or ``order``, as in ``segloss.grid.weights.Pretrained``.
+        names: ``same``, ``order`` or ``adapted``, as in ``segloss.grid.weights.Pretrained``.
         model_name: timm's name of the backbone, for ``order``.
+        module: The module of the segmentor into which they are loaded.
 
     Raises:
         ConfigError: if the file is damaged, or lacks a tensor of the backbone.
     """
-    backbone = getattr(model.backbone, "timm_model", model.backbone)
+    backbone = model.get_submodule(module)
+    backbone = getattr(backbone, "timm_model", backbone)
     weights = read_weights(path)
+    if names == "adapted":
+        load_adapted(backbone, path)
+        return
     if names == "order":
         weights = rename_by_order(weights, model_name, path)
     available = {comparable(name): value for name, value in weights.items()}
     expected = backbone.state_dict()
     problems = []
     for name, value in expected.items():
-        found = available.get(comparable(name))
-        if found is None:
+        tensor = available.get(comparable(name))
+        if tensor is None:
             # A counter that only matters for a cumulative average of batch statistics; old files lack it.
             if not name.endswith("num_batches_tracked"):
                 problems.append(f"{name} is not there")
-        elif found.shape != value.shape:
-            problems.append(f"{name} has the shape {tuple(found.shape)}, expected {tuple(value.shape)}")
+        elif tensor.shape != value.shape:
+            problems.append(f"{name} has the shape {tuple(tensor.shape)}, expected {tuple(value.shape)}")
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise ConfigError(f"{path} holds the weights of another model: {problems[0]}{more}")

@@ -9,7 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 from torch.nn import functional
 
-from segloss.engine.distillation import Teacher
+from segloss.engine.distillation import Teacher, semantic_heads
 from segloss.engine.losses import VOID, TargetTerm, training_target
 from segloss.engine.semi_supervised import MeanTeacher
 from segloss.labels import CATALOGUE
@@ -93,12 +93,14 @@ class _TrainsOnScenario:
         """The losses of the auxiliary heads, each against its own target."""
         heads = self.auxiliary_head
         heads = list(heads) if isinstance(heads, torch.nn.ModuleList) else [heads]
-        if len(self.auxiliary_target) != len(heads):  # a teacher without such heads: the decode head's target
+        semantic = semantic_heads(heads)
+        if len(self.auxiliary_target) != len(semantic):  # a teacher without such heads: the decode head's target
             return super()._auxiliary_head_forward_train(inputs, data_samples)
+        targets = dict(zip(map(id, semantic), self.auxiliary_target, strict=True))
         losses = {}
-        for number, (head, target) in enumerate(zip(heads, self.auxiliary_target, strict=True)):
+        for number, head in enumerate(heads):
             prefix = f"aux_{number}" if len(heads) > 1 else "aux"
-            with training_target(*target):
+            with training_target(*targets.get(id(head), ())):  # none for a head with a target of its own
                 values = head.loss(inputs, data_samples, self.train_cfg)
             losses |= {f"{prefix}.{name}": value for name, value in values.items()}
         return losses

@@ -185,12 +185,14 @@ class MeanTeacher(nn.Module):
     @torch.no_grad()
     def follow(self, student: nn.Module) -> None:
         """Update the average with the student's latest weights; before the first update it equals the student."""
-        own, other = (dict([*of.named_parameters(), *of.named_buffers()]) for of in (self.average, student))
-        averaged = [name for name, value in own.items() if value.is_floating_point()]
+        average, other = (
+            dict([*module.named_parameters(), *module.named_buffers()]) for module in (self.average, student)
+        )
+        averaged = [name for name, value in average.items() if value.is_floating_point()]
         momentum = min(1 - 1 / (self.steps + 1), self.momentum)
-        get_ema_multi_avg_fn(momentum)([own[name] for name in averaged], [other[name] for name in averaged], None)
-        for name in own.keys() - set(averaged):
-            own[name].copy_(other[name])
+        get_ema_multi_avg_fn(momentum)([average[name] for name in averaged], [other[name] for name in averaged], None)
+        for name in average.keys() - set(averaged):
+            average[name].copy_(other[name])
         self.steps += 1
 
     def current_weight(self) -> float:
@@ -211,7 +213,7 @@ class MeanTeacher(nn.Module):
             samples: Their data samples: VOID in padding, and the boxes of CutMix.
 
         Returns:
-            All losses of all heads, times the weight, and ``unlabelled.kept``, the share of pixels that are not ignored.
+            All losses of all heads, times the weight, and ``unlabelled.kept``, the share of pixels not ignored.
         """
         weight = self.current_weight()
         if weight == 0:
@@ -240,7 +242,7 @@ def cutmix(maps: tuple[Tensor, ...], boxes: list[tuple[int, int, int, int]]) -> 
         maps: Corresponding tensors (B, H, W) or (B, C, H, W): images, targets, valid pixels.
         boxes: One for each image.
     """
-    mixed = tuple(of.clone() for of in maps)
+    mixed = tuple(tensor.clone() for tensor in maps)
     for number, (top, left, bottom, right) in enumerate(boxes):
         for new, old in zip(mixed, maps, strict=True):
             new[number, ..., top:bottom, left:right] = old[number - 1, ..., top:bottom, left:right]

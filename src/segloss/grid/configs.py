@@ -10,6 +10,7 @@ from segloss.files import write_text
 from segloss.grid.cells import is_name
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
+from segloss.grid.mmengine_values import config_values
 from segloss.grid.options import check_options, signatures
 from segloss.grid.yaml_files import read_yaml
 
@@ -27,6 +28,27 @@ def loss_terms(line: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "terms" in line:
         return [term | exchange for term in line["terms"]]
     return [{"weight": 1.0} | {key: value for key, value in line.items() if key not in LINE_KEYS} | exchange]
+
+
+def check_ramp(term: Mapping[str, Any], weights: set[str], where: str) -> None:
+    """Check that a term's ``ramp`` names numbers of the term that may be 0, and that each begins before it ends.
+
+    Args:
+        term: A term as `loss_terms` returns it.
+        weights: ``{"weight"}`` if the term's weight may grow too.
+        where: The beginning of an error.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    numbers = {name for name, value in term.items() if type(value) in (int, float)} - {"weight"} | weights
+    for name, (start, end) in term.get("ramp", {}).items():
+        if name not in numbers:
+            raise ConfigError(f"{where}: {unknown('number', name, numbers)}")
+        if start >= end:
+            raise ConfigError(f"{where}: {name} must begin before it ends, got [{start}, {end}]")
+        if name != "weight":
+            check_options("losses", term["loss"], {name: 0.0}, where)
 
 
 def model_name(entry: str) -> str:
@@ -51,6 +73,7 @@ class Configs:
                 f"no configs/ in {self.root.absolute()}: run this in a checkout of segloss or name it by --root"
             )
         self._files: dict[tuple[str, str], MMEngineFile] = {}
+        self._values: dict[Path, Mapping[str, Any]] = {}
         self.experiments: dict[Any, Any] = {}  # resolved cells, by cell
 
     @cached_property
@@ -65,13 +88,14 @@ class Configs:
             if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):
                 raise ConfigError(f"{path}: {name}: auxiliary_share is of the cross-entropy, and there is none")
             for term in loss_terms(line):
-                apart = {"loss", "weight", "exchange", *(("defer",) if "loss" in line else ())}
+                apart = {"loss", "weight", "exchange", "ramp", *(("defer",) if "loss" in line else ())}
                 settings = {key: value for key, value in term.items() if key not in apart}
                 check_options("losses", term["loss"], settings, f"{path}: {name}")
                 for option in term.get("defer", {}):
                     if option not in settings:
                         kind = f"option of {term['loss']} to defer"
                         raise ConfigError(f"{path}: {name}: {unknown(kind, option, settings)}")
+                check_ramp(term, {"weight"} if "terms" in line else set(), f"{path}: {name}: ramp")
         return lines
 
     @cached_property
@@ -133,6 +157,12 @@ class Configs:
         if (kind, name) not in self._files:
             self._files[kind, name] = read_mmengine_file(self._mmengine_path(kind, name))
         return self._files[kind, name]
+
+    def values(self, file: MMEngineFile) -> Mapping[str, Any]:
+        """The variables of an MMEngine config and its bases, as far as they are no code (``mmengine_values``)."""
+        if file.path not in self._values:
+            self._values[file.path] = config_values(file.path)
+        return self._values[file.path]
 
     def _mmengine_path(self, kind: str, name: str) -> Path:
         folder = self.folder / "mmseg" / kind

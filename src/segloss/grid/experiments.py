@@ -15,6 +15,7 @@ from segloss.grid.errors import ConfigError, unknown
 from segloss.grid.options import signatures
 from segloss.grid.resources import resources
 from segloss.grid.weights import Pretrained, declared_weights
+from segloss.grid.zoo import cannot_take, cannot_train
 
 FOLD = re.compile(r"fold(?:0|[1-9]\d*)")
 ITERATIONS = re.compile(r"[1-9]\d{0,8}")
@@ -107,6 +108,7 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
     configs.check_validation(dataset, schedule)
     names = {"datasets": dataset, "models": model, "schedules": schedule}
     files = {kind: configs.mmengine_file(kind, name) for kind, name in names.items()}
+    network = configs.values(files["models"]).get("model") or {}
     scenario = {key: value for key, value in configs.labels[cell.labels].items() if key != "title"}
     line = configs.losses[cell.loss]
     terms = loss_terms(line)
@@ -139,10 +141,11 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         resources=resources(files.values()),
         iterations=int(length) if length else None,
         trained=trained,
-        pretrained=declared_weights(files["models"], weights) if weights else None,
+        pretrained=declared_weights(files["models"], weights, network) if weights else None,
         not_applicable=_evaluated_elsewhere(cell, source, trained)
         if trained
-        else _not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals),
+        else _not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals)
+        or _cannot_train(network, configs.values(files["datasets"]), scenario, terms),
     )
 
 
@@ -165,6 +168,18 @@ def _evaluated_elsewhere(cell: Cell, source: str, trained: Experiment) -> str | 
     if find(source).classes != find(trained.source).classes:
         return f"{source} has other classes than {trained.source}"
     return None
+
+
+def _cannot_train(
+    model: Mapping[str, Any], dataset: Mapping[str, Any], scenario: Mapping[str, Any], terms: list[dict[str, Any]]
+) -> str | None:
+    """The reason for which a model takes no such data, label scenario or loss, None if it does."""
+    if not model:  # its config is code; what it cannot do is found when it is built
+        return None
+    soft = scenario["target"] != "hard" or "mean_teacher" in scenario
+    pixelwise = all("reduction" in signatures("losses")[term["loss"]]["options"] for term in terms)
+    mode = (dataset.get("test_cfg") or {}).get("mode")
+    return cannot_train(model, soft, pixelwise) or cannot_take(model, dataset.get("crop_size"), mode)
 
 
 def _not_applicable(

@@ -1,6 +1,7 @@
 """MMEngine configs read as source, without MMEngine: literals they assign, the files they are based on, their hash."""
 
 import ast
+import functools
 import hashlib
 import importlib.util
 from collections.abc import Mapping
@@ -16,12 +17,17 @@ ZOO_PREFIX = "mmseg::"
 NOT_HASHED = ("needs",)
 
 
+@functools.cache
+def package_folder() -> Path | None:
+    """The configs in the installed MMSegmentation; None without it."""
+    spec = importlib.util.find_spec("mmseg")
+    return None if spec is None or spec.origin is None else (Path(spec.origin).parent / ".mim" / "configs").resolve()
+
+
 def zoo() -> dict[str, Path]:
     """MMSegmentation's model zoo in the installed wheel: the name of each config and its file."""
-    spec = importlib.util.find_spec("mmseg")
-    if spec is None or spec.origin is None:
-        return {}
-    return {file.stem: file for file in (Path(spec.origin).parent / ".mim" / "configs").glob("[!_]*/*.py")}
+    folder = package_folder()
+    return {file.stem: file for file in folder.glob("[!_]*/*.py")} if folder else {}
 
 
 def parse(file: Path) -> ast.Module:

@@ -25,11 +25,14 @@ from typing import Any
 from segloss.files import sha256_of
 from segloss.grid.errors import ConfigError
 from segloss.grid.mmengine_files import MMEngineFile
+from segloss.grid.zoo import address, named_weights
 
 NONE, IMAGENET = "none", "imagenet"
 SUFFIXES = (".pth", ".pt", ".safetensors")
 KEYS = {"file": str, "url": str, "package": str, "megabytes": (int, float), "licence": str, "names": str}
 NAMES = ("same", "order")
+# Backbones whose weights MMSegmentation adapts to the model (positions at another resolution) when it loads them.
+ADAPTED = ("VisionTransformer", "SwinTransformer", "BEiT", "MAE")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Pretrained:
         url: The address of the file; None if it is not known.
         megabytes: Its size; None if it is not known.
         licence: Its licence; None if it is not known.
-        names: ``same``: tensors are matched by name; ``order``: by their order in timm's full model.
+        names: ``same``: tensors are matched by name; ``order``: by their order in timm's full model; ``adapted``: as
+            MMSegmentation's own backbone loads them.
+        module: The module of the segmentor to which they belong.
     """
 
     name: str
@@ -53,26 +58,44 @@ class Pretrained:
     megabytes: float | None = None
     licence: str | None = None
     names: str = "same"
+    module: str = "backbone"
 
 
-def declared_weights(model: MMEngineFile, name: str) -> Pretrained:
+def zoo_weights(model: Mapping[str, Any]) -> Pretrained | None:
+    """The ImageNet weights that a config of MMSegmentation's zoo names; None if it names none."""
+    named = named_weights(model)
+    if named is None:
+        return None
+    file, url = address(named[0])
+    names = "adapted" if model["backbone"].get("type") in ADAPTED else "same"
+    return Pretrained(IMAGENET, (file,), url=url, names=names, module=named[1])
+
+
+def declared_weights(file: MMEngineFile, name: str, model: Mapping[str, Any]) -> Pretrained:
     """The pretrained weights of that name for a model.
+
+    Args:
+        file: The config of the model.
+        name: ``imagenet``, or the name of a file without its suffix.
+        model: The ``model`` of that config. The weights it names count where the config assigns no ``imagenet``.
 
     Raises:
         ConfigError: if the model declares no weights of that kind, or declares them wrongly.
     """
     if name != IMAGENET:
         return Pretrained(name, tuple(f"{name}{suffix}" for suffix in SUFFIXES))
-    entry = model.literals.get("imagenet")
+    entry = file.literals.get("imagenet")
+    if entry is None and (weights := zoo_weights(model)):
+        return weights
     if entry is None:
         raise ConfigError(
-            f"{model.path} declares no imagenet weights; expected imagenet = {{'file': ..., 'url': ...}}, "
+            f"{file.path} declares no imagenet weights; expected imagenet = {{'file': ..., 'url': ...}}, "
             "or pretrained: none or the name of a weights file"
         )
     wrong = [key for key, value in entry.items() if key not in KEYS or not isinstance(value, KEYS[key])]
     if wrong or "file" not in entry or entry.get("names", "same") not in NAMES:
         raise ConfigError(
-            f"{model.path}: imagenet: expected file and any of {', '.join(KEYS)} (names: {' or '.join(NAMES)}), "
+            f"{file.path}: imagenet: expected file and any of {', '.join(KEYS)} (names: {' or '.join(NAMES)}), "
             f"got {entry}"
         )
     return Pretrained(name, (entry["file"],), **{key: value for key, value in entry.items() if key != "file"})

@@ -36,8 +36,8 @@ def _float(table: PaperTable, prefix: str, width: float) -> str:
     wide = len(blocks) > 1 or table_width(table) > COLUMN_WIDTH
     environment = "table*" if wide else "table"
     lines = sum(len(rows) for _, rows in table.groups) + len(table.groups) + len(table.heads) + 3
-    each = max(1, LINES // lines)
-    floats = [blocks[start : start + each] for start in range(0, len(blocks), each)]
+    per_float = max(1, LINES // lines)
+    floats = [blocks[start : start + per_float] for start in range(0, len(blocks), per_float)]
     label = ":".join([prefix, *("-".join(table.name).split())])
     notes = " ".join(
         rf"\textsuperscript{{{_letter(number)}}}\,{escape(note)}." for number, note in enumerate(table.notes, 1)
@@ -146,14 +146,14 @@ def split(table: PaperTable, width: float) -> list[list[int]]:
 def _pack(table: PaperTable, units: Sequence[list[int]], width: float) -> list[list[int]]:
     """Units in as few blocks as fit, of about the same number of units each."""
 
-    def blocks(each: int) -> list[list[int]]:
-        return [list(chain(*units[start : start + each])) for start in range(0, len(units), each)]
+    def blocks(per_float: int) -> list[list[int]]:
+        return [list(chain(*units[start : start + per_float])) for start in range(0, len(units), per_float)]
 
-    def fits(each: int) -> bool:
-        return all(table_width(select_columns(table, block)) <= width for block in blocks(each))
+    def fits(per_float: int) -> bool:
+        return all(table_width(select_columns(table, block)) <= width for block in blocks(per_float))
 
-    each = next(each for each in range(len(units), 0, -1) if fits(each))
-    number = -(-len(units) // each)
+    per_float = next(per_float for per_float in range(len(units), 0, -1) if fits(per_float))
+    number = -(-len(units) // per_float)
     return blocks(-(-len(units) // number))
 
 

@@ -131,8 +131,8 @@ def families(grid: Grid) -> dict[str, str]:
     """The family of each loss of a grid, families in their usual order."""
     from segloss.reports.page.points import loss_family
 
-    found = {experiment.cell.loss: loss_family(experiment.loss) for experiment in grid.experiments}
-    return {loss: family for known in FAMILIES for loss, family in found.items() if family == known}
+    entries = {experiment.cell.loss: loss_family(experiment.loss) for experiment in grid.experiments}
+    return {loss: family for known in FAMILIES for loss, family in entries.items() if family == known}
 
 
 def option_values(grid: Grid, axis: str, option: str) -> dict[str, str]:

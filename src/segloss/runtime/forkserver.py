@@ -36,13 +36,13 @@ Request = tuple[list[str], str, dict[str, str]]  # arguments, working directory,
 def start(entry_point: str, preload: Sequence[str]) -> None:
     """Start the server, which ends with this process however that ends, and export the path of its socket.
 
-    ``SEGLOSS_FORKSERVER=off`` keeps every cell a process of its own.
+    ``SEGLOSS_FORKSERVER=off`` keeps every cell a process of its own; the path of a server that runs keeps that one.
 
     Args:
         entry_point: ``<module>:<function>`` that a forked process calls with the client's ``sys.argv``.
         preload: Modules that the server imports.
     """
-    if os.environ.get(SOCKET) == "off" or sys.platform != "linux":
+    if os.environ.get(SOCKET) or sys.platform != "linux":
         return
     path = Path(tempfile.mkdtemp(prefix="segloss-")) / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
