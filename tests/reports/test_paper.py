@@ -296,6 +296,7 @@ def test_a_damaged_table_ends_in_one_sentence(own_grid: tuple, content: bytes) -
         make_table(grid, path, Path("results"))
 
 
+@pytest.mark.slow
 def test_the_commands_as_they_are_typed(own_grid: tuple) -> None:
     _, path = own_grid
     line = "segloss table own --rows loss --columns dataset,labels --metrics mIoU,ECE --style paper --format markdown"

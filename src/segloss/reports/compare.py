@@ -102,7 +102,7 @@ def cells_below(folder: Path) -> Iterator[Cell]:
 
 
 def same_counts(first: PointStatistics, second: PointStatistics) -> bool:
-    """Whether every image of every seed gave the same mIoU and ECE counts, as far as their pseudo-values show."""
+    """True if all seeds have the same summed counts and every image the same pseudo-values."""
     return (
         [cell.seed for cell in first.cells] == [cell.seed for cell in second.cells]
         and all(np.array_equal(getattr(first, kind), getattr(second, kind)) for kind, _ in STATISTICS.values())

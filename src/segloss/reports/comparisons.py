@@ -87,7 +87,7 @@ def markdown_differences(compared: pd.DataFrame, titles: Mapping[str, Mapping[st
     families = ", ".join(f"{number} of {metric} between {NAMES[axis][0]}" for (axis, metric), number in counted.items())
     note = (
         "95 % interval for other images of the same kind and other seeds; p adjusted by Holm over the comparisons of "
-        f"one metric ({families or 'none'}), a star below .05. One data set says nothing of others."
+        f"one metric ({families or 'none'}), a star below .05. Nothing follows for other data sets."
     )
     return "\n\n".join([*parts, note]) + "\n"
 

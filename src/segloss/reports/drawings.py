@@ -67,7 +67,7 @@ def by_dataset_and_model(
 
 
 def by_labels(points: Mapping[Point, Any]) -> dict[str, dict[str, Any]]:
-    """What belongs to (schedule, labels, loss), by labels and then by loss; a grid has one schedule."""
+    """Values keyed by (schedule, labels, loss) as a dict by labels and then by loss; a grid has one schedule."""
     grouped: dict[str, dict[str, Any]] = {}
     for (_, labels, loss), value in points.items():
         grouped.setdefault(labels, {})[loss] = value

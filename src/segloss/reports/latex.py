@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, groupby
 
 from segloss.reports.headings import escape
-from segloss.reports.paper import Cell, PaperTable, caption_of, column_heading, select_columns
+from segloss.reports.paper import PaperTable, caption_of, column_heading, select_columns
+from segloss.reports.paper_cells import Cell
 
 SIZE, LEADING, SMALL, SEPARATION = 8, 9.5, 6, 2.5  # points: font, its lines, spreads, and half the gap of two columns
 COLUMN_WIDTH, TEXT_WIDTH = 200, 397  # points: a column of a two-column article, the text of NeurIPS
@@ -86,7 +87,7 @@ def _tabular(table: PaperTable) -> str:
 
 
 def has_group_titles(table: PaperTable) -> bool:
-    """Whether groups are named: where most of them have several rows; else a gap alone parts them."""
+    """True if groups are named, which needs two rows per group on average; else only a gap separates them."""
     rows = sum(len(rows) for _, rows in table.groups)
     return len(table.groups) > 1 and rows >= 2 * len(table.groups)
 

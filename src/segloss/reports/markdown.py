@@ -26,8 +26,3 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     rule = "|:--|" + "--:|" * (len(head) - 1)
     first, *others = ("| " + " | ".join(line) + " |" for line in lines)
     return "\n".join([first, rule, *others])
-
-
-def folded(title: str, content: str) -> str:
-    """A section that is folded until it is clicked."""
-    return f"<details><summary>{text(title)}</summary>\n\n{content.strip()}\n\n</details>\n"

@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from segloss.metrics import Metric
-from segloss.reports.comparisons import LEVEL
 from segloss.reports.headings import CLASS_IOU, escape, heading, words
-from segloss.reports.summary import AXES, Entry, summarise
+from segloss.reports.paper_cells import Cell, Column, Data, Lookup, published_value
+from segloss.reports.summary import AXES, summarise
 
-STATES = {"skipped": "–", "missing": "…"}  # other states are written out
 SPREADS = ("sd", "interval", "none")
 AXIS_NAMES = {
     "dataset": "data set",
@@ -21,36 +20,6 @@ AXIS_NAMES = {
     "loss": "loss",
 }
 PUBLISHED = "publ."
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of the body.
-
-    Attributes:
-        text: The mean as it is printed, or the state of a cell without one.
-        spread: Standard deviation, or "[low, high]"; empty for none.
-        place: 1 for the best of its column, 2 for the second.
-        significant: Whether it differs from the baseline.
-        notes: Numbers of its notes.
-        values: Unrounded numbers by name, for machines.
-    """
-
-    text: str
-    spread: str = ""
-    place: int | None = None
-    significant: bool = False
-    notes: tuple[int, ...] = ()
-    values: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: the values of the axes across, the metric, and whether it holds published numbers."""
-
-    point: tuple[str, ...]
-    metric: Metric
-    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,24 +96,6 @@ def paper_tables(
     return [_table(part, dict(zip(fixed, key, strict=True)), several, data, groups, row_titles) for key, part in parts]
 
 
-@dataclass(frozen=True)
-class Data:
-    """What every table of one call shares; as the arguments of `paper_tables`."""
-
-    metrics: Sequence[Metric]
-    titles: Mapping[str, Mapping[str, str]]
-    rows: str
-    columns: tuple[str, ...]
-    spread: str
-    intervals: pd.DataFrame | None
-    comparisons: pd.DataFrame | None
-    published: pd.DataFrame | None
-
-    def title(self, axis: str, name: str) -> str:
-        """The title of a value of an axis."""
-        return self.titles.get({"loss": "losses"}.get(axis, axis), {}).get(name, name)
-
-
 def _table(
     results: pd.DataFrame,
     fixed: Mapping[str, str],
@@ -161,7 +112,7 @@ def _table(
     for point in points:
         for metric in data.metrics:
             columns.append(Column(point, metric))
-            if _published(data, fixed, point, None, metric) is not None:
+            if published_value(data, fixed, point, None, metric) is not None:
                 columns.append(Column(point, metric, published=True))
     seeds = max((entry.n for entry in entries.values()), default=0)
     notes: list[str] = []
@@ -187,81 +138,6 @@ def _table(
         groups=grouped,
         notes=tuple(notes),
     )
-
-
-@dataclass
-class Lookup:
-    """The cells of one table, and what was printed in them: for the caption."""
-
-    data: Data
-    fixed: Mapping[str, str]
-    entries: Mapping[tuple[str, ...], Entry]
-    seeds: int
-    notes: list[str]
-    baselines: dict[str, None] = field(default_factory=dict)
-
-    def cell(self, column: Column, name: str) -> Cell:
-        """The cell of a row in a column."""
-        data, metric = self.data, column.metric
-        if column.published:
-            value = _published(data, self.fixed, column.point, name, metric)
-            return Cell("") if value is None else Cell(f"{value:.{metric.decimals}f}", values={"published": value})
-        entry = self.entries.get((*column.point, name, metric.name))
-        if entry is None:
-            return Cell("–")
-        reasons = entry.reasons
-        if entry.mean is not None and entry.n != self.seeds:
-            reasons = ("; ".join([f"n = {entry.n}", *reasons]),)
-        marks = tuple(self._note(reason) for reason in reasons)
-        if entry.mean is None:
-            return Cell(STATES.get(entry.status, entry.status), notes=marks)
-        values, text = {"mean": entry.mean}, ""
-        axes = {**self.fixed, **dict(zip(data.columns, column.point, strict=True)), data.rows: name}
-        if data.spread == "sd" and entry.deviation is not None:
-            text, values["sd"] = f"{entry.deviation:.{metric.decimals}f}", entry.deviation
-        if data.spread == "interval" and (row := _row(data.intervals, axes, metric.name)) is not None:
-            values |= {"low": row.low, "high": row.high}
-            text = f"[{row.low:.{metric.decimals}f}, {row.high:.{metric.decimals}f}]"
-        return Cell(f"{entry.mean:.{metric.decimals}f}", text, entry.place, self._differs(axes, metric), marks, values)
-
-    def _differs(self, axes: Mapping[str, str], metric: Metric) -> bool:
-        compared = self.data.comparisons
-        if compared is None or self.data.rows not in ("loss", "labels"):
-            return False
-        row = _row(compared[compared["against"] == self.data.rows], axes, metric.name)
-        if row is None or not row.p_holm < LEVEL:
-            return False
-        self.baselines[row.baseline] = None
-        return True
-
-    def _note(self, reason: str) -> int:
-        if reason not in self.notes:
-            self.notes.append(reason)
-        return self.notes.index(reason) + 1
-
-
-def _row(table: pd.DataFrame | None, axes: Mapping[str, str], metric: str) -> pd.Series | None:
-    """The row of a point and metric in a table of intervals or comparisons."""
-    if table is None or table.empty:
-        return None
-    rows = table[table.metric == metric]
-    for axis, name in axes.items():
-        rows = rows[rows[axis] == name]
-    return None if rows.empty else rows.iloc[0]
-
-
-def _published(
-    data: Data, fixed: Mapping[str, str], point: tuple[str, ...], name: str | None, metric: Metric
-) -> float | None:
-    """The published number of a row and column, or of any row where ``name`` is None; None if there is none."""
-    if data.published is None:
-        return None
-    axes = {**fixed, **dict(zip(data.columns, point, strict=True)), **({data.rows: name} if name is not None else {})}
-    rows = data.published[data.published.metric == metric.name]
-    for axis, value in axes.items():
-        if axis in rows:
-            rows = rows[(rows[axis] == value) | rows[axis].isna()]
-    return None if rows.empty else float(rows.value.iloc[0])
 
 
 def _caption(data: Data, constant: Mapping[str, str], lookup: Lookup, columns: Sequence[Column]) -> str:

@@ -29,7 +29,7 @@ def draw_pixel_loss(path: Path) -> None:
     """Both losses of one pixel over its probability x, for several target probabilities y; a dot at each minimum."""
     x = np.linspace(1e-3, 1, 1000)
     with drawing() as pyplot:
-        figure, axes = pyplot.subplots(1, 2, sharey=True, figsize=(1.5 * COLUMN, 1.9), layout="constrained")
+        figure, axes = pyplot.subplots(1, 2, sharey=True, figsize=(1.7 * COLUMN, 1.9), layout="constrained")
         for axis, loss, title in zip(
             axes,
             (product_form, jaccard_metric_loss),
@@ -42,5 +42,6 @@ def draw_pixel_loss(path: Path) -> None:
                 axis.plot(x[values.argmin()], values.min(), "o", color=colour, clip_on=False, zorder=3)
             axis.set(title=title, xlabel="predicted probability x", xlim=(0, 1), ylim=(0, 1))
         axes[0].set_ylabel("loss")
-        axes[1].legend(loc="upper right", title="target", title_fontsize=7, handlelength=2.6)
+        handles = axes[1].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside right center", title="target", title_fontsize=7, handlelength=2.6)
         write_figure(figure, path)

@@ -25,7 +25,7 @@ Point = tuple[str, ...]
 
 @dataclass(frozen=True)
 class PointStatistics:
-    """What intervals, comparisons and figures need of one point, a few kilobytes instead of its counts.
+    """Statistics of one point for intervals, comparisons and figures: a few kilobytes instead of its counts.
 
     Attributes:
         cells: Its finished cells, one for each seed.

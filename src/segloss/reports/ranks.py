@@ -112,7 +112,7 @@ def rankings(results: pd.DataFrame) -> tuple[dict[str, Ranking], list[str]]:
 
 
 def is_conclusive(ranking: Ranking) -> bool:
-    """Whether the critical difference is below the largest possible difference of two mean ranks."""
+    """True if the critical difference is below the largest possible difference of two mean ranks."""
     return ranking.critical_difference < len(ranking.ranks) - 1
 
 

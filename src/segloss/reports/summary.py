@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def best(self) -> bool:
-        """Whether no other loss of its column has a better mean, at the digits shown."""
+        """True if no other loss of its column has a better mean, at the digits shown."""
         return self.place == 1
 
 

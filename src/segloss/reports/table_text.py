@@ -7,7 +7,8 @@ from io import StringIO
 from segloss.reports.headings import one_line
 from segloss.reports.markdown import table as markdown_table
 from segloss.reports.markdown import text
-from segloss.reports.paper import Cell, PaperTable, caption_of, column_heading
+from segloss.reports.paper import PaperTable, caption_of, column_heading
+from segloss.reports.paper_cells import Cell
 
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run a text that begins so
 
