@@ -1,16 +1,15 @@
-# The benchmark on one screen: a grid of cells, each trained and evaluated, then collected into one table and its reports.
+# The pipeline on one screen: the cells of a grid are trained and evaluated, collected into one table, and reported.
 #   snakemake --cores all --config grid=<name in configs/grids or path> [data_root=...] [results=...] [reports=...]
-from segloss.runtime import forkserver
-from segloss.workflow import Plan
+from segloss.workflow import Plan, start_forkserver
 
-PLAN = Plan.of(config)
+PLAN = Plan.from_config(config)
 
 
 include: "workflows/train.smk"
 include: "workflows/report.smk"
 
 
-# The cells stand here beside the reports, so that a deleted cell is trained again even if the table is still there.
+# The cells are listed beside the reports, so that a deleted cell is trained again even if the table still exists.
 rule all:
     default_target: True
     input:
@@ -20,14 +19,14 @@ rule all:
 
 onstart:
     if workflow.local_exec:
-        forkserver.start()
+        start_forkserver()
 
 
 onsuccess:
-    print(PLAN.shown_table())
+    print(PLAN.table_text())
 
 
 onerror:
-    # Failed cells must not hide the others: the table is made of what is there and says what is not, and why.
+    # Failed cells must not hide the others: the table is made of the finished ones and lists the rest with the reason.
     shell(PLAN.partial_report)
-    print(PLAN.shown_table())
+    print(PLAN.table_text())

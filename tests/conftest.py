@@ -2,12 +2,17 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.faults.place import BIN, ROOT, copy_workflow
+
+if TYPE_CHECKING:
+    from segloss.grid import Experiment, Grid
 
 # Where the real data sets lie, for the tests that need them.
 DATA = Path(os.environ.get("SEGLOSS_DATA", ROOT.parent / "shared" / "data"))
@@ -48,9 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that holds the embedded data set, made once."""
+    """The folder that holds the embedded data set, made once; by a run of pytest inside a test it is only read."""
     from segloss.datasets import DATASETS
 
+    if made := os.environ.get("SEGLOSS_TEST_PHANTOM"):
+        return Path(made)
     root = tmp_path_factory.mktemp("generated")
     DATASETS["phantom"].prepare(root)
     return root
@@ -67,23 +74,43 @@ def workplace(tmp_path: Path, phantom: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def server_socket() -> Iterator[str]:
+    """The socket of a fork server that lasts as long as this run of pytest."""
+    code = "import os; from segloss.workflow import start_forkserver; start_forkserver(); "
+    code += "print(os.environ['SEGLOSS_FORKSERVER'], flush=True); input()"
+    environment = {**os.environ, "SEGLOSS_FORKSERVER": ""}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment, **pipes) as process:
+        yield process.stdout.readline().strip()
+        process.communicate("\n")
+
+
+@pytest.fixture
+def forked(server_socket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells that this test trains are forked from one server that has the imports: the same result, seconds sooner."""
+    monkeypatch.setenv("SEGLOSS_FORKSERVER", server_socket)
+
+
 @pytest.fixture
 def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The workplace as the working directory, for what reads configs/; nothing is remembered from another one."""
-    from segloss.grid import cells, configs, resources
-
+    """The workplace as the working directory."""
     monkeypatch.chdir(workplace)
-    for cached in (
-        configs.load_losses,
-        configs.load_labels,
-        configs.digest,
-        configs.files,
-        configs.dataset_source,
-        cells.axes_settings,
-        resources.needs_of,
-    ):
-        cached.cache_clear()
     return workplace
+
+
+def grid_of(name: str, root: Path = Path()) -> "Grid":
+    """A grid, resolved against the configs of a checkout as they are now."""
+    from segloss.grid import Configs, load_grid
+
+    return load_grid(name, Configs(root))
+
+
+def experiment_of(cell: str, root: Path = Path()) -> "Experiment":
+    """A cell, resolved against the configs of a checkout as they are now."""
+    from segloss.grid import Cell, Configs, resolve
+
+    return resolve(Cell.parse(cell), Configs(root))
 
 
 @pytest.fixture

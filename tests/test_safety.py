@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from segloss import grid
-from segloss.grid import Cell
-from segloss.grid.configs import ConfigError
-from tests.conftest import ROOT, TINY_GRID, TINY_SCHEDULE, run
+from segloss.grid import Cell, ConfigError
+from tests.conftest import ROOT, TINY_GRID, TINY_SCHEDULE, grid_of, run
 
 SOURCES = sorted(file for room in ("src", "workflows", "benchmarks", "tests") for file in (ROOT / room).rglob("*.py"))
 KEY = "fedcba9876543210fedcba9876543210fedcba98"
@@ -63,14 +61,14 @@ def test_no_part_of_a_name_leaves_the_results_folder(in_workplace: Path, part: s
         )
         file.write_text(text)
         with pytest.raises(ConfigError):
-            grid.load_grid(str(file))
+            grid_of(str(file))
 
 
 @pytest.mark.parametrize("name", ["...yaml", "..yaml", ".yaml", "a b.yaml", "-x.yaml", "$x.yaml"])
 def test_no_grid_name_leaves_the_reports_folder(in_workplace: Path, name: str) -> None:
     (in_workplace / name).write_text(TINY_GRID)
     with pytest.raises(ConfigError, match=r"a grid file's name must be|no grid file"):
-        grid.load_grid(name)
+        grid_of(name)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from segloss import tracking
-from segloss.records import run_lock
+from segloss.records.run_lock import is_locked
 from tests.conftest import BIN, run
 from tests.wandb_server import Server, serving
 
@@ -163,7 +163,7 @@ def test_a_server_at_fault_costs_no_time_and_all_is_sent_later_once(workplace: P
 
 def sent_or_given_up(results: Path) -> bool:
     """Whether no process beside a training sends any of its runs now."""
-    return not any(run_lock.locked(file) for file in results.rglob("sender.log"))
+    return not any(is_locked(file) for file in results.rglob("sender.log"))
 
 
 def counts(workplace: Path, results: str) -> dict[str, bytes]:

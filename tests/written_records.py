@@ -1,40 +1,58 @@
 """Records and counts as a finished cell leaves them, of random predictions and without a training."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from segloss import grid, records
-from segloss.grid import Cell
-from segloss.metrics import Counts, summarize
+from segloss import records
+from segloss.datasets import DATASETS, fingerprints
+from segloss.files import sha256_of
+from segloss.grid import Cell, Configs, resolve
+from segloss.metrics import METRICS_VERSION, Counts, summarize
 
 PROTOCOL = dict(mode="whole", crop_size=None, stride=None, scales=[1.0], flip=False, size_divisor=1)
 
 
+@functools.cache
+def fingerprints_of(folder: Path) -> dict[str, str]:
+    """The fingerprints of phantom in that folder; made up where it is not there."""
+    if not folder.is_dir():
+        return {"training": "t", "evaluation": "e"}
+    return fingerprints(DATASETS["phantom"], folder, None)
+
+
 def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
-    """Counts of random predictions and the record that goes with them, without a training."""
-    folder = results / str(cell)
+    """Counts of random predictions and the record that goes with them, without a training.
+
+    Args:
+        results: The folder of the cells.
+        cell: The cell, of the configs in the working directory.
+        changes: Entries of the record that differ, by their path, divided by two underscores.
+    """
+    folder, experiment = results / str(cell), resolve(cell, Configs())
     folder.mkdir(parents=True)
-    random = torch.Generator().manual_seed(grid.seed(cell))
+    random = torch.Generator().manual_seed(experiment.random_seed)
     counts = Counts(5)
     for image in range(4):
         probabilities = torch.rand(1, 5, 6, 7, generator=random).softmax(1)
         counts.update(probabilities, torch.randint(5, (1, 6, 7), generator=random), names=[f"image{image}"])
     counts.save(folder / "counts.npz")
     metrics = summarize(counts)
+    data = {
+        "source": cell.dataset,
+        "fingerprints": dict(fingerprints_of(Path("data/phantom").resolve())),
+        "split": "test",
+        "images": 4,
+        "labelled_images": 3,
+    }
     record = {
-        **records.about(cell, ["segloss", "train", str(cell)]),
-        "seed": grid.seed(cell),
+        **records.identity_entry(experiment, data, ["segloss", "train", str(cell)]),
+        "seed": experiment.random_seed,
         "config": {},
         "machine": {"device": "cpu", "threads": 1},
-        "data": {
-            "source": cell.dataset,
-            "fingerprints": {"training": "t", "evaluation": "e"},
-            "split": "test",
-            "images": 4,
-            "labelled_images": 3,
-        },
+        "pretrained": None,
         "training": {
             "started_at_iteration": 0,
             "iterations": 16,
@@ -46,12 +64,17 @@ def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
         "validation": {"split": "val", "images": 4, "metrics": metrics},
         "evaluation": {
             "seconds": 1.0,
-            "metrics_version": 1,
+            "metrics_version": METRICS_VERSION,
             "reference": "label",
             "protocol": PROTOCOL,
-            "counts_sha256": records.digest_of(folder / "counts.npz"),
+            "boundaries": dict.fromkeys(("iou_width", "surface_tolerance", "edge_tolerance")),
+            "counts_sha256": sha256_of(folder / "counts.npz"),
         },
-        "temperature_scaling": {"temperature": 1.5, "metrics": {"ECE": metrics["ECE"] / 2}},
+        "calibration": {
+            "scaled": {"temperature": 1.5, "metrics": {"ECE": metrics["ECE"] / 2}},
+            "vector": {"metrics": {"mIoU": metrics["mIoU"], "ECE": metrics["ECE"] / 3}},
+            "isotonic": {"skipped": "not among the calibrators of the data set's test_cfg"},
+        },
         "seconds": 2.0,
         "peak_memory_bytes": 2**28,
         "metrics": metrics,

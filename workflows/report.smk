@@ -1,4 +1,4 @@
-# From the records to what people read; nothing here trains, so any table can be made again from the records alone.
+# From the records to tables and pictures; nothing here trains, so any table can be made again from the records alone.
 localrules:
     collect,
     report,
@@ -14,11 +14,11 @@ rule collect:
     conda:
         "../environment.yml"
     params:
-        grid=PLAN.grid_argument,
+        grid=PLAN.grid.argument,
         results=lambda wildcards: PLAN.results,
         skipped=PLAN.skipped,
     shell:
-        "segloss collect {params.grid} --results {params.results} --output {output} 2>&1 | tee {log}"
+        "segloss collect {params.grid:q} --results {params.results:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule report:
@@ -31,8 +31,8 @@ rule report:
     conda:
         "../environment.yml"
     params:
-        grid=PLAN.grid_argument,
+        grid=PLAN.grid.argument,
         results=lambda wildcards: PLAN.results,
         titles=PLAN.titles,
     shell:
-        "segloss report {params.grid} {input.table} --results {params.results} 2>&1 | tee {log}"
+        "segloss report {params.grid:q} {input.table:q} --results {params.results:q} 2>&1 | tee {log:q}"

@@ -1,15 +1,16 @@
-# A job told to end by SIGTERM lasts until its training has saved its state: without a trap the shell would end at once, and
-# a scheduler would kill what is left of the job.
+# After SIGTERM a job must last until its training has saved a checkpoint: without a trap the shell would end at once, and
+# the scheduler would kill the rest of the job.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
 
-# One job for one cell: MMEngine trains it and evaluates it in the same process, since importing torch is what small cells cost most.
-# It makes the data set first if that is a generated one: as an input, a data set made anew would train every cell again.
-# The training's state lives in the undeclared folder work/ beside the outputs, so that no failure and no retry deletes it.
-# A student's job waits for its teachers' cells.
+# One job per cell: trained and evaluated in the same process, since small cells spend most of their time importing torch.
+# A generated data set is made by the job: as an input, a data set made anew would train every cell again.
+# Checkpoints are kept in the undeclared folder work/ beside the outputs, so that no failure and no retry deletes them.
+# The inputs are the records of a student's teachers. Settings are no parameters: the records alone decide what is stale,
+# in every checkout alike, and PLAN.train_input plans their cells again.
 rule train:
     input:
-        lambda wildcards: PLAN.teachers(wildcards.cell),
+        lambda wildcards: PLAN.train_input(wildcards.cell, workflow.dag),
     output:
         counts=f"{PLAN.results}/{{cell}}/counts.npz",
         predictions=f"{PLAN.results}/{{cell}}/predictions.npz",
@@ -20,14 +21,13 @@ rule train:
         cell=PLAN.cell_pattern,
     conda:
         "../environment.yml"
-    # Declared in configs/mmseg; schedulers hold a job to them, and a job that failed may have lacked memory.
-    threads: lambda wildcards: PLAN.needs(wildcards.cell)["cpus"]
+    # Declared in configs/mmseg. Schedulers enforce them, and a failed job may have run out of memory.
+    threads: lambda wildcards: PLAN.resources(wildcards.cell)["cpus"]
     resources:
-        gpu=lambda wildcards: PLAN.needs(wildcards.cell)["gpus"],
-        mem_mb=lambda wildcards, attempt: PLAN.needs(wildcards.cell)["memory_gb"] * 1000 * attempt,
-        runtime=lambda wildcards: PLAN.needs(wildcards.cell)["minutes"],
+        gpu=lambda wildcards: PLAN.resources(wildcards.cell)["gpus"],
+        mem_mb=lambda wildcards, attempt: PLAN.resources(wildcards.cell)["memory_gb"] * 1000 * attempt,
+        runtime=lambda wildcards: PLAN.resources(wildcards.cell)["minutes"],
     params:
-        settings=lambda wildcards: PLAN.settings(wildcards.cell),
         results=lambda wildcards: PLAN.results,
     shell:
-        "segloss train {wildcards.cell} --results {params.results} --threads {threads} > {log} 2>&1 && tail -n 1 {log}"
+        "segloss train {wildcards.cell:q} --results {params.results:q} --threads {threads} > {log:q} 2>&1 && tail -n 1 {log:q}"

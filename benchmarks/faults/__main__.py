@@ -13,6 +13,7 @@ from benchmarks.faults import kills, place
 from benchmarks.faults.damage import FAULTS
 from benchmarks.faults.disks import NoDisk
 from segloss.runtime import forkserver
+from segloss.workflow import PRELOAD
 
 # What is killed, by which function, and what is compared each time it has ended by itself.
 KINDS = {
@@ -38,7 +39,7 @@ def campaign(
     expected = place.outcome(undisturbed)
     lines = [f"Undisturbed grid: {len(losses) * seeds} cells of 40 iterations, {time.monotonic() - started:.0f} s.", ""]
     # Only now, for the forks: Snakemake must not inherit it.
-    forkserver.imported()
+    forkserver.preload_modules(PRELOAD)
     import segloss.reports  # noqa: F401
 
     chance = random.Random(seed)

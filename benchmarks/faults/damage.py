@@ -14,10 +14,10 @@ from pathlib import Path
 from benchmarks.faults.disks import disk_with_a_plug, read_only_disk, small_disk
 from benchmarks.faults.kills import ended, fork, reached, train_command
 from benchmarks.faults.place import BIN, ITERATIONS, REPORT, cells, environment, finish, record, run, snakemake
-from segloss.engine.checkpoints import read_state
+from segloss.engine.checkpoints import read_checkpoint
 from segloss.grid import Cell
-from segloss.records import why_failed
-from segloss.records.run_lock import locked
+from segloss.records import failure_reason
+from segloss.records.run_lock import is_locked
 from tests.wandb_server import serving
 
 FAULTS: dict[str, Callable[[Path], str]] = {}
@@ -147,7 +147,7 @@ def locks_left_behind(folder: Path) -> str:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     snakemakes = list(folder.glob(".snakemake/locks/*.lock"))
-    left = [*snakemakes, folder / "leases" / "0", folder / "results" / cell / "work" / "attempt"]
+    left = [*snakemakes, folder / "leases" / "0", folder / "results" / cell / "work" / "run_lock"]
     assert snakemakes
     assert all(file.exists() for file in left)
     finish(folder, **device)
@@ -182,9 +182,9 @@ def disk_full(folder: Path) -> str:
 
 def flushed(work: Path) -> int:
     """The iteration up to which a training need not be repeated."""
-    if read_state(work / "weights.pt"):
+    if read_checkpoint(work / "weights.pt"):
         return ITERATIONS
-    states = [read_state(work / name) for name in ("checkpoint.pt", "checkpoint.previous.pt")]
+    states = [read_checkpoint(work / name) for name in ("checkpoint.pt", "checkpoint.previous.pt")]
     return max((state["iteration"] for state in states if state), default=0)
 
 
@@ -221,7 +221,7 @@ def out_of_memory(folder: Path) -> str:
         _, status = os.waitpid(fork(folder, folder / "logs" / "memory.log", train_command(cell), mebibytes), 0)
         if not status:
             break
-        seen[mebibytes] = why_failed(Cell.parse(cell), folder / "results")
+        seen[mebibytes] = failure_reason(Cell.parse(cell), folder / "results")
     assert not status
     assert all(seen.values()), seen
     (named, *_) = [reason for reason in seen.values() if reason.startswith("out of memory")]
@@ -270,7 +270,7 @@ def results_table_truncated(folder: Path) -> str:
     table = folder / REPORT / "results.csv"
     os.truncate(table, table.stat().st_size - 100)
     said = start_grid(folder)
-    assert "is not what the records say" in said, said
+    assert "differs from the records" in said, said
     finish(folder)
     return "refused, and collected anew"
 
@@ -336,7 +336,7 @@ def tracking_server_at_fault(folder: Path) -> str:
             server.fault = kind
             finish(folder, **online)
         server.fault = None
-        while any(locked(file) for file in results.rglob("sender.log")):
+        while any(is_locked(file) for file in results.rglob("sender.log")):
             time.sleep(0.2)
         first = run(sync, folder, **online)
         assert first.returncode == 0, first.stdout + first.stderr

@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.faults import place
 from benchmarks.faults.kills import fork
 from segloss.runtime import forkserver
+from segloss.workflow import PRELOAD
 from tests.wandb_server import serving
 
 FAULTS = ("hang", "fail", "drop")
@@ -93,7 +94,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         grid = place.make(Path(temporary) / "grid")
         lines += rounds(grid_seconds, grid, KINDS[:4], arguments.grid_rounds, "Seconds of a grid")
-        forkserver.imported()  # only now, for the forks: Snakemake must not inherit it
+        forkserver.preload_modules(PRELOAD)  # only now, for the forks: Snakemake must not inherit it
         lines += ["", *rounds(cell_seconds, grid, KINDS, arguments.rounds, "Seconds of a cell")]
     if arguments.out:
         arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
-"""Writing files so that whatever happens they are whole: the old content or the new, never a part."""
+"""Atomic writes: after any crash a file has its old content or its new content, never a part of it."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -7,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-PARTIAL = ".partial"
+TEMPORARY = ".partial"
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, flush it to the disk, and put it in place in one step."""
+    """Call ``write`` on a temporary file beside ``path``, flush it to the disk, and rename it to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -31,9 +32,9 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.close(folder)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed in ``write_atomic`` left in a folder nobody else writes to now."""
-    for file in folder.glob(f".*{PARTIAL}"):
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files of killed processes from a folder to which nobody else is writing."""
+    for file in folder.glob(f".*{TEMPORARY}"):
         file.unlink(missing_ok=True)
 
 
@@ -45,3 +46,9 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file atomically; numbers keep every digit, NaN and infinity are refused."""
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

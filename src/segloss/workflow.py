@@ -1,7 +1,8 @@
-"""What the Snakefile needs to know of a grid: its files, its settings, and what stops it before the first job."""
+"""The door to Snakemake: a grid's files, parameters and resources, and all checks before the first job."""
 
 import fcntl
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -11,19 +12,44 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from segloss import grid
-from segloss.cli import parser
-from segloss.datasets import DATASETS, DatasetError, locate
-from segloss.grid import Cell, Grid, configs
-from segloss.grid.configs import NAME, ConfigError
-from segloss.grid.resources import needs_of
+from segloss.cli import build_parser, default_data_root
+from segloss.datasets import DatasetError, find, locate
+from segloss.grid import Cell, ConfigError, Configs, Experiment, Grid, load_grid, resolve
+from segloss.grid.cells import AXIS
+from segloss.grid.configs import SCHEMAS
+from segloss.grid.data import known_fingerprints, sources
+from segloss.grid.errors import validate
+from segloss.grid.weights import require_weights
+from segloss.records.states import stale_reason
+from segloss.runtime import forkserver
+
+# Modules that a training imports; the last ones it would import on its way.
+PRELOAD = (
+    "segloss.tracking",
+    "segloss.engine.cell",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.pyplot",
+    "mmseg.engine",
+    "mmseg.evaluation",
+    "mmseg.visualization",
+    "pkg_resources",
+    "torch._dynamo",
+    "wandb.sdk.launch.inputs.internal",
+)
+# Characters of a path that Snakemake itself gives a meaning: wildcards, globs and flags.
+NOT_IN_PATHS = re.compile(r"[{}*?\[\]\x00-\x1f]")
+
+
+def start_forkserver() -> None:
+    """Start the fork server from which the cells of this Snakemake run are forked."""
+    forkserver.start("segloss.cli:main", PRELOAD)
 
 
 def clear_stale_locks(folder: Path = Path(".snakemake")) -> None:
     """Remove the locks of Snakemake runs that were killed, so that nobody has to type ``--unlock``.
 
-    Every run holds a shared lock of the kernel's on ``.snakemake/alive``, which dies with it however it dies. Who gets
-    it alone is the only one alive, and every lock file of Snakemake's is stale.
+    Every run holds a shared kernel lock on ``.snakemake/alive``, which is released when it ends, however it ends. A run
+    that gets the lock exclusively is the only one alive, and every lock file of Snakemake's is stale.
     """
     folder.mkdir(exist_ok=True)
     file = os.open(folder / "alive", os.O_RDWR | os.O_CREAT, 0o644)  # open, and locked, as long as this process lives
@@ -36,26 +62,67 @@ def clear_stale_locks(folder: Path = Path(".snakemake")) -> None:
     fcntl.flock(file, fcntl.LOCK_SH)
 
 
-def check_writable(key: str, folder: str) -> None:
-    """Raise ConfigError unless files can be written below a folder that is there or not yet."""
-    path = Path(folder).absolute()
-    nearest = next(place for place in (path, *path.parents) if place.exists())
+def folder_option(key: str, value: str) -> str:
+    """A folder named by --config, ``~`` expanded.
+
+    Raises:
+        ConfigError: if files cannot be written below it, or Snakemake cannot take its name.
+    """
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key}={value!r} names the home folder of a user that is not known") from error
+    if str(path).startswith("-"):
+        raise ConfigError(f"{key}={value!r} begins like an option of a command; choose another name")
+    if any(len(part.encode()) > 255 for part in path.parts):
+        raise ConfigError(f"{key}={value!r} is too long: a folder's name has at most 255 bytes")
+    if match := NOT_IN_PATHS.search(str(path)):
+        raise ConfigError(
+            f"{key}={value!r} contains {match[0]!r}, which Snakemake cannot take in a path; rename the folder"
+        )
+    nearest = next(
+        place for place in (path.absolute(), *path.absolute().parents) if place.exists() or place.is_symlink()
+    )
     if not nearest.is_dir():
-        raise ConfigError(f"{key}={folder} must be a folder, but {nearest} is a file")
+        kind = "a file" if nearest.exists() else "a broken link"
+        raise ConfigError(f"{key}={value} must be a folder, but {nearest} is {kind}")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f"cannot write to {nearest}; choose another place with --config {key}=<folder>")
+    return str(path)
 
 
 def check_train_options(options: str) -> None:
-    """Refuse what ``segloss train`` would not take, before it is asked once for each cell.
-
-    Raises:
-        ConfigError: if it does not take these options; it has said why.
-    """
+    """Raise ConfigError unless ``segloss train`` takes these options."""
     try:
-        parser().parse_args(["train", *shlex.split(options), "cell"])
+        build_parser().parse_args(["train", *shlex.split(options), "cell"])
+    except ValueError as error:
+        raise ConfigError(f"train={options!r} is no list of options: {error}") from None
     except SystemExit:
         raise ConfigError(f"segloss train does not take {options!r}; see segloss train --help") from None
+
+
+def check_data_and_weights(grid: Grid) -> None:
+    """Raise DatasetError or ConfigError unless all data sets and pretrained weights of a grid are on this machine."""
+    for source in dict.fromkeys(source for experiment in grid.experiments for source in sources(experiment)):
+        if not find(source).generated:
+            locate(source, default_data_root())
+    needed = {
+        entry.cell.model: entry for experiment in grid.experiments for entry in (experiment, *experiment.dependencies)
+    }
+    for model, experiment in needed.items():
+        if experiment.pretrained:
+            require_weights(experiment.pretrained, model)
+
+
+def export_machine_options(config: Mapping[str, Any]) -> None:
+    """Export the options that concern the machine; jobs read them from the environment."""
+    # Jobs find ``segloss`` beside the Python that runs Snakemake, activated or not.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {"data_root": "SEGLOSS_DATA", "cells_per_gpu": "SEGLOSS_CELLS_PER_GPU", "train": "SEGLOSS_TRAIN"}
+    for key, variable in variables.items():
+        if key in config:
+            os.environ[variable] = str(config[key])
+    check_train_options(os.environ.get("SEGLOSS_TRAIN", ""))
 
 
 @dataclass(frozen=True)
@@ -64,50 +131,43 @@ class Plan:
 
     Attributes:
         grid: The grid.
-        grid_argument: The name or path by which ``segloss`` finds it.
+        configs: The configs it was resolved against.
         results: Folder of the cells.
         report: Folder of the grid's reports.
+        stale: Records that must be made again, with the reason.
     """
 
     grid: Grid
-    grid_argument: str
+    configs: Configs
     results: str
     report: str
+    stale: Mapping[str, str]
 
-    cell_pattern = rf"(?:{NAME.pattern}/){{5}}seed\d+"
+    cell_pattern = rf"(?:{AXIS.pattern}/){{5}}seed\d+"
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Plan":
-        """The plan of what stands behind --config; jobs find what concerns the machine in variables.
+    def from_config(cls, config: Mapping[str, Any]) -> "Plan":
+        """The plan of the values behind --config.
 
         Raises:
             WorkflowError: one sentence, before any job.
         """
         try:
-            configs.validate(dict(config), "config", "--config")
-            # Jobs find ``segloss`` beside the Python that runs Snakemake, activated or not.
-            os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-            if "data_root" in config:
-                os.environ["SEGLOSS_DATA"] = str(config["data_root"])
-            if "cells_per_gpu" in config:
-                os.environ["SEGLOSS_CELLS_PER_GPU"] = str(config["cells_per_gpu"])
-            if "train" in config:
-                os.environ["SEGLOSS_TRAIN"] = str(config["train"])
-            check_train_options(os.environ.get("SEGLOSS_TRAIN", ""))
-            name = config.get("grid", "demo")
-            asked = grid.load_grid(name)
-            for axes in {(cell.dataset, cell.model, cell.schedule) for cell in asked.cells}:
-                needs_of(*axes)
-            for source in {configs.dataset_source(cell.dataset) for cell in asked.cells}:
-                if not DATASETS[source].generated:
-                    locate(source, Path(os.environ.get("SEGLOSS_DATA", "data")))
-            folders = {key: str(config.get(key, key)) for key in ("results", "reports")}
-            for key, folder in folders.items():
-                check_writable(key, folder)
+            validate(dict(config), SCHEMAS / "config.schema.json", "--config")
+            export_machine_options(config)
+            configs = Configs()
+            grid = load_grid(config.get("grid", "demo"), configs)
+            check_data_and_weights(grid)
+            results, reports = (folder_option(key, str(config.get(key, key))) for key in ("results", "reports"))
+            stale = stale_records(grid, Path(results))
         except (ConfigError, DatasetError) as error:
             raise WorkflowError(str(error)) from None
         clear_stale_locks()
-        return cls(asked, name, folders["results"], f"{folders['reports']}/{asked.name}")
+        return cls(grid, configs, results, f"{reports}/{grid.name}", stale)
+
+    def experiment(self, cell: str) -> Experiment:
+        """The experiment of a cell of the grid, or of a teacher."""
+        return resolve(Cell.parse(cell), self.configs)
 
     @property
     def records(self) -> list[str]:
@@ -122,42 +182,65 @@ class Plan:
             for kind in ("predictions", "reliability")
             for cell in self.grid.cells
         )
-        texts = ("table.md", "table.tex", "table.csv", "intervals.csv", "comparisons.csv")
+        texts = ("table.md", "details.md", "table.tex", "table.csv", "intervals.csv", "comparisons.csv", "index.html")
         return [f"{self.report}/{name}" for name in (*texts, *pictures)]
 
     @property
     def skipped(self) -> dict[str, str]:
-        """The cells that make no sense, with the reason: the table shows them, so it changes with them."""
+        """The cells that are not applicable, with the reason: the table shows them, so it depends on them."""
         return {str(cell): reason for cell, reason in self.grid.skipped.items()}
 
     @property
     def titles(self) -> dict[str, Any]:
         """All words of the report that come from configs/."""
-        return {"grid": self.grid.title} | configs.titles()
+        return {"grid": self.grid.title, **self.grid.titles}
 
     @property
     def partial_report(self) -> str:
-        """The command that reports what is there."""
-        argument, results, table = map(shlex.quote, (self.grid_argument, self.results, f"{self.report}/results.csv"))
+        """The command that reports the cells there are."""
+        grid, results, table = map(shlex.quote, (self.grid.argument, self.results, f"{self.report}/results.csv"))
         return (
-            f"segloss collect {argument} --results {results} --output {table} --partial"
-            f" && segloss report {argument} {table} --results {results}"
+            f"segloss collect {grid} --results {results} --output {table} --partial"
+            f" && segloss report {grid} {table} --results {results}"
         )
 
-    def teachers(self, cell: str) -> list[str]:
-        """The records of the cells that must be there before this one can be taught."""
-        return [f"{self.results}/{teacher}/record.json" for teacher in grid.teachers(Cell.parse(cell))]
+    def train_input(self, cell: str, dag: Any) -> list[str]:
+        """The records that must be there before a cell runs, such as its teachers'. A stale cell is planned again.
 
-    def needs(self, cell: str) -> dict[str, int]:
-        """The GPUs, cores, memory and time that a cell needs."""
-        parsed = Cell.parse(cell)
-        return needs_of(parsed.dataset, parsed.model, parsed.schedule)
+        Args:
+            cell: The cell.
+            dag: Snakemake's DAG; its ``forcefiles`` are run whatever Snakemake's own notes are.
+        """
+        if (record := f"{self.results}/{cell}/record.json") in self.stale:
+            dag.forcefiles.add(record)
+        return [f"{self.results}/{entry.cell}/record.json" for entry in self.experiment(cell).dependencies]
 
-    def settings(self, cell: str) -> dict[str, Any]:
-        """All that decides a cell's result; where it changes, the cell runs again."""
-        return grid.settings(Cell.parse(cell))
+    def resources(self, cell: str) -> Mapping[str, int]:
+        """The GPUs, cores, memory and time to request for a cell."""
+        return self.experiment(cell).resources
 
-    def shown_table(self) -> str:
-        """The table of the grid, to be read in the terminal, and where it lies."""
-        file = Path(self.report) / "table.md"
-        return f"\n{file.read_text(encoding='utf-8')}\n{file}" if file.exists() else ""
+    def table_text(self) -> str:
+        """The table of the grid for the terminal, and the paths of its file and of its page."""
+        file, page = Path(self.report) / "table.md", Path(self.report) / "index.html"
+        pages = f"{file}\n{page.absolute().as_uri()}" if page.exists() else f"{file}"
+        return f"\n{file.read_text(encoding='utf-8')}\n{pages}" if file.exists() else ""
+
+
+def stale_records(grid: Grid, results: Path) -> dict[str, str]:
+    """The records of a grid's cells and of their teachers that must be made again, with the reason.
+
+    Snakemake does not see it: it compares its own notes, which a copied or new checkout does not have.
+    """
+    experiments = {
+        entry.cell: entry for experiment in grid.experiments for entry in (*experiment.dependencies, experiment)
+    }
+    paths = {cell: results / str(cell) / "record.json" for cell in experiments}
+    recorded = {cell: path for cell, path in paths.items() if path.exists()}
+    if not recorded:
+        return {}
+    prints = known_fingerprints(experiments.values(), default_data_root())
+    reasons = {
+        str(path): stale_reason(experiments[cell], results, prints.get(experiments[cell].data_key))
+        for cell, path in recorded.items()
+    }
+    return {path: reason for path, reason in reasons.items() if reason}

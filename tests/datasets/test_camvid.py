@@ -123,7 +123,7 @@ def test_archive_by_hand_needs_no_network(files, tmp_path):
 def test_no_network(files, tmp_path):
     url = "http://127.0.0.1:9/archive.tar.gz"  # nobody listens at the discard port
     with pytest.raises(
-        DatasetError, match=r"could not download CamVid \(.*refused.*\): fetch http:.* put it at"
+        DatasetError, match=r"could not download http:.* \(.*refused.*\): fetch it .* put it at"
     ) as caught:
         camvid.fetch(tmp_path, url)
     assert url in str(caught.value)
@@ -133,11 +133,11 @@ def test_no_network(files, tmp_path):
 
 def test_server_errors_and_broken_connections(files, tmp_path):
     content = archive(files)
-    with served(b"gone", status=404) as url, pytest.raises(DatasetError, match=r"could not download CamVid \(.*404"):
+    with served(b"gone", status=404) as url, pytest.raises(DatasetError, match=r"could not download .* \(.*404"):
         camvid.fetch(tmp_path, url)
     with served(content[:-500], claimed=len(content)) as url, pytest.raises(DatasetError, match="could not download"):
         camvid.fetch(tmp_path, url)
-    assert everything_below(tmp_path) == []
+    assert everything_below(tmp_path) == [f"{camvid.ARCHIVE}.partial"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
@@ -145,14 +145,14 @@ def test_truncated_archive(files, tmp_path, share):
     content = archive(files)
     with (
         served(content[: int(share * len(content))]) as url,
-        pytest.raises(DatasetError, match=r"is no whole tar\.gz archive|is missing|must list"),
+        pytest.raises(DatasetError, match=r"is no whole archive|is missing|must list"),
     ):
         camvid.fetch(tmp_path, url)
     assert everything_below(tmp_path) == []
 
 
 def test_not_an_archive(files, tmp_path):
-    with served(b"<html>log in first</html>") as url, pytest.raises(DatasetError, match=r"is no whole tar\.gz archive"):
+    with served(b"<html>log in first</html>") as url, pytest.raises(DatasetError, match="is no whole archive"):
         camvid.fetch(tmp_path, url)
 
 
@@ -168,7 +168,7 @@ def tampered(files: dict[str, bytes]) -> dict[str, tuple[dict[str, bytes], str]]
         "label of another image": (files | {"CamVid/trainannot/train0.png": other_label}, "not those published"),
         "label out of range": (
             files | {"CamVid/valannot/val0.png": wrong_value},
-            r"must be one of .*, 10, 11\], got 12 in",
+            r"val0.png must hold classes 0..10 and void 11, got 12",
         ),
         "image missing": (without_image, r"test/test1.png is missing, though test lists it"),
         "list missing": (without_list, r"val.txt is missing"),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from real_data import at_hand
 
-from segloss.datasets import DATASETS, DatasetError, _dataset, bubil, cwfid
+from segloss.datasets import DATASETS, DatasetError, _read, bubil, ccp, cwfid
 
 
 def all_entries(name: str, folder: Path) -> list:
@@ -100,20 +100,20 @@ def test_colours_become_classes(tmp_path):
 def test_foreground_is_no_void(tmp_path):
     """255 means the foreground here; as a class id it would be taken for void."""
     Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "a.png")
-    assert _dataset.read_foreground(tmp_path / "a.png").tolist() == [[0, 1]]
+    assert _read.read_foreground(tmp_path / "a.png").tolist() == [[0, 1]]
     Image.fromarray(np.array([[0, 255, 7]], np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(DatasetError, match="must hold 0 and 255 only, got 7"):
-        _dataset.read_foreground(tmp_path / "a.png")
+        _read.read_foreground(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("name", ["bubil", "stare"])
+@pytest.mark.parametrize("name", ["bubil", "stare", "ccp59"])
 def test_one_changed_pixel_is_found(name, tmp_path):
     """In a copy of the folder, in a rater's map that is no label."""
-    folder = tmp_path / name
+    folder = tmp_path / (DATASETS[name].folder or name)
     shutil.copytree(at_hand(name), folder)
     path = folder / DATASETS[name].read_list(folder, "test")[-1][-1]
-    pixels = np.array(_dataset.read_label(path))
-    pixels[0, 0] ^= 255
+    pixels = np.array(_read.read_label(path))
+    pixels[0, 0] ^= 1 if name == "ccp59" else 255
     path.unlink()  # the copy may be read-only
     if path.suffix == ".gz":
         header = f"P5\n{pixels.shape[1]} {pixels.shape[0]}\n255\n".encode()
@@ -122,3 +122,62 @@ def test_one_changed_pixel_is_found(name, tmp_path):
         Image.fromarray(pixels).save(path)
     with pytest.raises(DatasetError, match=f"{name}: the label files in .* are not those published"):
         DATASETS[name].verify(folder)
+
+
+def test_bsds500_drawings_are_lines_of_three_pixels(tmp_path):
+    pixels = np.zeros((5, 6), np.uint8)
+    pixels[0, 0] = pixels[3, 3] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = np.zeros((5, 6), int)
+    expected[:2, :2] = expected[2:5, 2:5] = 1
+    assert DATASETS["bsds500"].read_label(tmp_path / "a.png").tolist() == expected.tolist()
+
+
+def test_bsds500_drawings_of_an_image():
+    """Four to nine of them, 2 696 in all, the first as label; two of one image agree as dilated 3 x 3 lines do."""
+    folder = at_hand("bsds500")
+    entries = all_entries("bsds500", folder)
+    counts = [sum(rater is not None for rater in raters) for _, _, *raters in entries]
+    assert (len(entries), min(counts), max(counts), sum(counts)) == (500, 4, 9, 2696)
+    assert all(label == raters[0] and len(raters) == 9 for _, label, *raters in entries)
+    dice = []
+    for _, first, _, second, *_ in entries[:40]:
+        drawn, other = (DATASETS["bsds500"].read_label(folder / path) for path in (first, second))
+        dice.append(2 * (drawn & other).sum() / (drawn.sum() + other.sum()))
+    assert 0.4 < np.mean(dice) < 0.6
+
+
+def test_bsds500_without_its_files(tmp_path):
+    with pytest.raises(DatasetError, match=r"bsds500: .*train.txt is missing; from BSR_bsds500.tgz"):
+        DATASETS["bsds500"].read_list(tmp_path, "train")
+    (tmp_path / "train.txt").write_text("2092\n")
+    with pytest.raises(DatasetError, match=r"boundaries/train/2092_0.png is missing, though train lists 2092"):
+        DATASETS["bsds500"].read_list(tmp_path, "train")
+
+
+def test_ccp_groups_are_a_partition_of_the_classes():
+    members = [name for names in ccp.GROUPS.values() for name in names.split()]
+    assert sorted(members) == sorted(ccp.CLASSES)
+    assert ccp.CLASSES[ccp.GROUP_OF_CLASS.tolist().index(5)] == "dress"
+
+
+def test_ccp_groups_are_those_of_its_folder():
+    """Read through the owners' 59 classes they are, pixel by pixel, the labels that lie beside them."""
+    folder = at_hand("ccp12")
+    entries = all_entries("ccp12", folder)
+    assert entries == all_entries("ccp59", folder)
+    shares = np.zeros(12)
+    for _, label in entries[::20]:
+        groups = DATASETS["ccp12"].read_label(folder / label)
+        with Image.open(folder / label.replace("labels59", "labels12")) as image:
+            assert np.array_equal(groups, np.array(image))
+        shares += np.bincount(groups.ravel(), minlength=12) / groups.size
+    assert 74 < 100 * shares[0] / len(entries[::20]) < 80
+
+
+def test_camvid_trains_on_all_that_is_not_tested_on():
+    folder = at_hand("camvid")
+    train, test = (DATASETS["camvid-trainval"].read_list(folder, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (468, 233)
+    assert train[:367] == DATASETS["camvid"].read_list(folder, "train")
+    assert not {image for image, _ in train} & {image for image, _ in test}

@@ -21,6 +21,7 @@ def nifti(values: np.ndarray, order: str = "<", slope: float = 0.0, intercept: f
     struct.pack_into(f"{order}8h", header, 40, *sizes)
     struct.pack_into(f"{order}2h", header, 70, CODES[values.dtype.str[1:]], 8 * values.dtype.itemsize)
     struct.pack_into(f"{order}3f", header, 108, 348 + pad, slope, intercept)
+    struct.pack_into(f"{order}7f", header, 80, *[1.0] * 7)
     header[344:348] = b"n+1\0"
     return bytes(header) + bytes(pad) + values.astype(values.dtype.newbyteorder(order)).tobytes(order="F")
 
@@ -43,17 +44,16 @@ def test_nifti_keeps_real_axes(tmp_path):
 def test_broken_nifti_is_a_sentence(tmp_path):
     path, good = tmp_path / "a.nii", nifti(np.ones((5, 7), "f4"))
     for wrong, sentence in (
-        (good[:-1], "must hold 5 x 7 values, but ends before"),
-        (good[:300], "is no NIfTI-1 file"),
-        (b"", "is no NIfTI-1 file"),
-        (good[:344] + b"ni1\0" + good[348:], "is no NIfTI-1 file with its data in it"),
-        (good[:70] + struct.pack("<h", 128) + good[72:], "has NIfTI data type 128; known: 2, 4"),
+        (good[:-1], "cannot be read"),
+        (good[:300], "is no NIfTI file that can be read"),
+        (b"", "is no NIfTI file that can be read"),
+        (good[:70] + struct.pack("<h", 5000) + good[72:], "is no NIfTI file that can be read"),
     ):
         path.write_bytes(wrong)
         with pytest.raises(DatasetError, match=sentence):
             read_nifti(path)
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(good)[:-20])
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match=r"a\.nii\.gz .*be read"):
         read_nifti(tmp_path / "a.nii.gz")
 
 
@@ -139,3 +139,48 @@ def test_wrong_files_are_sentences(root):
         DATASETS["qubiq-kidney"].verify(folder)
     with pytest.raises(DatasetError, match=r"qubiq has no list 'trian'; known: train, val, test"):
         dataset.read_list(folder, "trian")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_brain_tumours_have_four_channels(tmp_path, first):
+    """Whether the channels come first or last in the file."""
+    random = np.random.default_rng(0)
+    for part, numbers in (("Training", range(1, 6)), ("Validation", range(6, 8))):
+        for number in numbers:
+            case = tmp_path / "qubiq" / "brain-tumor" / part / f"case{number:02d}"
+            case.mkdir(parents=True)
+            image = random.normal(100, 20, (4, 8, 6)).astype("f4") * np.array([1, 2, 3, 4])[:, None, None]
+            stored = image if first else np.moveaxis(image, 0, -1)
+            (case / "image.nii.gz").write_bytes(gzip.compress(nifti(stored.astype("f4"))))
+            for rater in range(1, 4):
+                mask = np.zeros((8, 6), "u1")
+                mask[rater:] = 1
+                (case / f"task02_seg{rater:02d}.nii.gz").write_bytes(gzip.compress(nifti(mask)))
+    dataset = DATASETS["qubiq-brain-tumour-2"]
+    folder = dataset.prepare(tmp_path)
+    assert dataset.channels == 4
+    path = folder / "brain-tumor" / "Validation" / "case07" / "image.nii.gz"
+    pixels = dataset.load_image(path)
+    assert pixels.shape == (6, 8, 4)
+    assert all((pixels[..., channel].min(), pixels[..., channel].max()) == (0, 255) for channel in range(4))
+    expected = image[2].T  # of case 7, the last one
+    assert np.argmax(pixels[..., 2]) == np.argmax(np.minimum(expected, np.percentile(expected, 99.5)))
+    path.write_bytes(gzip.compress(nifti(image[:3])))
+    with pytest.raises(DatasetError, match=r"image.nii.gz must be one slice of 4 channels, got 3 x 8 x 6 values"):
+        dataset.load_image(path)
+
+
+def test_folds_pool_the_cases(root):
+    dataset = DATASETS["qubiq-prostate-1"]
+    folder = root / "qubiq"
+    held = [
+        [Path(image).parent.name for image, *_ in dataset.with_fold(fold).read_list(folder, "test")]
+        for fold in range(dataset.folds)
+    ]
+    assert held == [["case1", "case2"], ["case3", "case4"], ["case5", "case6"], ["case7", "case8"], ["case9", "case10"]]
+    train = [Path(image).parent.name for image, *_ in dataset.with_fold(4).read_list(folder, "train")]
+    assert train == [f"case{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 11, 12)]
+    with pytest.raises(DatasetError, match="qubiq has no list 'val'; known: train, test"):
+        dataset.with_fold(0).read_list(folder, "val")
+    with pytest.raises(DatasetError, match=r"the folds are 0..4, got 7"):
+        dataset.with_fold(7).read_list(folder, "test")

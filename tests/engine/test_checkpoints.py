@@ -1,4 +1,4 @@
-"""The saved state of a training: damage anywhere in it is seen, and the state before is used instead."""
+"""Checkpoints of a training: damage anywhere is detected, and the one before is used instead."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segloss.engine.checkpoints import load_state, previous, remove_states, save_state
+from segloss.engine.checkpoints import load_checkpoint, previous, remove_checkpoints, save_checkpoint
 
 
 def state(iteration: int, config_hash: str = "mine") -> dict:
@@ -15,7 +15,7 @@ def state(iteration: int, config_hash: str = "mine") -> dict:
 
 
 def iteration(path: Path, config_hash: str = "mine") -> int | None:
-    found = load_state(path, config_hash)
+    found = load_checkpoint(path, config_hash)
     assert found is None or (found["model"]["weight"] == found["iteration"]).all()
     return found and found["iteration"]
 
@@ -24,21 +24,21 @@ def test_the_newest_state_is_used_and_the_one_before_kept(tmp_path: Path) -> Non
     path = tmp_path / "checkpoint.pt"
     assert iteration(path) is None
     for number in (1, 2, 3):
-        save_state(path, state(number))
+        save_checkpoint(path, state(number))
         assert iteration(path) == number
     assert iteration(previous(path)) == 2
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
     # Cut off between the two renames of a save.
     path.unlink()
     assert iteration(path) == 2
-    remove_states(path)
+    remove_checkpoints(path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_any_damage_falls_back_to_the_state_before(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     for number in (1, 2):
-        save_state(path, state(number))
+        save_checkpoint(path, state(number))
     whole = path.read_bytes()
     random = np.random.default_rng(0)
     damages = [whole[:length] for length in random.integers(0, len(whole), 40)] + [b"", b"nothing of the kind"]
@@ -58,9 +58,9 @@ def test_any_damage_falls_back_to_the_state_before(tmp_path: Path) -> None:
 
 def test_a_state_of_other_settings_is_never_used(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    save_state(path, state(1, "other"))
+    save_checkpoint(path, state(1, "other"))
     assert iteration(path) is None
-    save_state(path, state(2))
+    save_checkpoint(path, state(2))
     assert iteration(path) == 2
     path.write_bytes(b"damaged")
     assert iteration(path) is None  # the one before is of other settings
@@ -75,5 +75,5 @@ def test_nothing_in_a_state_is_executed(tmp_path: Path, name: str) -> None:
             return Path.touch, (tmp_path / "harm",)
 
     torch.save({"config_hash": "mine", "iteration": 1, "model": Harm()}, tmp_path / name)
-    assert load_state(tmp_path / "checkpoint.pt", "mine") is None
+    assert load_checkpoint(tmp_path / "checkpoint.pt", "mine") is None
     assert not (tmp_path / "harm").exists()

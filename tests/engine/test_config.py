@@ -10,16 +10,17 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
-from segloss import grid
-from segloss.datasets import DATASETS, DatasetError
-from segloss.engine.config import cell_config, training_class_counts
-from segloss.grid import Cell, configs
-from segloss.grid.configs import ConfigError
+from segloss.datasets import DATASETS, DatasetError, fingerprints
+from segloss.engine.config import training_class_counts
+from segloss.grid import ConfigError, Configs
+from segloss.grid.configs import loss_terms
 from segloss.losses import CATALOGUE
+from tests.conftest import experiment_of, grid_of
+from tests.engine.conftest import config_of
 
 
 def config(name: str):
-    return cell_config(Cell.parse(f"phantom/{name}/seed0"), "data/phantom")
+    return config_of(f"phantom/{name}/seed0")
 
 
 def test_the_decode_head_takes_the_loss_and_the_auxiliary_head_cross_entropy(in_workplace: Path) -> None:
@@ -35,13 +36,13 @@ def test_the_decode_head_takes_the_loss_and_the_auxiliary_head_cross_entropy(in_
 def test_every_line_of_losses_yaml_becomes_a_module(in_workplace: Path) -> None:
     init_default_scope("mmseg")
     used = set()
-    for name, line in configs.load_losses().items():
+    for name, line in Configs().losses.items():
         loss = config(f"unet-tiny/tiny/hard/{name}").model.decode_head.loss_decode
         assert MODELS.build(loss).loss_weight == 1.0
-        used |= {term["loss"] for term in configs.loss_terms(line)}
+        used |= {term["loss"] for term in loss_terms(line)}
     assert used == set(CATALOGUE) - {"compound"}
-    listed = {cell.loss for cell in grid.load_grid("losses").cells}
-    assert listed == set(configs.load_losses())
+    listed = {cell.loss for cell in grid_of("losses").cells}
+    assert listed == set(Configs().losses)
 
 
 @pytest.mark.parametrize("labels", ["bls", "raters"])
@@ -86,13 +87,15 @@ def test_a_model_without_a_loss_to_choose_is_refused(in_workplace: Path) -> None
 
 
 def test_class_counts_are_measured_once_and_check_the_labels(in_workplace: Path, tmp_path: Path) -> None:
-    counts = training_class_counts("phantom", "data/phantom")
     folder, phantom = Path("data/phantom"), DATASETS["phantom"]
+    experiment = experiment_of("phantom/unet-tiny/tiny/hard/ldam/seed0")
+    fingerprint = fingerprints(phantom, folder, None)["training"]
+    counts = training_class_counts(experiment, folder, fingerprint)
     labels = [np.asarray(Image.open(folder / entry[1])) for entry in phantom.read_list(folder, "train")]
     assert counts == [sum(int((label == number).sum()) for label in labels) for number in range(5)]
     (cache,) = Path("data/.class_counts").iterdir()
     cache.write_text("[1, 2, 3, 4, 5]")
-    assert training_class_counts("phantom", "data/phantom") == [1, 2, 3, 4, 5]
+    assert training_class_counts(experiment, folder, fingerprint) == [1, 2, 3, 4, 5]
     loss = config("unet-tiny/tiny/hard/ldam").model.decode_head.loss_decode
     assert loss.class_counts == json.loads(cache.read_text())
 

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from segloss import grid, records
+from segloss import records
 from segloss.engine import distillation
-from segloss.engine.distillation import Teacher, TeacherError, choose
+from segloss.engine.distillation import Teacher, TeacherError, choose_teacher
 from segloss.engine.losses import training_target
-from segloss.grid import Cell, configs
-from segloss.grid.configs import ConfigError
-from tests.conftest import run
+from segloss.grid import ConfigError, Configs
+from tests.conftest import experiment_of, grid_of, run
 
 STUDENT = "phantom/unet-tiny/tiny/kd/ce-jml/seed0"
 TEACHER = "phantom/unet-tiny/tiny/hard/ce"
@@ -35,14 +34,14 @@ def taught(in_workplace: Path) -> Path:
 
 
 def pretend_trained(results: Path, **values: float) -> None:
-    """Records of both teachers as far as ``choose`` reads them, made from one real record."""
+    """Records of both teachers as far as ``choose_teacher`` reads them, made from one real record."""
     for name, value in values.items():
-        cell = Cell.parse(f"{TEACHER}/{name}")
-        folder = results / str(cell)
+        experiment = experiment_of(f"{TEACHER}/{name}")
+        cell, folder = experiment.cell, results / str(experiment)
         if cell.seed:
             shutil.copytree(results / TEACHER / "seed0", folder, dirs_exist_ok=True)
         record = json.loads((folder / "record.json").read_text())
-        record |= {"cell": str(cell), "config_hash": grid.config_hash(cell), "settings": grid.settings(cell)}
+        record |= {"cell": str(cell), "config_hash": experiment.config_hash, "settings": experiment.settings}
         record["axes"]["seed"] = cell.seed
         record["validation"]["metrics"]["mIoU"] = value
         records.write(folder, record)
@@ -97,36 +96,41 @@ def test_what_cannot_be_taught_is_said_before_the_first_job(in_workplace: Path) 
     for line, sentence in [
         ("kd: {title: KD, target: teacher}", "kd: the target teacher needs a teacher"),
         ("kd: {title: KD, target: hard, teacher: {labels: ls, loss: ce, seeds: 1}}", "the target hard has no teacher"),
-        ("kd: {title: KD, target: teacher, teacher: {labels: l, loss: ce, seeds: 1}}", "teacher: unknown labels 'l'"),
+        (
+            "kd: {title: KD, target: teacher, teacher: {labels: l, loss: ce, seeds: 1}}",
+            "teacher: unknown label scenario 'l'",
+        ),
         ("kd: {title: KD, target: teacher, teacher: {labels: ls, loss: cee, seeds: 1}}", "teacher: unknown loss 'cee'"),
-        ("kd: {title: KD, target: teacher, teacher: {labels: kd, loss: ce, seeds: 1}}", "need a teacher themselves"),
+        (
+            "kd: {title: KD, target: teacher, teacher: {labels: kd, loss: ce, seeds: 1}}",
+            "would need a teacher itself",
+        ),
         ("kd: {title: KD, target: teacher, teacher: {labels: ls, loss: ce, seed: 1}}", "unknown key 'seed' (did you m"),
         ("kd: {title: KD, target: hard, labelled: {fraction: 1.5}}", "1.5 is greater than the maximum of 1"),
         ("kd: {title: KD, target: hard, labelled: {list: ../x}}", "'../x' does not match"),
     ]:
         labels.write_text(f"{plain}\n{line}\n")
-        configs.load_labels.cache_clear()
         with pytest.raises(ConfigError) as caught:
-            configs.load_labels()
+            _ = Configs().labels
         assert sentence in str(caught.value)
 
 
 def test_a_student_waits_for_its_teachers_settings(taught: Path, edit) -> None:
-    asked = grid.load_grid("own")
-    assert [str(cell) for cell in asked.cells] == [STUDENT]
-    assert list(asked.skipped.values()) == ["lovasz_softmax is defined on hard labels only"]
-    assert [str(cell) for cell in grid.teachers(Cell.parse(STUDENT))] == [f"{TEACHER}/seed0", f"{TEACHER}/seed1"]
-    before = grid.config_hash(Cell.parse(STUDENT))
+    grid = grid_of("own")
+    assert [str(cell) for cell in grid.cells] == [STUDENT]
+    assert list(grid.skipped.values()) == ["lovasz_softmax is defined on hard labels only"]
+    assert [str(teacher) for teacher in grid.experiments[0].teachers] == [f"{TEACHER}/seed0", f"{TEACHER}/seed1"]
+    before = experiment_of(STUDENT).config_hash
     edit(taught / "configs/losses.yaml", "{title: CE, loss: cross_entropy}", "{title: CE, loss: focal}")
-    configs.load_losses.cache_clear()
-    assert grid.config_hash(Cell.parse(STUDENT)) != before
+    assert experiment_of(STUDENT).config_hash != before
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_the_best_seed_on_validation_teaches(taught: Path) -> None:
-    student, results = Cell.parse(STUDENT), taught / "results"
+    student, results = experiment_of(STUDENT), taught / "results"
     with pytest.raises(TeacherError, match=f"needs its teacher first: segloss train {TEACHER}/seed0"):
-        choose(student, results)
+        choose_teacher(student, results)
     done = run("segloss", "train", STUDENT, cwd=taught, check=False)
     assert done.returncode == 1
     assert f"needs its teacher first: segloss train {TEACHER}/seed0" in done.stderr
@@ -138,7 +142,7 @@ def test_the_best_seed_on_validation_teaches(taught: Path) -> None:
         (dict(seed1=50.0, seed0=50.0), "seed0"),
     ]:
         pretend_trained(results, **values)
-        chosen = choose(student, results)
+        chosen = choose_teacher(student, results)
         assert chosen["cell"] == f"{TEACHER}/{best}"
         assert chosen["candidates"] == {f"{TEACHER}/{name}": values[name] for name in ("seed0", "seed1")}
 
@@ -147,10 +151,11 @@ def test_the_best_seed_on_validation_teaches(taught: Path) -> None:
     assert not any(parameter.requires_grad for parameter in model.parameters())
     (results / TEACHER / "seed0/work/weights.pt").unlink()
     with pytest.raises(TeacherError, match=r"weights.pt is gone: delete .*record.json to train that cell again"):
-        choose(student, results)
+        choose_teacher(student, results)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_teachers_first_students_alone_and_blocked_students(taught: Path, edit) -> None:
     command = ("snakemake", "--cores", "1", "--config", "grid=own")
     run(*command, cwd=taught)
@@ -187,6 +192,7 @@ def test_teachers_first_students_alone_and_blocked_students(taught: Path, edit) 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_student_killed_and_resumed_is_the_same(taught: Path) -> None:
     from tests.engine.test_cell import assert_same, counts, start, wait_for_iteration
 

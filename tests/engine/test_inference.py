@@ -11,10 +11,10 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import nn
 
-from segloss.engine.config import cell_config, protocol
+from segloss.engine.config import protocol
 from segloss.engine.inference import Protocol, predict, windows
-from segloss.grid import Cell
-from segloss.grid.configs import ConfigError
+from segloss.grid import ConfigError, Configs
+from tests.engine.conftest import config_of
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def model(in_workplace: Path) -> nn.Module:
     """A real U-Net with random weights whose predictions differ from pixel to pixel."""
     init_default_scope("mmseg")
     torch.manual_seed(0)
-    unet = MODELS.build(cell_config(Cell.parse("phantom/unet-tiny/tiny/hard/ce/seed0"), "data/phantom").model)
+    unet = MODELS.build(config_of("phantom/unet-tiny/tiny/hard/ce/seed0").model)
     nn.init.normal_(unet.decode_head.conv_seg.weight, std=2.0)
     return unet.eval()
 
@@ -139,9 +139,10 @@ def test_what_cannot_be_asked_for_is_said(test_cfg: dict, sentence: str) -> None
 
 
 def test_the_configs_say_what_the_papers_do(in_workplace: Path) -> None:
-    from segloss.engine.config import load
+    def load(name: str) -> Config:
+        return Config.fromfile(Configs().mmengine_file("datasets", name).path)
 
-    many = protocol(load("datasets", "camvid-ms"), "camvid-ms")
+    many = protocol(load("camvid-ms"), "camvid-ms")
     assert many["scales"] == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
     assert (many["mode"], many["flip"], many["size_divisor"]) == ("whole", True, 16)
-    assert protocol(load("datasets", "camvid"), "camvid")["scales"] == (1.0,)
+    assert protocol(load("camvid"), "camvid")["scales"] == (1.0,)

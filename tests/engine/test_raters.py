@@ -12,11 +12,11 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from mmseg.registry import MODELS
 
 from segloss.engine import data
-from segloss.engine.config import cell_config
-from segloss.engine.data import ListDataset, Visits, complete, missing_raters
-from segloss.grid import Cell
+from segloss.engine.data import ListDataset, SampleSequence, complete, missing_raters
+from segloss.grid import Configs
 from segloss.labels import CATALOGUE
 from tests.conftest import DATA
+from tests.engine.conftest import config_of
 
 VOID = 255
 CLASSES = 5
@@ -61,7 +61,7 @@ def dataset(folder: Path, steps: list[dict], source: str = "phantom", split: str
 def target_of(labels: str, folder: Path, batch: dict) -> tuple[torch.Tensor, torch.Tensor, list]:
     """Target and valid pixels that a cell with these labels trains on, and the batch's samples as it saw them."""
     init_default_scope("mmseg")
-    segmentor = MODELS.build(cell_config(Cell.parse(f"phantom/unet-tiny/tiny/{labels}/ce/seed0"), str(folder)).model)
+    segmentor = MODELS.build(config_of(f"phantom/unet-tiny/tiny/{labels}/ce/seed0", folder).model)
     seen = segmentor.data_preprocessor(batch, training=True)
     (part,) = segmentor.parts(seen["inputs"], seen["data_samples"])
     return part.target, part.valid, seen["data_samples"]
@@ -135,9 +135,7 @@ SLOWLY: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 
 def test_every_scenario_with_raters_stands_in_labels_yaml(in_workplace: Path) -> None:
-    from segloss import configs
-
-    lines = configs.load_labels()
+    lines = Configs().labels
     assert {lines[name]["target"] for name in SCENARIOS} == set(SCENARIOS.values())
     assert set(SCENARIOS.values()) == {name for name, one in CATALOGUE.items() if one.source == "raters"}
 
@@ -150,7 +148,7 @@ def test_the_target_of_a_batch_is_that_of_a_slow_reference(in_workplace: Path, g
         dict(type="RandomCrop", crop_size=(32, 32)),
         dict(type="RandomFlip", prob=0.5),
     )
-    visits = Visits(dataset(gaps, steps), seed=4, visits=16)
+    visits = SampleSequence(dataset(gaps, steps), seed=4, visits=16)
     batch = pseudo_collate([visits[n] for n in range(16)])
     drawn = [sample.gt_raters.data.numpy().copy() for sample in batch["data_samples"]]
     draws = [sample.metainfo["draw"] for sample in batch["data_samples"]]
@@ -178,7 +176,7 @@ def test_the_target_of_a_batch_is_that_of_a_slow_reference(in_workplace: Path, g
 def test_the_target_turns_with_the_image(in_workplace: Path, phantom: Path, labels: str) -> None:
     def batch(probability: float) -> dict:
         steps = pipeline(dict(type="RandomCrop", crop_size=(32, 32)), dict(type="RandomFlip", prob=probability))
-        visits = Visits(dataset(phantom / "phantom", steps), seed=3, visits=6)
+        visits = SampleSequence(dataset(phantom / "phantom", steps), seed=3, visits=6)
         return pseudo_collate([visits[n] for n in range(6)])
 
     plain, flipped = batch(0.0), batch(1.0)
@@ -196,7 +194,7 @@ def test_the_target_of_a_crop_is_the_crop_of_the_target(in_workplace: Path, phan
     """Not so for Dice weights and STAPLE: they judge the raters by what is seen of them, as their functions say."""
 
     def sample(*augmentation: dict) -> dict:
-        visits = Visits(dataset(phantom / "phantom", pipeline(*augmentation)), seed=3, visits=6)
+        visits = SampleSequence(dataset(phantom / "phantom", pipeline(*augmentation)), seed=3, visits=6)
         return pseudo_collate([visits[n] for n in range(6)])
 
     cropped, whole = sample(dict(type="RandomCrop", crop_size=(32, 32))), sample()
@@ -218,7 +216,9 @@ def test_the_target_of_a_crop_is_the_crop_of_the_target(in_workplace: Path, phan
 
 
 def test_a_rotation_leaves_void_where_there_is_no_image(phantom: Path) -> None:
-    visits = Visits(dataset(phantom / "phantom", pipeline(dict(type="RandomRotate", prob=1.0, degree=45.0))), 0, 8)
+    visits = SampleSequence(
+        dataset(phantom / "phantom", pipeline(dict(type="RandomRotate", prob=1.0, degree=45.0))), 0, 8
+    )
     for n in range(8):
         sample = visits[n]["data_samples"]
         label, raters = sample.gt_sem_seg.data[0], sample.gt_raters.data
@@ -232,13 +232,13 @@ def test_raters_are_read_once_for_all_visits(phantom: Path, monkeypatch: pytest.
     reads, read = [], data.read_classes
     monkeypatch.setattr(data, "read_classes", lambda path, source: reads.append(path) or read(path, source))
     images = dataset(phantom / "phantom", pipeline(dict(type="RandomCrop", crop_size=(32, 32))))
-    visits = Visits(images, seed=0, visits=3 * len(images))
+    visits = SampleSequence(images, seed=0, visits=3 * len(images))
     visits[0]
     assert len(reads) == len(set(reads)) == 1 + 4  # the label and four raters
     for n in range(1, 3 * len(images)):
         visits[n]
     assert len(reads) == len(set(reads)) == 5 * len(images)
-    images.decoded = None
+    images.cache = None
     reads.clear()
     for n in range(10):
         visits[n]
@@ -246,7 +246,7 @@ def test_raters_are_read_once_for_all_visits(phantom: Path, monkeypatch: pytest.
 
 
 def test_whose_map_is_drawn_is_uniform_and_the_same_for_any_worker(gaps: Path) -> None:
-    visits = Visits(dataset(gaps, pipeline()), seed=9, visits=1600)
+    visits = SampleSequence(dataset(gaps, pipeline()), seed=9, visits=1600)
     loader = torch.utils.data.DataLoader(visits, batch_size=None, num_workers=2, sampler=range(5, 25))
     there = [sample["data_samples"].metainfo["draw"] for sample in loader]
     assert there == [visits[n]["data_samples"].metainfo["draw"] for n in range(5, 25)]

@@ -14,10 +14,9 @@ from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
 from segloss.datasets import DATASETS, training_lists
-from segloss.engine.config import cell_config
 from segloss.engine.semi_supervised import MeanTeacher, StrongView, cutmix, unlabelled_pipeline
-from segloss.grid import Cell
 from tests.conftest import run
+from tests.engine.conftest import config_of
 from tests.engine.test_cell import assert_same, counts
 
 NAME = "phantom/unet-tiny/tiny/mt-8th/ce-jml/seed0"
@@ -25,7 +24,7 @@ NAME = "phantom/unet-tiny/tiny/mt-8th/ce-jml/seed0"
 
 def segmentor(**mean_teacher: object) -> torch.nn.Module:
     """A small segmentor with a mean teacher."""
-    config = cell_config(Cell.parse(NAME), "data/phantom").model
+    config = config_of(NAME).model
     config.mean_teacher = mean_teacher
     torch.manual_seed(0)
     return MODELS.build(config)
@@ -71,8 +70,8 @@ def test_boxes_lie_inside_and_cover_what_is_said() -> None:
 def test_the_weak_view_has_the_geometry_of_the_labelled_images_and_the_strong_one_too() -> None:
     """A strong view differs from the weak one in its colours only: the image's structure lies at the same place."""
     pipeline = [
-        dict(type="LoadImageFromFile"),
-        dict(type="LoadAnnotations"),
+        dict(type="LoadImage"),
+        dict(type="LoadLabel"),
         dict(type="RandomCrop", crop_size=(24, 24), cat_max_ratio=0.75),
         dict(type="RandomFlip", prob=0.5),
         dict(type="PhotoMetricDistortion"),
@@ -80,7 +79,7 @@ def test_the_weak_view_has_the_geometry_of_the_labelled_images_and_the_strong_on
     ]
     steps = unlabelled_pipeline(pipeline, cutmix=0.5)
     assert [step["type"] for step in steps] == [
-        "LoadImageFromFile",
+        "LoadImage",
         "WholeImageShown",
         "RandomCrop",
         "RandomFlip",
@@ -199,6 +198,7 @@ def own_labels(workplace: Path, line: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_labels_of_unlabelled_images_are_not_read_and_a_weight_of_zero_is_supervised_training(workplace: Path) -> None:
     cell = "phantom/unet-tiny/tiny/own/ce-jml/seed0"
     data = workplace / "data/phantom"
@@ -232,6 +232,7 @@ def test_labels_of_unlabelled_images_are_not_read_and_a_weight_of_zero_is_superv
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_killed_and_resumed_it_is_the_same_cell(workplace: Path) -> None:
     from tests.engine.test_cell import start, wait_for_iteration
 

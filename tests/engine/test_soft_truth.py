@@ -13,12 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from segloss.datasets import DATASETS, phantom
-from segloss.engine.config import cell_config
 from segloss.engine.evaluation import Evaluation, evaluate, truths
 from segloss.engine.inference import Protocol
-from segloss.grid import Cell
 from segloss.metrics import Counts, per_rater, summarize
 from tests.conftest import DATA
+from tests.engine.conftest import config_of
 
 VOID = 255
 
@@ -26,7 +25,7 @@ VOID = 255
 def evaluated(dataset: str, folder: Path, split: str = "test") -> tuple:
     """The images of a split as a cell of that data set is evaluated on them, and how."""
     init_default_scope("mmseg")
-    config = cell_config(Cell.parse(f"{dataset}/unet-tiny/tiny/hard/ce/seed0"), str(folder))
+    config = config_of(f"{dataset}/unet-tiny/tiny/hard/ce/seed0", folder)
     images = MMSEG_DATASETS.build({**config.test_dataset, "split": split})
     return images, Evaluation(len(images.source.classes), config.reference, Protocol(**config.protocol))
 
@@ -50,7 +49,7 @@ def counted(power: int, folder: Path) -> Counts:
     for split in ("train", "val", "test"):
         images, how = evaluated("phantom", Path("data/phantom"), split)
         model = Knowing([entry["image"] for entry in images.load_data_list()], power)
-        evaluate(model, DataLoader(images, collate_fn=pseudo_collate), how, None, folder)
+        evaluate(model, DataLoader(images, collate_fn=pseudo_collate), how, {}, folder)
         together.merge(Counts.load(folder / "counts.npz"))
     return together
 

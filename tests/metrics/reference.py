@@ -31,7 +31,26 @@ def calibration_error(pairs):
         key: abs(mean(right for _, right in inside) - mean(confidence for confidence, _ in inside))
         for key, inside in binned.items()
     }
-    return math.fsum(gaps[key] * len(binned[key]) for key in gaps) / len(pairs), max(gaps.values())
+    weighted = math.fsum(gaps[key] * len(binned[key]) for key in gaps) / len(pairs)
+    return weighted, max(gaps.values()), mean(gaps.values())
+
+
+def adaptive_error(pairs):
+    """`pairs` of (confidence, whether right), in ten bins of equal mass; equal confidences share their mean.
+
+    Each pixel is ten units, of which every bin takes as many as there are pixels.
+    """
+    groups = defaultdict(list)
+    for confidence, right in pairs:
+        groups[confidence].append(right)
+    units = [mean(groups[confidence]) - confidence for confidence in sorted(groups) for _ in groups[confidence] * 10]
+    size = len(pairs)
+    return mean(abs(mean(units[size * part : size * (part + 1)])) for part in range(10))
+
+
+def scaled_error(pixels, c):
+    """Calibration error of a class over pixels (label, prediction, probabilities) as the JDT code has it."""
+    return calibration_error([(p[c], y == c == k) for y, k, p in pixels])[0]
 
 
 def overlap(pixels, index):
@@ -77,15 +96,29 @@ def reference(images, classes):
     if classes == 2:
         for name in ("IoU", "Dice"):
             values = [overlap(image, 1)[name] for image in images]
-            out[f"{name}_fg_I_one"] = 100 * mean(1 if value is None else value for value in values)
+            counted = [1 if value is None else value for value in values]
+            out[f"{name}_fg_I_one"] = 100 * mean(counted)
+            out[f"{name}_fg_I_one_q5"] = 100 * lowest(counted, 5)
+            out[f"{name}_fg_I_one_q"] = 100 * mean(lowest(counted, percent) for percent in range(10, 101, 10))
             values = [value for value in values if value is not None]
             if values:
                 out[f"{name}_fg"] = 100 * overlap(pixels, 1)[name]
                 out[f"{name}_fg_I_skip"] = 100 * mean(values)
-    out["ECE"], out["MCE"] = (100 * e for e in calibration_error([(max(p), y == k) for y, k, p in pixels]))
+    confidences = [(max(p), y == k) for y, k, p in pixels]
+    out["ECE"], out["MCE"], out["ACE"] = (100 * error for error in calibration_error(confidences))
+    out["aECE"] = 100 * adaptive_error(confidences)
     out["ECE_I"] = 100 * mean(calibration_error([(max(p), y == k) for y, k, p in image])[0] for image in images)
     out["cwECE"] = 100 * mean(calibration_error([(p[c], y == c) for y, _, p in pixels])[0] for c in range(classes))
-    out["SCE"] = 100 * mean(calibration_error([(p[c], y == c == k) for y, k, p in pixels])[0] for c in range(classes))
+    out["SCE"] = 100 * mean(scaled_error(pixels, c) for c in range(classes))
+    if classes == 2:
+        out["SCE_fg"] = 100 * scaled_error(pixels, 1)
+        out["SCE_fg_I"] = 100 * mean(scaled_error(image, 1) for image in images)
+    else:
+        out["SCE_I"] = 100 * mean(mean(scaled_error(image, c) for c in {y for y, *_ in image}) for image in images)
+    precisions = [
+        ratio(sum(y == k == c for y, k, _ in pixels), sum(k == c for _, k, _ in pixels)) for c in range(classes)
+    ]
+    out["mPrecision"] = 100 * mean(value for value in precisions if value is not None)
     out["NLL"] = mean(-math.log(max(p[y], 2.0**-126)) for y, _, p in pixels)
     out["Brier"] = mean(math.fsum((p[c] - (c == y)) ** 2 for c in range(classes)) for y, _, p in pixels)
     return out

@@ -72,6 +72,12 @@ def test_soft_truth_and_raters_are_given_for_all_images_or_none(tmp_path):
         counts.update(probabilities, labels, raters=raters[:, :1])
     with pytest.raises(ValueError, match=r"raters must be int64 \(5, 'R', 37, 29\), got torch.int64 \(5, 37, 29\)"):
         counts.update(probabilities, labels, raters=labels)
+    with pytest.raises(ValueError, match=r"raters must be int64 \(5, 'R', 37, 29\), got torch.int64 \(5, 0, 37, 29\)"):
+        counts.update(probabilities, labels, raters=raters[:, :0])
+    with pytest.raises(ValueError, match=r"raters must be int64 \(5, 'R', 37, 29\), got torch.int64 \(5,\)"):
+        counts.update(probabilities, labels, raters=labels[:, 0, 0])
+    with pytest.raises(ValueError, match=r"truth must be finite, .* which sum to 100, at a valid pixel"):
+        counts.update(probabilities, labels, truth=100 * probabilities)
     with pytest.raises(ValueError, match=r"truth must be float \(5, 4, 37, 29\)"):
         counts.update(probabilities, labels, truth=probabilities[:, :3])
     with pytest.raises(ValueError, match="truth must be finite"):
@@ -138,6 +144,26 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         Counts.load(tmp_path / "none.npz")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_rounded_and_averaged_probabilities_are_accepted(dtype):
+    probabilities, labels, valid, _ = batch(classes=150, height=9, width=7)
+    rounded = probabilities.to(dtype)
+    counted(rounded, labels, valid)
+    counted((rounded + rounded.flip(0)) / 2, labels, valid, truth=rounded)
+    wrong = probabilities.clone()
+    wrong *= 1.02
+    with pytest.raises(ValueError, match="sum to 1"):
+        counted(wrong.to(dtype), labels, valid)
+    # one wrong pixel is found, unless it is void
+    one = rounded.clone()
+    one[1, :, 3, 2] = 0
+    valid[1, 3, 2] = True
+    with pytest.raises(ValueError, match="which sum to 0, at a valid pixel"):
+        counted(one, labels, valid)
+    valid[1, 3, 2] = False
+    counted(one, labels, valid)
+
+
 def test_counts_of_another_version_are_refused(tmp_path, monkeypatch):
     counts = counted(*batch())
     with monkeypatch.context() as patch:
@@ -157,6 +183,13 @@ def test_bad_input_is_refused_with_a_sentence_and_leaves_the_counts_alone():
         ((probabilities[:, :3], labels), r"probabilities must be float \(B, 4, H, W\)"),
         ((probabilities.log(), labels), "a softmax, not logits"),
         ((10 * probabilities, labels), "a softmax, not logits"),
+        ((100 * probabilities, labels), "which sum to 100, at a valid pixel"),
+        ((probabilities.sqrt(), labels), "a softmax, not logits, sigmoids or percent"),
+        ((0.995 * probabilities, labels), "which sum to 0.995"),
+        ((0 * probabilities, labels), "which sum to 0, at a valid pixel"),
+        ((torch.full_like(probabilities, torch.inf), labels), "which sum to inf"),
+        ((probabilities[:0], labels[:0]), r"at least one image of at least one pixel, got \(0, 4, 37, 29\)"),
+        ((probabilities[..., :0], labels[..., :0]), r"at least one pixel, got \(5, 4, 37, 0\)"),
         ((torch.full_like(probabilities, torch.nan), labels), "a softmax, not logits"),
         (
             (torch.tensor([0.6, -0.2, 0.3, 0.3])[:, None, None].expand_as(probabilities), labels),

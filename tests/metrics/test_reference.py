@@ -1,15 +1,29 @@
 """Every metric equals its slow float64 reference to 1e-12, on random and on adversarial predictions."""
 
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from reference import reference, soft_reference
+from reference import adaptive_error, reference, soft_reference
 
-from segloss.metrics import METRICS, Counts, absent_classes, per_class, per_image, per_rater, reliability, summarize
-from segloss.metrics._accumulate import bin_index
+from segloss.metrics import (
+    METRICS,
+    Boundaries,
+    Counts,
+    absent_classes,
+    find_metric,
+    per_class,
+    per_image,
+    per_rater,
+    reliability,
+    summarize,
+)
+from segloss.metrics._accumulate import bin_index, fine_bin
 from segloss.metrics._hard import largest_class
+from segloss.metrics.reference import metrics_markdown
 
 
 def random_case(images, classes, seed, dtype, sharpness=3.0, side=9):
@@ -82,7 +96,56 @@ def test_every_metric_equals_its_definition(name):
         list(zip(*image, strict=True))
         for image in zip(to_pixels(labels, valid), to_pixels(probabilities, valid), strict=True)
     ]
-    compare(summarize(counts), reference(images, classes))
+    measured, expected = summarize(counts), reference(images, classes)
+    # Confidences within one fine bin are ties: at most twice the mass of the bins that a quantile divides.
+    adaptive = expected.pop("aECE")
+    assert measured.pop("aECE") == pytest.approx(adaptive, abs=200 * divided_mass(counts) + 1e-10)
+    compare(measured, expected)
+
+
+def divided_mass(counts):
+    """Share of the pixels in fine bins that hold a quantile and pixels of different confidence; nine at most."""
+    pixels = counts.totals["fine_histogram"].sum(0)
+    return np.sort(pixels)[-9:].sum() / pixels.sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_adaptive_error_is_exact_where_no_fine_bin_holds_two_confidences(dtype):
+    """Confidences in steps of 1/128 up to 1: a trained network's, saturated at the end."""
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.tensor([0.5, 0.625, 0.75, 0.875, 0.9375, 0.96875, 0.984375, 0.9921875, 1, 1, 1, 1], dtype=dtype)
+    confidence = levels[torch.randint(len(levels), (2, 1, 20, 30), generator=generator)]
+    labels = (torch.rand(2, 20, 30, generator=generator) < 0.7).long()
+    counts = Counts(2)
+    counts.update(torch.cat([1 - confidence, confidence], 1), labels)
+    predicted = (confidence > 0.5).long().flatten()
+    pairs = list(zip(confidence.flatten().tolist(), (predicted == labels.flatten()).tolist(), strict=True))
+    assert summarize(counts)["aECE"] == pytest.approx(100 * adaptive_error(pairs), rel=1e-12)
+
+
+def test_the_fine_bins_rise_with_the_confidence_and_halve_their_width():
+    confidence = torch.cat([torch.linspace(0, 1, 4097, dtype=torch.float64), 1 - 2.0 ** -torch.arange(60).double()])
+    confidence = confidence.sort().values
+    bins = fine_bin(confidence)
+    assert (bins.diff() >= 0).all()
+    assert bins.min() == 0
+    assert fine_bin(torch.tensor([1.0, 1 + 1e-9, 1 - 2.0**-24], dtype=torch.float64)).tolist() == [768, 768, 767]
+    # 32 bins between .5 and .75 (half of the octave from 1 - p = .5 to .25), and 32 to .875
+    inside = torch.tensor([0.5 + 1e-6, 0.75, 0.75 + 1e-6, 0.875], dtype=torch.float64)
+    assert fine_bin(inside).diff().tolist() == [31, 1, 31]
+
+
+def test_calibration_of_four_pixels_by_hand():
+    """z = (2,1,0), (0,2,1), (1,0,3), (0,1,1), labels 0, 1, 0, 2: confidences .665, .665, .844, .422; two are right."""
+    logits = torch.tensor([[2, 1, 0], [0, 2, 1], [1, 0, 3], [0, 1, 1]], dtype=torch.float64)
+    counts = Counts(3)
+    counts.update(logits.softmax(1).T.reshape(1, 3, 2, 2), torch.tensor([[[0, 1], [0, 2]]]))
+    metrics = summarize(counts)
+    assert metrics["ECE"] == pytest.approx(48.3908, abs=5e-5)
+    assert metrics["ACE"] == pytest.approx(53.3624, abs=5e-5)
+    assert per_class(counts)["Precision"] == {0: 100.0, 1: 50.0, 2: 0.0}
+    assert per_class(counts)["Acc"] == {0: 50.0, 1: 100.0, 2: 0.0}
+    assert metrics["mPrecision"] == 50
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -180,7 +243,7 @@ def test_two_raters_of_a_binary_task_by_hand():
     assert two["Dice_fg"] == 0
     alone = Counts(2)
     alone.update(one_hot(label, 2), label)
-    with pytest.raises(ValueError, match="know no raters"):
+    with pytest.raises(ValueError, match="have no raters"):
         per_rater(alone)
 
 
@@ -228,22 +291,38 @@ def test_the_catalogue_describes_exactly_what_is_computed():
     computed = set()
     for name in ("random torch.float32", "binary"):
         probabilities, labels, valid = CASES[name]
-        counts = Counts(probabilities.shape[1])
+        edges = 0.01 if name == "binary" else None
+        counts = Counts(probabilities.shape[1], boundaries=Boundaries(0.05, 1, edges))
         counts.update(probabilities, labels, valid, truth=probabilities, raters=labels[:, None])
         computed |= summarize(counts).keys()
     assert computed == METRICS.keys()
-    for metric in METRICS.values():
-        assert metric.source.split(", ")[-1].startswith("https://")
+    for name, metric in METRICS.items():
+        assert metric.name == name
+        assert re.fullmatch(r".+, \d{4}, https://\S+", metric.source), metric.source
+    scaled = find_metric("NLL_scaled")
+    assert (scaled.title, scaled.decimals, scaled.name) == ("NLL, scaled (nats) ↓", 4, "NLL_scaled")
+    assert find_metric("mIoU") is METRICS["mIoU"]
+    for unknown in ("miou", "mIoU_best", "ECE_"):
+        with pytest.raises(ValueError, match=f"there is no metric '{unknown}'; there are aAcc, "):
+            find_metric(unknown)
 
 
-@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if "raters" not in name])
+def test_the_document_is_written_from_the_catalogue():
+    text = metrics_markdown()
+    assert (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8") == text
+    for name in METRICS:
+        assert f"| `{name}` |" in text
+    assert len({len(re.split(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if "raters" not in name and name != "SCE_I"])
 def test_the_stated_direction_prefers_the_truth_to_noise(name):
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(2, (4, 16, 16), generator=generator)
     noise = torch.randn(4, 2, 16, 16, generator=generator).mul(3).softmax(1)
     values = []
     for probabilities in (one_hot(labels, 2), noise):
-        counts = Counts(2)
+        counts = Counts(2, boundaries=Boundaries(0.05, 1, 0))
         counts.update(probabilities, labels, truth=one_hot(labels, 2))
         values.append(summarize(counts)[name])
     assert (values[0] > values[1]) == (METRICS[name].direction == "higher")

@@ -1,6 +1,7 @@
-"""Records that may not be believed are refused, each with one sentence that names the record."""
+"""Records that cannot be trusted: damaged ones are stale and run again, forged ones are refused with a sentence."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,23 +9,26 @@ from typing import Any
 
 import pytest
 
-from segloss import grid, records
+from segloss import records
+from segloss.files import sha256_of
 from segloss.grid import Cell
-from segloss.records.verification import RecordError, checksum, read
-from tests.conftest import run
+from segloss.records.status import grid_status
+from segloss.records.verification import RECORD_VERSION, RecordError, check_counts, checksum, read
+from segloss.workflow import stale_records
+from tests.conftest import experiment_of, grid_of, run
 from tests.written_records import PROTOCOL, write_cell
 
 
 @pytest.fixture
 def filled(in_workplace: Path) -> Path:
     """A workplace whose grid ``tiny`` has all records."""
-    for cell in grid.load_grid("tiny").cells:
+    for cell in grid_of("tiny").cells:
         write_cell(in_workplace / "results", cell)
     return in_workplace
 
 
 def first_cells() -> list[Cell]:
-    return list(grid.load_grid("tiny").cells[:2])
+    return list(grid_of("tiny").cells[:2])
 
 
 def rewrite(results: Path, cell: Cell, **changes: Any) -> None:
@@ -44,51 +48,94 @@ def edited(results: Path, cell: Cell, change: Callable[[dict], None], seal: bool
 
 def refused(results: Path, *words: str) -> None:
     with pytest.raises(RecordError) as caught:
-        records.collect(grid.load_grid("tiny"), results)
+        records.collect(grid_of("tiny"), results)
     sentence = str(caught.value)
     assert "\n" not in sentence
     for word in words:
         assert word in sentence
 
 
+def is_stale(results: Path, cell: Cell, *words: str) -> None:
+    """The cell is stale for that reason: in the table, in the status, and planned again."""
+    grid = grid_of("tiny")
+    table = records.collect(grid, results)
+    (row,) = table[(table[list(vars(cell))] == list(vars(cell).values())).all(axis=1)].to_dict("records")
+    (shown,) = [status for status in grid_status(grid, results) if status.cell == cell]
+    planned = stale_records(grid, results)
+    assert row["status"] == shown.state == "stale"
+    assert row["reason"] == shown.reason == planned[str(results / str(cell) / "record.json")]
+    assert "\n" not in row["reason"]
+    for word in words:
+        assert word in row["reason"]
+    assert len(planned) == 1
+    assert set(table[table.status == "done"].metric) >= {"mIoU", "ECE"}
+
+
 def test_whole_records_make_a_table_with_the_metrics_after_scaling(filled: Path) -> None:
-    table = records.collect(grid.load_grid("tiny"), filled / "results")
+    table = records.collect(grid_of("tiny"), filled / "results")
     done = table[table.status == "done"]
     assert {"mIoU", "ECE", "ECE_scaled", "temperature"} <= set(done.metric)
-    assert len(done[done.metric == "ECE"]) == len(grid.load_grid("tiny").cells)
+    assert len(done[done.metric == "ECE"]) == len(grid_of("tiny").cells)
 
 
-def test_a_changed_value_is_refused(filled: Path) -> None:
+def test_a_changed_value_is_stale_and_with_a_new_checksum_refused(filled: Path) -> None:
     cell, results = first_cells()[0], filled / "results"
     edited(results, cell, lambda record: record["metrics"].update(mIoU=99.0), seal=False)
-    refused(results, str(cell), "was changed after it was written")
+    is_stale(results, cell, str(cell), "was changed after it was written")
     # A new checksum does not help: the counts say otherwise.
     edited(results, cell, lambda record: None, seal=True)
-    refused(results, str(cell), "the mIoU of", "the record beside it says 99.0")
+    refused(results, str(cell), "the mIoU of", "in the record beside it 99.0")
     rewrite(results, cell, metrics={"mIoU": 20.0, "ECE": 0.0})
     refused(results, str(cell), "counts.npz")
 
 
-def test_counts_that_are_not_those_of_the_record_are_refused(filled: Path) -> None:
+def test_every_metric_is_held_against_the_counts(filled: Path) -> None:
+    cell, results = first_cells()[0], filled / "results"
+    path = results / str(cell) / "record.json"
+    record, counts = read(path), path.parent / "counts.npz"
+    assert len(record["metrics"]) >= 29
+    for name, value in record["metrics"].items():
+        changed = record | {"metrics": record["metrics"] | {name: value * (1 + 1e-8)}}  # the smallest beyond rounding
+        with pytest.raises(RecordError, match=re.escape(f"the {name} of {counts} is {value}, in the record beside it")):
+            check_counts(changed, path.parent)
+        without = record | {
+            "metrics": {other: record["metrics"][other] for other in record["metrics"] if other != name}
+        }
+        with pytest.raises(RecordError, match=re.escape(f"differ in which metrics they have ({name})")):
+            check_counts(without, path.parent)
+    with pytest.raises(RecordError, match=r"differ in which metrics they have \(mIoU_best\)"):
+        check_counts(record | {"metrics": record["metrics"] | {"mIoU_best": 100.0}}, path.parent)
+    rounded = {name: value * (1 + 1e-12) for name, value in record["metrics"].items()}
+    check_counts(record | {"metrics": rounded}, path.parent)
+
+
+def test_counts_that_are_not_those_of_the_record_are_stale(filled: Path) -> None:
     (cell, other), results = first_cells(), filled / "results"
     path = results / str(cell) / "counts.npz"
     shutil.copy(results / str(other) / "counts.npz", path)
-    refused(results, str(path), "is not the file that the record beside it was made of")
+    is_stale(results, cell, "its counts.npz is not the file that its record was made from")
     path.write_bytes(path.read_bytes()[:100])
-    refused(results, str(path), "is not the file that the record beside it was made of")
-    edited(results, cell, lambda record: record["evaluation"].update(counts_sha256=records.digest_of(path)), seal=True)
+    is_stale(results, cell, "its counts.npz is not the file that its record was made from")
+    edited(results, cell, lambda record: record["evaluation"].update(counts_sha256=sha256_of(path)), seal=True)
     refused(results, str(path), "damaged or holds no counts")
     path.unlink()
-    refused(results, str(path), "cannot be read")
+    is_stale(results, cell, "its counts.npz is not there")
 
 
 @pytest.mark.parametrize("length", [0, 1, 0.5])
-def test_a_truncated_record_is_refused(filled: Path, length: float) -> None:
+def test_a_truncated_record_is_stale(filled: Path, length: float) -> None:
     cell, results = first_cells()[0], filled / "results"
     path = results / str(cell) / "record.json"
     content = path.read_bytes()
     path.write_bytes(content[: int(length if length >= 1 else length * len(content))])
-    refused(results, str(path), "not a whole record")
+    is_stale(results, cell, str(path), "not a whole record")
+
+
+@pytest.mark.parametrize("key", ["config_hash", "data", "evaluation"])
+def test_a_sealed_record_without_its_identity_is_stale(filled: Path, key: str) -> None:
+    cell, results = first_cells()[0], filled / "results"
+    edited(results, cell, lambda record: record.pop(key), seal=True)
+    is_stale(results, cell, "not a whole record", key)
 
 
 def test_a_record_without_a_part_is_refused(filled: Path) -> None:
@@ -97,17 +144,17 @@ def test_a_record_without_a_part_is_refused(filled: Path) -> None:
     refused(results, str(cell), "not a whole record", "'validation' is a required property")
 
 
-def test_a_record_of_another_version_is_refused(filled: Path) -> None:
+def test_a_record_of_another_version_is_stale(filled: Path) -> None:
     cell, results = first_cells()[0], filled / "results"
     edited(results, cell, lambda record: record.update(record_version=1), seal=True)
-    refused(results, str(cell), "is a record of version 1, this is version")
+    is_stale(results, cell, str(cell), f"is a record of version 1, expected {RECORD_VERSION}")
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"data__fingerprints": {"training": "t", "evaluation": "other"}}, "evaluation data"),
-        ({"data__fingerprints": {"training": "other", "evaluation": "e"}}, "training data"),
+        ({"data__fingerprints__evaluation": "other"}, "evaluation data"),
+        ({"data__fingerprints__training": "other"}, "training data"),
         ({"data__split": "val"}, "evaluation split"),
         ({"evaluation__metrics_version": 99}, "metrics version"),
         ({"evaluation__reference": "majority"}, "hard truth"),
@@ -120,12 +167,17 @@ def test_what_cannot_be_compared_is_refused_and_both_are_named(filled: Path, cha
     refused(results, f"the {what} of {other}", f"that of {cell}", "a table never mixes them")
 
 
-def test_a_record_copied_into_another_cells_folder_is_refused(filled: Path) -> None:
+def test_a_record_copied_into_another_cells_folder_is_stale_and_forged_refused(filled: Path) -> None:
     (cell, other), results = first_cells(), filled / "results"
     shutil.copytree(results / str(cell), results / str(other), dirs_exist_ok=True)
-    refused(results, f"{results / str(other)}/record.json is the record of another cell, {cell}")
+    is_stale(results, other, f"its record is that of another cell, {cell}")
+    with pytest.raises(RecordError, match=f"seed1/record.json is the record of another cell, {cell}"):
+        read(results / str(other) / "record.json")
     # Named anew, its settings are still those of the cell it was.
     edited(results, other, lambda record: record.update(cell=str(other), axes=vars(other)), seal=True)
+    is_stale(results, other, "it was trained with other settings")
+    config_hash = experiment_of(str(other)).config_hash
+    edited(results, other, lambda record: record.update(config_hash=config_hash), seal=True)
     refused(results, str(other), "contradicts itself")
 
 
@@ -144,7 +196,7 @@ def test_partial_shows_what_is_missing_and_a_changed_table_is_refused(filled: Pa
     table = filled / "reports/tiny/results.csv"
     done = run("segloss", "collect", "tiny", "--output", str(table), cwd=filled, check=False)
     assert done.returncode == 1
-    assert f"1 cells of tiny have no record, the first is {cell} (missing: not trained yet)" in done.stderr
+    assert f"1 cells of tiny have no current record, the first is {cell} (missing: not trained yet)" in done.stderr
     run("segloss", "collect", "tiny", "--output", str(table), "--partial", cwd=filled)
     assert "missing,,,not trained yet" in table.read_text()
     text = table.read_text()
@@ -152,5 +204,5 @@ def test_partial_shows_what_is_missing_and_a_changed_table_is_refused(filled: Pa
         table.write_text(damaged)
         done = run("segloss", "report", "tiny", str(table), cwd=filled, check=False)
         assert done.returncode == 1
-        assert "is not what the records say: damaged, or older; collect it anew" in done.stderr
+        assert "differs from the records: damaged, or older; collect it again" in done.stderr
         assert "Traceback" not in done.stderr

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from segloss import grid, records
+from segloss import records
 from segloss.files import write_atomic, write_json
-from segloss.grid.configs import ConfigError
-from segloss.records import run_lock
-from segloss.workflow import check_writable, clear_stale_locks
-from tests.conftest import ROOT
+from segloss.grid import ConfigError
+from segloss.records import progress
+from segloss.records.run_lock import is_running, run_lock
+from segloss.workflow import clear_stale_locks, folder_option
+from tests.conftest import ROOT, grid_of
 
 # Enters a context or takes a lock in a folder, says so, and stays.
-ATTEMPT = """
+RUN = """
 import sys, time
 from pathlib import Path
-from segloss.records.run_lock import attempt
-with attempt(Path(sys.argv[1])):
+from segloss.records.run_lock import run_lock
+with run_lock(Path(sys.argv[1])):
     print(1, flush=True)
     time.sleep(99)
 """
@@ -49,29 +50,32 @@ def process(code: str, folder: Path) -> Iterator[subprocess.Popen]:
             running.kill()
 
 
-def test_a_killed_cell_is_told_from_one_that_runs_and_one_that_never_began(in_workplace: Path) -> None:
-    asked = grid.load_grid("tiny")
-    cell, results = asked.cells[0], in_workplace / "results"
+def test_a_killed_cell_a_running_one_and_one_that_never_started_are_distinguished(in_workplace: Path) -> None:
+    grid = grid_of("tiny")
+    cell, results = grid.cells[0], in_workplace / "results"
     folder = results / str(cell)
 
     def status() -> tuple[str, str]:
-        row = records.collect(asked, results).iloc[0]
+        row = records.collect(grid, results).iloc[0]
         return row.status, row.reason
 
     assert status() == ("missing", "not trained yet")
-    with process(ATTEMPT, folder) as running:
-        assert run_lock.running(folder)
-        assert status() == ("missing", "not trained yet")
+    with process(RUN, folder) as running:
+        assert is_running(folder)
+        assert status() == ("missing", "not trained yet")  # it has written no progress
+        progress.write(folder, "training", iteration=1, iterations=2)
+        assert status()[0] == "running"
+        progress.progress_file(folder).unlink()
         running.send_signal(signal.SIGKILL)
         running.wait()
-        assert not run_lock.running(folder)
-        assert status()[0] == "failed"
+        assert not is_running(folder)
+        assert status()[0] == "stopped"
         assert "and was killed" in status()[1]
     (folder / "work" / ".checkpoint.new.pt.abc.partial").write_bytes(b"half")
-    with run_lock.attempt(folder):
+    with run_lock(folder):
         assert not list(folder.glob("**/*.partial"))
     assert status() == ("missing", "not trained yet")
-    with pytest.raises(ValueError, match="any"), run_lock.attempt(folder):
+    with pytest.raises(ValueError, match="any"), run_lock(folder):
         raise ValueError("any error")
     assert status() == ("missing", "not trained yet")
     write_json(folder / "failure.json", {"reason": "the loss is nan"})
@@ -107,17 +111,17 @@ def test_a_file_that_does_not_fit_leaves_the_old_one_and_nothing_else(tmp_path: 
 def test_a_state_that_does_not_fit_leaves_the_older_ones(tmp_path: Path, size: int) -> None:
     import torch
 
-    from segloss.engine.checkpoints import load_state, save_state
+    from segloss.engine.checkpoints import load_checkpoint, save_checkpoint
 
     path = tmp_path / "checkpoint.pt"
     states = [{"config_hash": "mine", "iteration": number, "w": torch.ones(20_000)} for number in range(3)]
     for state in states[:2]:
-        save_state(path, state)
+        save_checkpoint(path, state)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with files_up_to(size), pytest.raises(OSError, match="File too large"):
-        save_state(path, states[2])
+        save_checkpoint(path, states[2])
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
-    assert load_state(path, "mine")["iteration"] == 1
+    assert load_checkpoint(path, "mine")["iteration"] == 1
 
 
 def test_locks_of_a_dead_snakemake_are_removed_and_those_of_a_living_one_kept(tmp_path: Path) -> None:
@@ -138,14 +142,14 @@ def test_locks_of_a_dead_snakemake_are_removed_and_those_of_a_living_one_kept(tm
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
-    check_writable("results", str(tmp_path / "not" / "there"))
+    folder_option("results", str(tmp_path / "not" / "there"))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"results=.*/file/x must be a folder, but .*/file is a file"):
-        check_writable("results", str(tmp_path / "file" / "x"))
+        folder_option("results", str(tmp_path / "file" / "x"))
     if os.geteuid() != 0:
         tmp_path.chmod(0o500)
         with pytest.raises(ConfigError, match=r"cannot write to .*; choose another place with --config results="):
-            check_writable("results", str(tmp_path / "x"))
+            folder_option("results", str(tmp_path / "x"))
         tmp_path.chmod(0o700)
 
 

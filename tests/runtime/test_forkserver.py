@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,32 +18,33 @@ from tests.conftest import BIN, TINY_SCHEDULE, run
 
 CELL = "phantom/unet-tiny/tiny/raters/ce-jml/seed0"
 HOLDER = (
-    "import os, sys; from segloss.runtime import forkserver; forkserver.start(); "
-    "print(os.environ[forkserver.PLACE], flush=True); input()"
+    "import os, sys; from segloss.runtime import forkserver; from segloss.workflow import start_forkserver; "
+    "start_forkserver(); print(os.environ[forkserver.SOCKET], flush=True); input()"
 )
 
 
-# A server whose cells do what they are told instead of a training, so that nothing is imported.
-SERVER = """
-import signal, sys, time, types
-from segloss.runtime import forkserver
+# A module whose entry point ends as its argument demands, or waits for a signal, instead of training.
+CELL_MODULE = """
+import signal, sys, time
 
-def cell():
-    what, told = sys.argv[1], []
-    if what == "wait":
-        signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+def main():
+    action, signals = sys.argv[1], []
+    if action == "wait":
+        signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     print("began", flush=True)
-    while what == "wait":
+    while action == "wait":
         time.sleep(0.02)
-        if told:
-            sys.exit(128 + told[0])
-    sys.exit(int(what) if what.isdigit() else what)
-
-forkserver.imported = forkserver.sources
-sys.modules["segloss.cli"] = types.SimpleNamespace(main=cell)
-forkserver.main()
+        if signals:
+            sys.exit(128 + signals[0])
+    sys.exit(int(action) if action.isdigit() else action)
 """
-CLIENT = "import sys; from segloss.runtime import forkserver; forkserver.delegate(sys.argv[1:]); print('alone'); sys.exit(77)"
+CLIENT = """
+import sys
+from segloss.runtime import forkserver
+forkserver.run_in_server(sys.argv[1:])
+print("alone")
+sys.exit(77)
+"""
 
 
 def children(pid: int) -> list[int]:
@@ -56,6 +58,9 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+SERVER = (sys.executable, "-m", "segloss.runtime.forkserver")
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def begin(workplace: Path, place: str, results: str) -> subprocess.Popen:
     process = subprocess.Popen(
         [str(BIN / "segloss"), "train", CELL, "--results", results, "--checkpoint-seconds", "0"],
         cwd=workplace,
-        env={**os.environ, "WANDB_MODE": "disabled", "SEGLOSS_WARM": place},
+        env={**os.environ, "WANDB_MODE": "disabled", "SEGLOSS_FORKSERVER": place},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -96,7 +101,7 @@ def test_a_forked_cell_is_the_cell_and_every_signal_reaches_it(workplace: Path, 
 
     for results, where in (("alone", ""), ("forked", place)):
         options = ("--results", results, "--threads", "2")
-        done = run("segloss", "train", CELL, *options, cwd=workplace, SEGLOSS_WARM=where, WANDB_MODE="disabled")
+        done = run("segloss", "train", CELL, *options, cwd=workplace, SEGLOSS_FORKSERVER=where, WANDB_MODE="disabled")
         assert done.stdout.splitlines()[-1].startswith(f"{CELL}  mIoU ")
     assert counts("alone") == counts("forked")
     # It trained nothing itself and started no thread: a fork takes none along.
@@ -107,17 +112,19 @@ def test_a_forked_cell_is_the_cell_and_every_signal_reaches_it(workplace: Path, 
     assert record["command"] == f"segloss train {CELL} --results forked --threads 2"
 
     # A failure's reason and status come through.
-    failed = run("segloss", "train", "phantom/x/tiny/hard/ce/seed0", cwd=workplace, check=False, SEGLOSS_WARM=place)
+    failed = run(
+        "segloss", "train", "phantom/x/tiny/hard/ce/seed0", cwd=workplace, check=False, SEGLOSS_FORKSERVER=place
+    )
     assert failed.returncode == 1
     assert failed.stderr.startswith("segloss: unknown model 'x'")
 
     schedule.write_text(TINY_SCHEDULE.replace("iterations = 16", "iterations = 400"))
-    client = begin(workplace, place, "told")
+    client = begin(workplace, place, "stopped")
     assert len(children(server)) == 1
     client.send_signal(signal.SIGTERM)
     client.communicate(timeout=120)
     assert client.returncode == 128 + signal.SIGTERM
-    assert not (workplace / "told" / CELL / "failure.json").exists()
+    assert not (workplace / "stopped" / CELL / "failure.json").exists()
 
     client = begin(workplace, place, "killed")
     (cell,) = children(server)
@@ -154,11 +161,65 @@ def test_without_the_server_a_cell_is_a_process_of_its_own(workplace: Path, hold
     assert not Path(f"/proc/{cell}").exists()
     record = json.loads((workplace / "results" / CELL / "record.json").read_text())
     assert record["training"]["started_at_iteration"] > 0
-    run("segloss", "train", CELL, "--results", "later", cwd=workplace, SEGLOSS_WARM=place)
+    run("segloss", "train", CELL, "--results", "later", cwd=workplace, SEGLOSS_FORKSERVER=place)
     process.communicate("\n")
 
 
-def test_code_that_changed_after_it_was_imported_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def start_server(folder: Path) -> tuple[subprocess.Popen, Path]:
+    """A server whose cells end as told, with modules in that folder before all others; and its socket."""
+    place = folder / "folder" / "socket"
+    place.parent.mkdir()
+    (folder / "made_cell.py").write_text(CELL_MODULE)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        server = subprocess.Popen(
+            [*SERVER, str(listener.fileno()), str(place), "made_cell:main", "made_cell"],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+            pass_fds=[listener.fileno()],
+        )
+    return server, place
+
+
+def start_client(place: Path, *arguments: str) -> subprocess.Popen:
+    """A client of that server; it prints "alone" where it is not served."""
+    return subprocess.Popen(
+        [sys.executable, "-c", CLIENT, *arguments],
+        env={**os.environ, "SEGLOSS_FORKSERVER": str(place)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen) -> tuple[str, int]:
+    """The output and the exit status of a process that ends."""
+    return process.communicate(timeout=60)[0], process.returncode
+
+
+def test_a_server_forks_no_cell_once_the_code_has_changed(tmp_path: Path) -> None:
+    from segloss.runtime import forkserver
+
+    package = Path(forkserver.__file__).parents[1]
+    (tmp_path / "segloss").mkdir()
+    shutil.copy(package / "__init__.py", tmp_path / "segloss")
+    shutil.copytree(package / "runtime", tmp_path / "segloss/runtime")
+    server, place = start_server(tmp_path)
+    try:
+        assert end(start_client(place, "0")) == ("began\n", 0)
+        (tmp_path / "segloss/new.py").write_text("a = 1\n")
+        assert end(start_client(place, "0")) == ("alone\n", 77)
+        (tmp_path / "segloss/new.py").unlink()
+        assert end(start_client(place, "0")) == ("began\n", 0)
+        with (tmp_path / "segloss/runtime/torchrun.py").open("a") as file:
+            file.write("# a change\n")
+        assert end(start_client(place, "0")) == ("alone\n", 77)
+    finally:
+        server.communicate()
+
+
+def test_sources_see_every_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from segloss.runtime import forkserver
 
     (tmp_path / "segloss").mkdir()
@@ -172,28 +233,10 @@ def test_code_that_changed_after_it_was_imported_is_not_used(tmp_path: Path, mon
 
 
 def test_exit_statuses_and_signals_pass_both_ways_and_nobody_waits_for_a_server_that_ends(tmp_path: Path) -> None:
-    place = tmp_path / "folder" / "socket"
-    place.parent.mkdir()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(place))
-        listener.listen()
-        server = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(listener.fileno()), str(place)],
-            stdin=subprocess.PIPE,
-            pass_fds=[listener.fileno()],
-        )
+    server, place = start_server(tmp_path)
 
     def client(*arguments: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-c", CLIENT, *arguments],
-            env={**os.environ, "SEGLOSS_WARM": str(place)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def end(process: subprocess.Popen) -> tuple[str, int]:
-        return process.communicate(timeout=60)[0], process.returncode
+        return start_client(place, *arguments)
 
     def waiting() -> subprocess.Popen:
         process = client("wait")
@@ -203,9 +246,9 @@ def test_exit_statuses_and_signals_pass_both_ways_and_nobody_waits_for_a_server_
     assert end(client("segloss: a reason")) == ("began\nsegloss: a reason\n", 1)
     assert [end(process)[1] for process in [client(str(status)) for status in range(9)]] == list(range(9))
 
-    told = waiting()
-    told.terminate()
-    assert end(told) == ("", 128 + signal.SIGTERM)
+    stopped = waiting()
+    stopped.terminate()
+    assert end(stopped) == ("", 128 + signal.SIGTERM)
 
     killed = waiting()
     killed.kill()

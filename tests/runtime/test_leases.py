@@ -27,7 +27,7 @@ GPU 2: NVIDIA H200 (UUID: GPU-ab55)
 HOLDER = """
 import os, sys
 from segloss.runtime.leases import lease
-with lease(int(sys.argv[1]), int(sys.argv[2]), say=lambda text: print(text, flush=True)) as taken:
+with lease(int(sys.argv[1]), int(sys.argv[2]), notify=lambda text: print(text, flush=True)) as taken:
     print("has", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     sys.stdin.read()
 """
@@ -256,6 +256,7 @@ def compete(folder: Path, shares: tuple[int, int], cells: int, kills: int, **var
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("number", "shares", "cells"), [(8, (1, 1), 100), (2, (2, 3), 60)])
 def test_two_grids_that_compete_for_devices(made, tmp_path: Path, number: int, shares: tuple, cells: int) -> None:
     names = {f"made{index}" for index in range(number)}

@@ -2,15 +2,15 @@
 _base_ = ["./camvid.py"]
 crop_size = (96, 128)
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
+    dict(type="LoadImage"),
+    dict(type="LoadLabel"),
     dict(type="Resize", scale=(128, 96)),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImage"),
     dict(type="Resize", scale=(128, 96)),
-    dict(type="LoadAnnotations"),
+    dict(type="LoadLabel"),
     dict(type="PackSegInputs"),
 ]

@@ -2,39 +2,138 @@
 
 from pathlib import Path
 
-from segloss.datasets._dataset import Dataset, DatasetError, image_names, read_list
+from segloss.datasets._availability import availability, format_availability
+from segloss.datasets._dataset import Dataset, image_names, read_list
+from segloss.datasets._described import described
+from segloss.datasets._fingerprints import fingerprints
+from segloss.datasets._new_dataset import new_dataset
+from segloss.datasets._read import DatasetError
 from segloss.datasets._semi_supervised import split_labelled, training_lists
+from segloss.datasets._training_config import training_config
+from segloss.datasets.ade20k import ADE20K
+from segloss.datasets.bsds500 import BSDS500
 from segloss.datasets.bubil import BUBIL
-from segloss.datasets.camvid import CAMVID
+from segloss.datasets.camvid import CAMVID, CAMVID_TRAINVAL
+from segloss.datasets.camvid_original import CAMVID_ORIGINAL
+from segloss.datasets.ccp import CCP12, CCP59
+from segloss.datasets.cityscapes import CITYSCAPES
+from segloss.datasets.coco_stuff import COCO_STUFF
 from segloss.datasets.cwfid import CWFID
+from segloss.datasets.dark_zurich import DARK_ZURICH
+from segloss.datasets.deepglobe import DEEPGLOBE_LAND, DEEPGLOBE_ROAD
+from segloss.datasets.deepglobe_building import DEEPGLOBE_BUILDING
+from segloss.datasets.lits_kits import KITS19, LITS
+from segloss.datasets.mapillary_vistas import MAPILLARY_VISTAS
+from segloss.datasets.nighttime_driving import NIGHTTIME_DRIVING
+from segloss.datasets.pascal_context import PASCAL_CONTEXT
+from segloss.datasets.pascal_voc import PASCAL_VOC
 from segloss.datasets.phantom import PHANTOM
 from segloss.datasets.qubiq import QUBIQ
 from segloss.datasets.stare import STARE
 
 __all__ = [
     "DATASETS",
+    "PAPER_DATASETS",
     "Dataset",
     "DatasetError",
+    "add_described",
+    "find",
+    "fingerprints",
     "image_names",
+    "list_datasets",
     "locate",
+    "new_dataset",
+    "place_of",
     "read_list",
     "root_of",
     "split_labelled",
+    "training_config",
     "training_lists",
 ]
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (PHANTOM, CAMVID, BUBIL, STARE, CWFID, *QUBIQ)}
+# The large data sets of the articles on the JDT losses.
+PAPER_DATASETS = (
+    CITYSCAPES,
+    NIGHTTIME_DRIVING,
+    DARK_ZURICH,
+    MAPILLARY_VISTAS,
+    *CAMVID_ORIGINAL,
+    ADE20K,
+    COCO_STUFF,
+    PASCAL_VOC,
+    PASCAL_CONTEXT,
+    DEEPGLOBE_LAND,
+    DEEPGLOBE_ROAD,
+    DEEPGLOBE_BUILDING,
+)
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        PHANTOM,
+        CAMVID,
+        CAMVID_TRAINVAL,
+        BUBIL,
+        STARE,
+        CWFID,
+        BSDS500,
+        CCP12,
+        CCP59,
+        LITS,
+        KITS19,
+        *QUBIQ,
+        *PAPER_DATASETS,
+    )
+}
+
+
+def add_described(file: Path) -> Dataset:
+    """The data set that a YAML file describes, from now on in ``DATASETS`` under the file's name without its ending.
+
+    Raises:
+        DatasetError: The file is no description, or its name is that of another data set.
+    """
+    dataset = described(file)
+    if dataset.name in DATASETS and DATASETS[dataset.name].location is None:
+        raise DatasetError(f"{file} needs another name: {dataset.name} is a data set of segloss")
+    DATASETS[dataset.name] = dataset
+    return dataset
+
+
+def find(name: str) -> Dataset:
+    """The data set of a name; ``<name>-fold<k>`` is fold k of its cross-validation.
+
+    Raises:
+        DatasetError: No data set of that name, or it has no such fold.
+    """
+    base, is_fold, number = name.rpartition("-fold")
+    if is_fold and base in DATASETS and number.isdecimal():
+        if DATASETS[base].with_fold is None or int(number) >= DATASETS[base].folds:
+            raise DatasetError(f"{base} has {DATASETS[base].folds or 'no'} folds, got fold {number}")
+        return DATASETS[base].with_fold(int(number))
+    if name not in DATASETS:
+        raise DatasetError(f"unknown data set {name!r}; known: {', '.join(sorted(DATASETS))}")
+    return DATASETS[name]
 
 
 def root_of(name: str, data_root: Path) -> Path:
-    """The folder a data set's own folder lies in: ``data/`` for generated ones, since the data root may be read-only.
+    """The folder that holds a data set's own folder: ``data/`` for generated ones, as the data root may be read-only.
 
     Raises:
         DatasetError: No data set of that name.
     """
-    if name not in DATASETS:
-        raise DatasetError(f"unknown data set {name!r}; known: {', '.join(sorted(DATASETS))}")
-    return Path("data") if DATASETS[name].generated else Path(data_root)
+    return Path("data") if find(name).generated else Path(data_root)
+
+
+def place_of(dataset: Dataset, data_root: Path) -> Path:
+    """The folder where a data set is, or would be."""
+    if dataset.location is not None:
+        return dataset.location
+    return (Path("data") if dataset.generated else Path(data_root)) / (dataset.folder or dataset.name)
+
+
+def list_datasets(data_root: Path) -> str:
+    """A table of all data sets: ready, incomplete or missing, terms and size, and how to get the missing ones."""
+    return format_availability(availability(dataset, place_of(dataset, data_root)) for dataset in DATASETS.values())
 
 
 def locate(name: str, data_root: Path) -> Path:
@@ -43,7 +142,8 @@ def locate(name: str, data_root: Path) -> Path:
     Raises:
         DatasetError: No data set of that name, or its folder is not there; the sentence says how to get it.
     """
-    folder = root_of(name, data_root) / (DATASETS[name].folder or name)
+    dataset = find(name)
+    folder = place_of(dataset, data_root)
     if not folder.is_dir():
-        raise DatasetError(f"data set {name} is not at {folder}; {DATASETS[name].how_to_get}")
+        raise DatasetError(f"data set {name} is not at {folder}; {dataset.instructions}")
     return folder

@@ -1,24 +1,16 @@
-"""What every data set says about itself, and what all of them share: lists, fingerprints, atomic folders."""
+"""The description of a data set, its lists, and the one way its images and labels are read."""
 
-import gzip
 import hashlib
-import io
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+
+from segloss.datasets._read import DatasetError, content, read_image, read_label, readable
 
 Entry = tuple[str | None, ...]  # image, label, raters..., relative to the data set's folder; None: no map of this rater
-
-
-class DatasetError(Exception):
-    """A data set is not there, not whole, or cannot be had: one sentence for the person who asked for it."""
 
 
 def read_list(folder: Path | str, split: str) -> list[Entry]:
@@ -29,7 +21,8 @@ def read_list(folder: Path | str, split: str) -> list[Entry]:
         split: Name of the list without its ending, such as "train" or "ssl_seed0/1_16/labeled".
 
     Returns:
-        One tuple per image; None stands where the line has "-", for a rater without a map of this image.
+        One tuple per image; None stands where the line has "-", for a rater without a map of this image. Names are
+        separated by blanks; names with blanks in them by tabs, or each in double quotes.
 
     Raises:
         DatasetError: There is no such list.
@@ -37,14 +30,25 @@ def read_list(folder: Path | str, split: str) -> list[Entry]:
     folder = Path(folder)
     path = folder / f"{split}.txt"
     if not path.is_file():
-        known = sorted(found.stem for found in folder.glob("*.txt") if found.stem != "README")
+        known = sorted(file.stem for file in folder.glob("*.txt") if file.stem != "README")
         raise DatasetError(f"there is no list {path}; lists there: {', '.join(known) or 'none'}")
-    lines = path.read_text().split("\n")
-    return [tuple(None if word == "-" else word for word in line.split()) for line in lines if line.strip()]
+    with readable(path):
+        lines = path.read_text(encoding="utf-8").split("\n")
+    return [tuple(None if name == "-" else name for name in split_line(line, path)) for line in lines if line.strip()]
+
+
+def split_line(line: str, path: Path) -> list[str]:
+    """The file names of a line of a list."""
+    if "\t" in line:
+        return [name.strip() for name in line.split("\t")]
+    try:
+        return shlex.split(line) if '"' in line else line.split()
+    except ValueError as error:
+        raise DatasetError(f"{path} has a line that cannot be read ({error}): {line.strip()}") from error
 
 
 def image_names(entries: Sequence[Entry]) -> list[str]:
-    """What the images of a list are called in counts and pictures.
+    """The names of a list's images in counts and pictures.
 
     The stem of the file; where several share one, as with a folder for each case, the whole path.
     """
@@ -52,39 +56,12 @@ def image_names(entries: Sequence[Entry]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else [entry[0] for entry in entries]
 
 
-def read_image(path: Path) -> np.ndarray:
-    """An image file, gzip'ed or not, as uint8 (height, width, 3) RGB."""
-    with Image.open(io.BytesIO(content(path))) as image:
-        return np.array(image.convert("RGB"))
-
-
-def read_label(path: Path) -> np.ndarray:
-    """A label file whose values are the class ids, as uint8 (height, width)."""
-    with Image.open(io.BytesIO(content(path))) as image:
-        return np.array(image)
-
-
-def read_foreground(path: Path) -> np.ndarray:
-    """A label file of 0 and 255, gzip'ed or not, as class ids 0 and 1, uint8 (height, width)."""
-    values = read_label(path)
-    foreground = values == 255
-    if not (foreground | (values == 0)).all():
-        raise DatasetError(f"{path} must hold 0 and 255 only, got {min(set(values.ravel().tolist()) - {0, 255})}")
-    return foreground.astype(np.uint8)
-
-
-def content(path: Path) -> bytes:
-    """A file's bytes, unpacked if it is gzip'ed: packing again may give others."""
-    with gzip.open(path) if Path(path).suffix == ".gz" else open(path, "rb") as file:
-        return file.read()
-
-
 @dataclass(frozen=True)
 class Dataset:
     """A data set of the benchmark; one constant per file of this room.
 
-    ``prepare`` takes the data root and makes or fetches ``<data root>/<name>``; the others take that folder. Its label
-    files must be read by ``read_label``: some hold other values than class ids.
+    ``prepare`` takes the data root and makes or fetches ``<data root>/<name>``; the others take that folder. Images and
+    labels are read by ``load_image`` and ``load_label`` alone, which check what the data set's own readers return.
 
     Attributes:
         name: Its name in grid files, and of its folder below the data root.
@@ -93,16 +70,23 @@ class Dataset:
         void: The label value that marks pixels without a class, or None.
         raters: Length of the rater stack, 0 without raters.
         generated: Whether ``prepare`` makes it, without any download.
-        splits: Names of its lists.
-        folder: Name of its folder below the data root, where that is not its own name.
+        instructions: One sentence for a person who does not have it: where to get it, where to put it.
         prepare: Make or fetch it below the data root and return its folder; a repeated call does nothing.
         verify: Raise DatasetError with one sentence if the folder is not this data set, whole.
-        how_to_get: One sentence for who does not have it.
+        splits: Names of its lists.
+        folder: Name of its folder below the data root, where that is not its own name.
+        location: Its folder where that is not below the data root; None where it is.
         read_list: (folder, split) -> entries: image, label, raters, relative to the folder.
-        read_image: Path -> uint8 (height, width, 3) RGB.
+        read_image: Path -> uint8 (height, width, channels), RGB where there are three.
         read_label: Path of a label or rater map -> uint8 (height, width) class ids or ``void``.
         read_truth: (folder, image as in the list) -> float32 (classes, height, width), the known probability of each
-            class; None where only the raters tell.
+            class; None where only the raters' maps are known.
+        channels: Channels of its images. Default 3.
+        folds: Number of folds of its cross-validation; 0 without. The data set itself is fold 0.
+        with_fold: Fold -> the data set with that fold's lists; None without folds.
+        terms: The terms of use, in a few words.
+        megabytes: Size of what must be downloaded, about; None where it is not known.
+        redistributable: True if its terms allow its images to be shown in a published page.
     """
 
     name: str
@@ -111,25 +95,74 @@ class Dataset:
     void: int | None
     raters: int
     generated: bool
-    prepare: Callable[[Path], Path]
-    verify: Callable[[Path], None]
-    how_to_get: str
+    instructions: str
+    prepare: Callable[[Path], Path] | None = None
+    verify: Callable[[Path], None] | None = None
     splits: tuple[str, ...] = ("train", "val", "test")
     folder: str | None = None
+    location: Path | None = None
     read_list: Callable[[Path, str], list[Entry]] = read_list
     read_image: Callable[[Path], np.ndarray] = read_image
     read_label: Callable[[Path], np.ndarray] = read_label
     read_truth: Callable[[Path, str], np.ndarray] | None = None
+    channels: int = 3
+    folds: int = 0
+    with_fold: Callable[[int], "Dataset"] | None = None
+    terms: str = ""
+    megabytes: int | None = None
+    redistributable: bool = False
+
+    def load_image(self, path: Path) -> np.ndarray:
+        """An image as uint8 (height, width, channels).
+
+        Raises:
+            DatasetError: It cannot be read, or has another number of channels.
+        """
+        with readable(path):
+            image = self.read_image(Path(path))
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels:
+            raise DatasetError(
+                f"{path} must be read as uint8 (height, width, {self.channels}), got {image.dtype} {image.shape}"
+            )
+        return image
+
+    def load_label(self, path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+        """A label or rater map as uint8 (height, width) class ids or ``void``.
+
+        Args:
+            path: The file.
+            size: Height and width of its image. Default: None: not compared.
+
+        Raises:
+            DatasetError: It cannot be read, has another size, or holds a value that is neither a class nor void.
+        """
+        with readable(path):
+            labels = self.read_label(Path(path))
+        if labels.dtype != np.uint8 or labels.ndim != 2:
+            raise DatasetError(f"{path} must be read as uint8 (height, width), got {labels.dtype} {labels.shape}")
+        if size is not None and labels.shape != tuple(size):
+            turned = "; it is transposed, or the image has an EXIF orientation" if labels.shape == size[::-1] else ""
+            raise DatasetError(
+                f"{path} must be {size[1]} x {size[0]} pixels as its image, "
+                f"got {labels.shape[1]} x {labels.shape[0]}{turned}"
+            )
+        known = bytes([*range(len(self.classes)), *([] if self.void is None else [self.void])])
+        # The bytes left when all known ones are deleted: a fraction of the time that decoding takes.
+        strange = labels.tobytes().translate(None, known)
+        if strange:
+            void = "" if self.void is None else f" and void {self.void}"
+            raise DatasetError(f"{path} must hold classes 0..{len(self.classes) - 1}{void}, got {min(strange)}")
+        return labels
 
     def fingerprint(self, folder: Path, lists: Mapping[str, list[Entry]] | None = None) -> str:
-        """sha256 (hex) over lists, by default its own, and the content of every label and rater file they name."""
+        """SHA-256 (hex) over lists, by default its own, and the content of every label and rater file they name."""
         if lists is None:
             lists = {split: self.read_list(folder, split) for split in self.splits}
         digest = hashlib.sha256()
         for split, entries in lists.items():
             digest.update(f"[{split}]\n".encode())
             for entry in entries:
-                digest.update(" ".join(word or "-" for word in entry).encode() + b"\n")
+                digest.update(" ".join(name or "-" for name in entry).encode() + b"\n")
                 for relative in entry[1:]:
                     if relative is not None:
                         digest.update(hashlib.sha256(content(folder / relative)).digest())
@@ -139,55 +172,9 @@ class Dataset:
         """Pixels of each class over the labels of a list; on the way every label value is checked.
 
         Raises:
-            DatasetError: A label holds a value that is neither a class nor void.
+            DatasetError: A label cannot be read or holds a value that is neither a class nor void.
         """
         counts = np.zeros(256, np.int64)
         for entry in entries:
-            found = np.bincount(self.read_label(folder / entry[1]).ravel(), minlength=256)
-            strange = [value for value in np.flatnonzero(found) if value >= len(self.classes) and value != self.void]
-            if strange:
-                raise DatasetError(
-                    f"{folder / entry[1]} must hold classes 0..{len(self.classes) - 1} and void {self.void}, "
-                    f"got {strange[0]}"
-                )
-            counts += found
+            counts += np.bincount(self.load_label(folder / entry[1]).ravel(), minlength=256)
         return counts[: len(self.classes)].tolist()
-
-
-def put_there_by_hand(name: str, verify: Callable[[Path], None], how_to_get: str) -> Callable[[Path], Path]:
-    """A ``prepare`` for data that cannot be fetched: verifies what is there, or says how to get it."""
-
-    def prepare(data_root: Path) -> Path:
-        folder = Path(data_root) / name
-        if not folder.is_dir():
-            raise DatasetError(f"data set {name} is not at {folder}; {how_to_get}")
-        verify(folder)
-        return folder
-
-    return prepare
-
-
-@contextmanager
-def appearing_at_once(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill, renamed to ``folder`` when the block ends and removed if it fails.
-
-    Nobody ever sees ``folder`` half made. If another process was faster, its folder stays.
-
-    Raises:
-        DatasetError: Nothing can be written there.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise DatasetError(f"cannot make {folder} ({error}); choose a data root that can be written to") from error
-    try:
-        temporary.chmod(0o755)  # mkdtemp makes private folders, a data set is shared
-        yield temporary
-        try:
-            os.rename(temporary, folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Which images of a training list keep their labels in semi-supervised training."""
+"""The labelled and unlabelled images of a training list in semi-supervised learning."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from segloss.datasets._dataset import Dataset, DatasetError, Entry
+from segloss.datasets._dataset import Dataset, Entry
+from segloss.datasets._read import DatasetError
 
 
 def split_labelled(entries: Sequence[Entry], fraction: float, seed: int) -> tuple[list[Entry], list[Entry]]:

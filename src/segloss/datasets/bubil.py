@@ -11,13 +11,14 @@ drawings show another cell than all the others; ``meta.csv`` excludes them.
 import csv
 from pathlib import Path
 
-from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
-from segloss.datasets._dataset import Dataset, DatasetError, Entry, put_there_by_hand, read_foreground
+from segloss.datasets._dataset import Dataset, Entry
+from segloss.datasets._folders import published
+from segloss.datasets._read import DatasetError, read_foreground
 
 COUNTS = {"train": 59, "val": 17, "test": 40}
 RATERS = tuple(f"Person{person}_{tool}" for person in range(1, 6) for tool in ("Amira", "ImageJ"))
 LABELS_SHA256 = "55de245130431514156d0544fc6fdfe5ff21b1c766915dbc4af367edfa196116"
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "cut the frames of data sets 1, 2A and 3 from http://www.cs.bu.edu/fac/betke/BiomedicalImageSegmentation/ to the "
     "boxes of meta.csv, as images/<id>.png, masks/<rater>/<id>.png (255 = cell), {train,val,test}.txt, meta.csv"
 )
@@ -32,7 +33,7 @@ def read_list(folder: Path, split: str) -> list[Entry]:
     folder = Path(folder)
     for path in (folder / f"{split}.txt", folder / "meta.csv"):
         if not path.is_file():
-            raise DatasetError(f"bubil: {path} is missing; {HOW_TO_GET}")
+            raise DatasetError(f"bubil: {path} is missing; {INSTRUCTIONS}")
     with open(folder / "meta.csv", newline="") as file:
         left_out = {row["id"]: set(row["exclude"].split()) for row in csv.DictReader(file)}
     entries = []
@@ -45,23 +46,20 @@ def read_list(folder: Path, split: str) -> list[Entry]:
     return entries
 
 
-def verify(folder: Path) -> None:
-    """Raise DatasetError, in one sentence, unless the folder holds all crops and masks unchanged."""
-    check_files_of_lists(BUBIL, folder, COUNTS)
-    check_labels(BUBIL, folder, LABELS_SHA256)
-    check_sizes(BUBIL, folder)
-
-
-BUBIL = Dataset(
-    name="bubil",
-    classes=("background", "cell"),
-    palette=((0, 0, 0), (0, 158, 115)),
-    void=None,
-    raters=len(RATERS),
-    generated=False,
-    prepare=put_there_by_hand("bubil", verify, HOW_TO_GET),
-    verify=verify,
-    how_to_get=HOW_TO_GET,
-    read_list=read_list,
-    read_label=read_foreground,
+BUBIL = published(
+    Dataset(
+        name="bubil",
+        classes=("background", "cell"),
+        palette=((0, 0, 0), (0, 158, 115)),
+        void=None,
+        raters=len(RATERS),
+        generated=False,
+        instructions=INSTRUCTIONS,
+        terms="4-clause BSD of Boston University",
+        read_list=read_list,
+        read_label=read_foreground,
+        redistributable=True,
+    ),
+    COUNTS,
+    LABELS_SHA256,
 )

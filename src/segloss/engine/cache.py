@@ -1,54 +1,101 @@
-"""Images and labels decoded once: a pipeline's transforms up to the first that may draw random numbers, remembered."""
+"""Images and labels decoded once: a pipeline's results up to its first transform that may draw random numbers."""
 
+import mmap
+import os
+import pickle
 from collections.abc import Callable
+from multiprocessing import Lock
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import LoadImageFromFile
-from mmengine.dataset import Compose
-from mmseg.datasets.transforms import LoadAnnotations, Resize
+from mmseg.datasets.transforms import Resize
 
-# Their results follow from the files and their options alone. Subclasses may draw random numbers and do not count.
-REPEATABLE = {LoadImageFromFile, LoadAnnotations, Resize}
-# A process that loads data remembers no more than this many bytes of arrays.
-LIMIT = 256 * 2**20
+# Transforms whose results follow from the files and their options alone; the module of the readers adds its own.
+# Subclasses may draw random numbers and do not count.
+DETERMINISTIC = {Resize}
+LIMIT = 2**30  # bytes
 
 
-def _copied(results: dict[str, Any]) -> dict[str, Any]:
-    """Results whose arrays and lists may be changed without a trace in the original."""
-    return {name: value.copy() if isinstance(value, (np.ndarray, list)) else value for name, value in results.items()}
+def bytes_allowed(limit: int = LIMIT) -> int:
+    """The limit, or a quarter of the memory that is available now where that is less."""
+    return min(limit, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
 
 
-class DecodedPipeline:
-    """A pipeline that decodes each image once, as long as the memory lasts; its samples are those of the pipeline.
+class SharedCache:
+    """Pickled values by index, up to a number of bytes, in memory that forked processes share.
 
-    Nothing is forgotten for the sake of another: every pass visits all images in a new order, so that whichever stays
-    is as good as any.
+    Nothing is evicted: every pass over a data set visits all images in a new order, so any entry is as good as any
+    other. A process that is spawned instead of forked gets an empty cache of its own.
+
+    Args:
+        count: Number of indices.
+        limit: Most bytes of values.
+    """
+
+    def __init__(self, count: int, limit: int) -> None:
+        self.count, self.limit = count, limit
+        # Pages of an anonymous map take memory only once they are written.
+        self._memory = mmap.mmap(-1, max(limit, 1))
+        # One row per index, its first byte and the byte after its last, and a last row for the end of all values.
+        self._spans = np.frombuffer(mmap.mmap(-1, 16 * (count + 1)), np.int64).reshape(count + 1, 2)
+        self._lock = Lock()
+
+    def __getstate__(self) -> tuple[int, int]:
+        return self.count, self.limit
+
+    def __setstate__(self, state: tuple[int, int]) -> None:
+        self.__init__(*state)
+
+    def __len__(self) -> int:
+        return int((self._spans[:-1, 1] > 0).sum())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the values that are kept."""
+        return int(self._spans[-1, 1])
+
+    def get(self, index: int) -> Any:
+        """The value kept for an index, None without one."""
+        start, stop = self._spans[index]
+        return pickle.loads(memoryview(self._memory)[start:stop]) if stop else None
+
+    def put(self, index: int, value: Any) -> None:
+        """Keep a value, unless there is one or it does not fit."""
+        data = pickle.dumps(value, protocol=5)
+        with self._lock:
+            start = self.bytes
+            stop = start + len(data)
+            if stop > self.limit or self._spans[index, 1]:
+                return
+            self._memory[start:stop] = data
+            self._spans[-1, 1] = stop
+            self._spans[index] = start, stop
+
+
+class CachedPipeline:
+    """A pipeline that decodes each image once, as far as the memory suffices; its samples are those of the pipeline.
 
     Args:
         pipeline: MMEngine's composed transforms.
-        limit: Bytes of arrays that are kept. Default 256 MiB.
+        images: Number of images.
+        limit: Bytes that all loader workers of a process keep together. Default: 1 GiB, or a quarter of the available
+            memory where that is less.
     """
 
-    def __init__(self, pipeline: Compose, limit: int = LIMIT) -> None:
+    def __init__(self, pipeline: Any, images: int, limit: int | None = None) -> None:
         transforms = pipeline.transforms
-        first = next((n for n, each in enumerate(transforms) if type(each) not in REPEATABLE), len(transforms))
+        first = next((n for n, step in enumerate(transforms) if type(step) not in DETERMINISTIC), len(transforms))
         self.decode, self.augment = transforms[:first], transforms[first:]
-        self.limit, self.bytes = limit, 0
-        self.kept: dict[int, dict[str, Any]] = {}
+        self.kept = SharedCache(images, bytes_allowed() if limit is None else limit)
 
     def __call__(self, index: int, paths: Callable[[int], dict[str, Any]]) -> Any:
         """The sample of the image with that index, whose files ``paths`` gives."""
-        if index in self.kept:
-            results = _copied(self.kept[index])
-        else:
+        results = self.kept.get(index)
+        if results is None:
             results = paths(index)
             for transform in self.decode:
                 results = transform(results)
-            size = sum(value.nbytes for value in results.values() if isinstance(value, np.ndarray))
-            if self.bytes + size <= self.limit:
-                self.kept[index] = _copied(results)
-                self.bytes += size
+            self.kept.put(index, results)
         for transform in self.augment:
             results = transform(results)
         return results

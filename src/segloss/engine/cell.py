@@ -1,6 +1,7 @@
-"""One cell from its name to its record: train, evaluate, count, write down."""
+"""One cell from its experiment to its record: prepare, train, measure, publish."""
 
 import errno
+import functools
 import resource
 import sys
 import time
@@ -17,58 +18,105 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
+from torch import nn
 from torch.utils.data import DataLoader
 
-from segloss import grid, records
-from segloss.datasets import DATASETS, DatasetError, locate, root_of
+from segloss import records
 from segloss.datasets import Dataset as Source
+from segloss.datasets import DatasetError, find, locate, root_of
 from segloss.engine import distillation, processes
-from segloss.engine.checkpoints import load_state
-from segloss.engine.config import cell_config, fingerprints, labelled_part
-from segloss.engine.data import ListDataset, Visits, missing_raters
+from segloss.engine.checkpoints import (
+    CheckpointHook,
+    Interrupted,
+    load_checkpoint,
+    remove_checkpoints,
+    write_checkpoint,
+)
+from segloss.engine.config import evaluation_config, experiment_config
+from segloss.engine.data import SampleSequence, missing_raters
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
-from segloss.engine.machine import Machine, MachineRunner, device_name, limit_threads, optimizer
-from segloss.engine.model_selection import WeightsHook
+from segloss.engine.machine import (
+    Machine,
+    MachineRunner,
+    device_name,
+    limit_threads,
+    optimizer,
+    uses_channels_last,
+)
+from segloss.engine.model_selection import BestWeightsHook
+from segloss.engine.pretrained import load_backbone, prepare_timm
 from segloss.engine.semi_supervised import TwoLoaders
-from segloss.engine.training import Interrupted, MeasureHook, ProgressHook, RestartHook, TrainingFailure
-from segloss.files import write_json
-from segloss.grid import Cell, configs
+from segloss.engine.training import ProgressHook, TrainingFailure
+from segloss.engine.training_log import LogHook, TrainingLog
+from segloss.files import sha256_of, write_json
+from segloss.grid import ConfigError, Experiment
+from segloss.grid.data import experiment_fingerprints, sources
+from segloss.grid.weights import pretrained_entry, require_weights
 from segloss.losses import set_switches
-from segloss.metrics import METRICS_VERSION
+from segloss.metrics import METRICS_VERSION, Boundaries
 from segloss.records import progress
-from segloss.tracking import Run
+from segloss.tracking import Run, tracked
+
+# Rows of the training's log that a record keeps; weights.pt has all of them.
+ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Watched:
-    """Where a training's rows go: to its W&B run, and how far it is to the file that ``segloss status`` reads."""
+class Prepared:
+    """Everything a cell needs before its first iteration.
 
-    run: Run
+    Attributes:
+        experiment: The cell, resolved.
+        folder: Its folder in the results.
+        source: Its data on disk.
+        data_folder: Their folder.
+        fingerprints: Those of its training and evaluation data.
+        config: The MMEngine config.
+        teacher: The teacher of a distillation.
+        teacher_entry: The record's entry about the teacher.
+        pretrained_entry: The record's entry about pretrained weights.
+        identity: The identity of its training, that of checkpoints and weights.
+        evaluation: The protocol of its evaluation.
+    """
+
+    experiment: Experiment
     folder: Path
-    iterations: int
-    batch_size: int
-
-    def log(self, row: dict[str, float], step: int) -> None:
-        """Take one row measured at that iteration."""
-        if processes.rank():
-            return
-        self.run.log(row, step)
-        speed = row.get("train/images_per_second")
-        if speed is None:  # a row of a validation
-            return
-        progress.tell(
-            self.folder,
-            "training",
-            iteration=step,
-            iterations=self.iterations,
-            images_per_second=speed,
-            seconds_left=(self.iterations - step) * self.batch_size / speed,
-        )
+    source: Source
+    data_folder: Path
+    fingerprints: Mapping[str, str]
+    config: Config
+    teacher: distillation.Teacher | None
+    teacher_entry: dict[str, Any] | None
+    pretrained_entry: Mapping[str, Any] | None
+    identity: str
+    evaluation: Evaluation
 
 
-def loading(machine: Machine) -> dict[str, Any]:
-    """How data are loaded on that machine, as arguments of a DataLoader."""
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, its training images, its weights' file, and the training's first iteration and run time."""
+
+    model: nn.Module
+    images: Any
+    weights: Mapping[str, Any]
+    start: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All metrics of a trained model; those on validation images are None where the data set has none."""
+
+    metrics: dict[str, float]
+    calibration: dict[str, dict[str, Any]] | None
+    validation: dict[str, Any] | None
+    test: Any
+    seconds: float
+
+
+def loader_options(machine: Machine) -> dict[str, Any]:
+    """The arguments of a DataLoader on that machine."""
     return dict(
         collate_fn=pseudo_collate,
         num_workers=machine.workers,
@@ -80,60 +128,213 @@ def loading(machine: Machine) -> dict[str, Any]:
 def evaluation_loader(dataset: dict[str, Any], machine: Machine) -> DataLoader:
     """Image by image. It draws no number from the training's generator: validating changes no training."""
     images = MMSEG_DATASETS.build(dataset)
-    order, generator = processes.own_images(len(images)), torch.Generator()
-    return DataLoader(images, batch_size=1, sampler=order, generator=generator, **loading(machine))
+    order, generator = processes.shard_of_images(len(images)), torch.Generator()
+    return DataLoader(images, batch_size=1, sampler=order, generator=generator, **loader_options(machine))
 
 
-def build_runner(config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any]) -> Runner:
+def build_runner(
+    config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any], experiment: Experiment
+) -> Runner:
     """MMEngine's Runner for a cell whose training starts at that iteration."""
     size = config.batch_size
-    visits = Visits(MMSEG_DATASETS.build(config.train_dataset), config.seed, config.iterations * size)
-    part = processes.Part(size, start, config.iterations)
-    train_loader = DataLoader(visits, batch_size=part.part, sampler=part, **loading(machine))
+    samples = config.iterations * size
+    sequence = SampleSequence(MMSEG_DATASETS.build(config.train_dataset), config.seed, samples)
+    shard = processes.BatchShardSampler(size, start, config.iterations)
+    train_loader = DataLoader(sequence, batch_size=shard.shard_size, sampler=shard, **loader_options(machine))
     if config.unlabelled_dataset:
         # A sequence of its own and a generator of its own: all else is drawn as it would be without it.
-        more = Visits(MMSEG_DATASETS.build(config.unlabelled_dataset), config.seed + 2**31, config.iterations * size)
-        more = DataLoader(more, batch_size=part.part, sampler=part, generator=torch.Generator(), **loading(machine))
-        train_loader = TwoLoaders(train_loader, more)
+        more = SampleSequence(MMSEG_DATASETS.build(config.unlabelled_dataset), config.seed + 2**31, samples)
+        options = dict(sampler=shard, generator=torch.Generator(), **loader_options(machine))
+        train_loader = TwoLoaders(train_loader, DataLoader(more, batch_size=shard.shard_size, **options))
+    load_weights = None
+    if weights := experiment.pretrained:
+        path, name = require_weights(weights, experiment.cell.model), config.model.backbone.get("model_name")
+        load_weights = functools.partial(
+            load_backbone, path=path, names=weights.names, model_name=name, module=weights.module
+        )
     return MachineRunner(
         machine,
+        load_weights,
+        channels_last=uses_channels_last(config, machine),
         model=config.model,
         work_dir=str(folder),
         train_dataloader=train_loader,
-        train_cfg=dict(type="RestartableLoop", max_iters=config.iterations),
+        train_cfg=dict(type="ResumableLoop", max_iters=config.iterations),
         optim_wrapper=optimizer(config.optim_wrapper, machine),
         param_scheduler=config.param_scheduler,
         default_hooks=dict(logger=None, checkpoint=None, timer=None, sampler_seed=None),
         custom_hooks=list(hooks),
         randomness=dict(seed=config.seed),
         default_scope="mmseg",
-        launcher="pytorch" if processes.count() > 1 else "none",
+        launcher="pytorch" if processes.world_size() > 1 else "none",
     )
 
 
-def data_told(cell: Cell, source: Source, folder: str, trained: ListDataset, tested: ListDataset) -> dict[str, Any]:
-    """What a record says of the images and labels."""
-    # By split and by the number of raters who lack a map: so many images.
-    missing = {"train": missing_raters(trained), tested.split: missing_raters(tested)} if source.raters else None
+def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Machine) -> Prepared:
+    """Set up the process, find the data and the teacher, and resolve the config."""
+    limit_threads(machine.threads)
+    processes.init_process_group(machine.device)
+    # Labels are checked where they are counted; a check per step would synchronise with the GPU.
+    set_switches(checks=False)
+    for name in sources(experiment):
+        if find(name).generated:
+            find(name).prepare(root_of(name, data_root))
+    source, data_folder = find(experiment.source), locate(experiment.source, data_root)
+    prints = experiment_fingerprints(experiment, data_root)
+    training = experiment.trained or experiment
+    config = experiment_config(training, locate(training.source, data_root), prints["training"])
+    if experiment.trained:
+        config.merge_from_dict(evaluation_config(experiment, data_folder))
+    prepare_timm(config.model)
+    entry = distillation.choose_teacher(experiment, results)
+    weights = pretrained_entry(experiment.pretrained)
+    init_default_scope(config.default_scope)
+    return Prepared(
+        experiment=experiment,
+        folder=results / str(experiment.cell),
+        source=source,
+        data_folder=data_folder,
+        fingerprints=prints,
+        config=config,
+        teacher=distillation.Teacher.load(entry, experiment, results) if entry else None,
+        teacher_entry=entry,
+        pretrained_entry=weights,
+        # With other labels, another teacher or other pretrained weights it is another training of the same settings.
+        identity=distillation.training_identity(experiment.config_hash, prints["training"], entry, weights),
+        evaluation=Evaluation(
+            len(source.classes),
+            config.reference,
+            Protocol(**config.protocol),
+            Boundaries(**config.boundaries),
+            tuple(config.calibrators),
+        ),
+    )
+
+
+def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
+    """Train from the last checkpoint, or load the weights of a training that had finished.
+
+    Raises:
+        TrainingFailure: if a loss or a weight is NaN or infinite.
+        Interrupted: after SIGTERM or SIGINT, with a checkpoint saved.
+    """
+    config, work, identity = prepared.config, prepared.folder / "work", prepared.identity
+    work.mkdir(parents=True, exist_ok=True)
+    validation = config.validation_dataset and evaluation_loader(config.validation_dataset, machine)
+    weights = load_checkpoint(work / "weights.pt", identity)
+    state = None if weights else load_checkpoint(work / "checkpoint.pt", identity)
+    start = config.iterations if weights else state["iteration"] if state else 0
+    log = TrainingLog(run, prepared.folder, config.iterations, config.batch_size)
+    rows = LogHook(log, interval=max(1, min(50, config.iterations // 20)))
+    selection = BestWeightsHook(
+        config.checkpoint,
+        config.validation_interval,
+        lambda model: validation_miou(model, validation, prepared.evaluation),
+        log,
+        rows.paused,
+    )
+    checkpoints = CheckpointHook(work / "checkpoint.pt", identity, state, machine.checkpoint_seconds)
+    hooks = [ProgressHook(), rows, selection, checkpoints]
+    runner = build_runner(config, work, machine, start, hooks, prepared.experiment)
+    if prepared.teacher:
+        processes.unwrap(runner.model).teacher = prepared.teacher
+    started = time.monotonic()
+    if state:
+        rows.replay(
+            *(state["hooks"][hook][key] for hook, key in (("LogHook", "rows"), ("BestWeightsHook", "validations")))
+        )
+    if weights:
+        rows.replay(weights["rows"], weights["validations"])
+    else:
+        runner.train()
+        if processes.rank() == 0:
+            history = {"validations": selection.validations, "rows": rows.rows}
+            write_checkpoint(work / "weights.pt", {"config_hash": identity, **selection.selected(runner), **history})
+            remove_checkpoints(work / "checkpoint.pt")
+        processes.barrier()  # until rank 0 has written them
+        weights = load_checkpoint(work / "weights.pt", identity)
+    model = processes.unwrap(runner.model)
+    model.load_state_dict(weights["model"])
+    return Trained(model, runner.train_dataloader.dataset.dataset, weights, start, time.monotonic() - started)
+
+
+def load_trained(prepared: Prepared, results: Path, machine: Machine) -> Trained:
+    """The trained model of another cell, to be evaluated on this cell's data set.
+
+    Raises:
+        ConfigError: if that cell is not trained, or with other settings than those in configs/.
+    """
+    trained = prepared.experiment.trained
+    folder = results / str(trained.cell)
+    if (status := records.cell_status(trained, results)).state != "done":
+        raise ConfigError(f"{prepared.experiment.cell} needs the weights of {trained.cell}, which is {status.state}")
+    _, weights = distillation.load_weights(folder)
+    images = MMSEG_DATASETS.build(prepared.config.train_dataset)
+    model = distillation.load_model(folder).to(machine.device)
+    return Trained(model, images, weights, prepared.config.iterations, 0.0)
+
+
+def calibration_entry(
+    evaluation: Evaluation, calibrators: Mapping[str, Any], metrics: Mapping[str, dict[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """The record's entry about calibrators: the metrics after each, or the reason for which it was not fitted."""
+    entry: dict[str, dict[str, Any]] = {name: {"metrics": measured} for name, measured in metrics.items()}
+    if "scaled" in entry:
+        entry["scaled"] = {"temperature": calibrators["scaled"].temperature, **entry["scaled"]}
+    return entry | {name: {"skipped": reason} for name, reason in evaluation.skipped().items()}
+
+
+def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
+    """Evaluate the trained model on the validation and test images; writes counts.npz and predictions.npz."""
+    started = time.monotonic()
+    model, config, evaluation = trained.model, prepared.config, prepared.evaluation
+    if processes.rank() == 0:
+        progress.write(prepared.folder, "evaluating")
+    validation, calibrators = None, {}
+    if config.validation_dataset:
+        loader = evaluation_loader(config.validation_dataset, machine)
+        metrics, calibrators = validate(model, loader, evaluation)
+        validation = {"split": loader.dataset.split, "images": len(loader.dataset), "metrics": metrics}
+    test = evaluation_loader(config.test_dataset, machine)
+    read_image = test.dataset.read_image if prepared.source.redistributable else None
+    metrics, calibrated = evaluate(model, test, evaluation, calibrators, prepared.folder, read_image=read_image)
+    calibration = calibration_entry(evaluation, calibrators, calibrated) if validation else None
+    processes.barrier()  # until rank 0 has written the counts
+    return Measured(metrics, calibration, validation, test.dataset, time.monotonic() - started)
+
+
+def data_entry(prepared: Prepared, trained: Trained, measured: Measured) -> dict[str, Any]:
+    """The record's entry about images and labels."""
+    images, test = trained.images, measured.test
+    # By split and by the number of raters without a map: the number of images.
+    missing = {"train": missing_raters(images), test.split: missing_raters(test)} if prepared.source.raters else None
     return {
-        "source": source.name,
-        "fingerprints": fingerprints(source.name, folder, labelled_part(cell)),
-        "split": tested.split,
-        "images": len(tested),
-        "labelled_images": len(trained),
+        "source": prepared.source.name,
+        "fingerprints": dict(prepared.fingerprints),
+        "split": test.split,
+        "images": len(test),
+        "labelled_images": len(images),
         "missing_raters": missing,
     }
 
 
-def training_told(config: Config, weights: Mapping[str, Any], start: int, seconds: float) -> dict[str, Any]:
-    """What a record says of a training that began at that iteration, from the weights it has left."""
-    images = (config.iterations - start) * config.batch_size
+def thinned(rows: Sequence[Any], most: int = ROWS) -> list[Any]:
+    """At most so many rows, evenly spaced: the first, the last, and whole rows between them; nothing is averaged."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
+
+
+def training_entry(config: Config, trained: Trained) -> dict[str, Any]:
+    """The record's entry about the training."""
+    weights = trained.weights
+    images = (config.iterations - trained.start) * config.batch_size
     return {
-        "started_at_iteration": start,
+        "started_at_iteration": trained.start,
         "iterations": config.iterations,
-        "seconds": seconds,
-        "images_per_second": images / seconds if images else None,  # none where it was only evaluated again
-        "rows": weights["rows"],
+        "seconds": trained.seconds,
+        "images_per_second": images / trained.seconds if images else None,  # none if it was only evaluated again
+        "rows": thinned(weights["rows"]),
         "checkpoint": {
             "rule": config.checkpoint,
             "iteration": weights["iteration"],
@@ -142,152 +343,100 @@ def training_told(config: Config, weights: Mapping[str, Any], start: int, second
     }
 
 
-def train_and_evaluate(cell: Cell, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
+def publish(
+    prepared: Prepared, trained: Trained, measured: Measured, machine: Machine, seconds: float
+) -> dict[str, Any]:
+    """Write record.json; returns the record."""
+    config, teacher = prepared.config, prepared.teacher
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    record = {
+        **records.identity_entry(prepared.experiment, data_entry(prepared, trained, measured), command),
+        "seed": config.seed,
+        "config": config.to_dict(),
+        "machine": {
+            **records.machine(),
+            **asdict(machine),
+            "channels_last": uses_channels_last(config, machine),
+            "device": device_name(machine),
+            "processes": processes.world_size(),
+        },
+        "pretrained": prepared.pretrained_entry,
+        "training": training_entry(config, trained),
+        "validation": measured.validation,
+        **({"teacher": {**prepared.teacher_entry, "seconds": teacher.seconds()}} if teacher else {}),
+        "evaluation": {
+            "seconds": measured.seconds,
+            "metrics_version": METRICS_VERSION,
+            "reference": config.reference,
+            "protocol": config.protocol,
+            "boundaries": config.boundaries,
+            "counts_sha256": sha256_of(prepared.folder / "counts.npz"),
+        },
+        "calibration": measured.calibration,
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory(),
+        "metrics": measured.metrics,
+    }
+    if processes.rank() == 0:
+        records.write(prepared.folder, record)
+    processes.barrier()
+    return record
+
+
+def train_and_evaluate(experiment: Experiment, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
     """Train a cell from wherever it stopped, evaluate it, and write counts.npz, predictions.npz and record.json.
 
     Returns:
         The record.
 
     Raises:
-        TrainingFailure: if the loss is not finite.
-        Interrupted: after SIGTERM or SIGINT, with the state saved.
+        TrainingFailure: if a loss or a weight is NaN or infinite.
+        Interrupted: after SIGTERM or SIGINT, with a checkpoint saved.
     """
     started = time.monotonic()
-    limit_threads(machine.threads)
-    processes.join(machine.device)
-    set_switches(checks=False)  # the labels are checked where they are counted; a check per step would wait for the GPU
-    dataset = DATASETS[configs.dataset_source(cell.dataset)]
-    if dataset.generated:
-        dataset.prepare(root_of(dataset.name, data_root))
-    data_folder = str(locate(dataset.name, data_root))
-    config = cell_config(cell, data_folder)
-    chosen = distillation.choose(cell, results)
-    teacher = distillation.Teacher.of(chosen, cell, results) if chosen else None
-    # A student that another teacher taught is another training, though its own settings are the same.
-    identity = distillation.identity(cell, chosen)
-    init_default_scope(config.default_scope)
-    folder = results / str(cell)
-    work = folder / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    run = Run(
-        work,
-        grid.config_hash(cell)[:16],
-        name=str(cell),
-        group=f"{cell.dataset}/{cell.labels}",
-        config={**asdict(cell), "settings": grid.settings(cell)},
-    )
-    try:
-        how = Evaluation(len(dataset.classes), config.reference, Protocol(**config.protocol))
-        validation = config.validation_dataset and evaluation_loader(config.validation_dataset, machine)
-        file, weights = work / "weights.pt", load_state(work / "weights.pt", identity)
-        state = None if weights else load_state(work / "checkpoint.pt", identity)
-        start = config.iterations if weights else state["iteration"] if state else 0
-        watched = Watched(run, folder, config.iterations, config.batch_size)
-        measure = MeasureHook(watched, interval=max(1, min(50, config.iterations // 20)))
-        choice = WeightsHook(
-            file,
-            identity,
-            config.checkpoint,
-            config.validation_interval,
-            lambda model: validation_miou(model, validation, how),
-            measure,
-        )
-        checkpoint = work / "checkpoint.pt"
-        restart = RestartHook(checkpoint, identity, state, measure, choice, machine.checkpoint_seconds)
-        runner = build_runner(config, work, machine, start, [ProgressHook(), measure, choice, restart])
-        if teacher:
-            processes.bare(runner.model).teacher = teacher
-        training_started = time.monotonic()
-        if weights:
-            measure.replay(weights["rows"])
-        else:
-            runner.train()
-            processes.wait_for_all()  # until the first has written them
-            weights = load_state(file, identity)
-        model = processes.bare(runner.model)
-        model.load_state_dict(weights["model"])
-        evaluation_started = time.monotonic()
-        if processes.rank() == 0:
-            progress.tell(folder, "evaluating")
-        validated, temperature = validate(model, validation, how) if validation else (None, None)
-        test_loader = evaluation_loader(config.test_dataset, machine)
-        metrics, scaled = evaluate(model, test_loader, how, temperature, folder)
-        processes.wait_for_all()  # until the first has written the counts
-        finished = time.monotonic()
-        record = {
-            **records.about(cell, command=[Path(sys.argv[0]).name, *sys.argv[1:]]),
-            "seed": config.seed,
-            "config": config.to_dict(),
-            "machine": {
-                **records.machine(),
-                **asdict(machine),
-                "device": device_name(machine),
-                "processes": processes.count(),
-            },
-            "data": data_told(cell, dataset, data_folder, runner.train_dataloader.dataset.dataset, test_loader.dataset),
-            "training": training_told(config, weights, start, evaluation_started - training_started),
-            "validation": {
-                "split": validation.dataset.split,
-                "images": len(validation.dataset),
-                "metrics": validated,
-            }
-            if validation
-            else None,
-            **({"teacher": {**chosen, "seconds": teacher.seconds()}} if teacher else {}),
-            "evaluation": {
-                "seconds": finished - evaluation_started,
-                "metrics_version": METRICS_VERSION,
-                "reference": config.reference,
-                "protocol": config.protocol,
-                "counts_sha256": records.digest_of(folder / "counts.npz"),
-            },
-            "temperature_scaling": {"temperature": temperature, "metrics": scaled} if validation else None,
-            "seconds": finished - started,
-            "peak_memory_bytes": peak_memory(),
-            "metrics": metrics,
+    prepared = prepare(experiment, results, data_root, machine)
+    with tracked(experiment, prepared.folder / "work", except_for=Interrupted) as run:
+        trained = load_trained(prepared, results, machine) if experiment.trained else train(prepared, run, machine)
+        measured = measure(prepared, trained, machine)
+        record = publish(prepared, trained, measured, machine, time.monotonic() - started)
+        run.show(prepared.folder, prepared.source.classes, prepared.config.iterations)
+        validated = {
+            f"validation/{name}": value for name, value in (measured.validation or {"metrics": {}})["metrics"].items()
         }
-        if processes.rank() == 0:
-            records.write(folder, record)
-        processes.wait_for_all()
-        run.finish({**metrics, "seconds": record["seconds"], "peak_memory_bytes": record["peak_memory_bytes"]})
-        return record
-    except Interrupted:
-        run.finish({})
-        raise
-    except BaseException as error:
-        run.fail(f"{type(error).__name__}: {error}")
-        raise
+        totals = {key: record[key] for key in ("seconds", "peak_memory_bytes")}
+        run.summarise(totals | validated | dict(records.measured(record)))
+    return record
 
 
-def reason_of(error: Exception) -> str:
-    """What the table says of a cell that failed, in one line."""
-    told = " ".join(str(error).split())
-    if isinstance(error, TrainingFailure | DatasetError | configs.ConfigError):
-        return told
-    # torch has its own error on a GPU and an unspecific one on a CPU.
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in told:
-        return f"out of memory: {told}".removesuffix(": ")
+def failure_reason(error: Exception) -> str:
+    """The reason of a failed cell that the table shows, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TrainingFailure | DatasetError | ConfigError):
+        return text
+    # torch has an error of its own on a GPU and an unspecific one on a CPU.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return f"out of memory: {text}".removesuffix(": ")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full: {told}"
-    return f"{type(error).__name__}: {told}"
+        return f"the disk is full: {text}"
+    return f"{type(error).__name__}: {text}"
 
 
-def run_cell(cell: Cell, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
-    """``train_and_evaluate``; what fails leaves its reason in failure.json, where the table finds it."""
-    failure, began = results / str(cell) / "failure.json", time.time()
+def run_cell(experiment: Experiment, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
+    """``train_and_evaluate``; the reason of a failure is written to failure.json, which the results table reads."""
+    path, started = results / str(experiment.cell) / "failure.json", time.time()
     try:
-        record = train_and_evaluate(cell, results, data_root, machine)
+        record = train_and_evaluate(experiment, results, data_root, machine)
     except Exception as error:
-        if processes.lost_another(error):
+        if processes.peer_failed(error):
             time.sleep(2)
-            if failure.exists() and failure.stat().st_mtime >= began:
+            if path.exists() and path.stat().st_mtime >= started:
                 raise
-        described = {"cell": str(cell), "reason": reason_of(error), "traceback": traceback.format_exc()}
-        with suppress(OSError):  # on a full disk the log is all that is left
-            write_json(failure, described)
+        cell, reason = str(experiment.cell), failure_reason(error)
+        with suppress(OSError):  # on a full disk only the log remains
+            write_json(path, {"cell": cell, "reason": reason, "traceback": traceback.format_exc()})
         raise
     if processes.rank() == 0:
-        failure.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     return record
 
 

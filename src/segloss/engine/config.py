@@ -1,8 +1,8 @@
-"""From a cell to the one MMEngine config that trains and evaluates it."""
+"""From an experiment to the one MMEngine config that trains and evaluates it."""
 
-import functools
+import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,29 +10,30 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from segloss import grid
-from segloss.datasets import DATASETS, training_lists
+from segloss.datasets import find, training_lists
 from segloss.engine.data import complete
+from segloss.engine.evaluation import CALIBRATORS
 from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
 from segloss.engine.semi_supervised import unlabelled_pipeline
 from segloss.files import write_json
-from segloss.grid import Cell, configs
-from segloss.grid.configs import TRAINING_PARTS, ConfigError
+from segloss.grid import ConfigError, Experiment, zoo
+from segloss.grid.configs import TRAINING_KEYS
+from segloss.grid.errors import unknown
 from segloss.labels import CATALOGUE as SCENARIOS
 from segloss.losses import CATALOGUE as LOSSES
+from segloss.metrics import Boundaries, Counts
 
+# Below the folder of the generated data sets, which can be written to.
+CLASS_COUNTS = Path("data") / ".class_counts"
 # The segmentors that can train on soft targets.
 SCENARIO_SEGMENTORS = {
     "EncoderDecoder": "ScenarioEncoderDecoder",
     "CascadeEncoderDecoder": "ScenarioCascadeEncoderDecoder",
 }
+# Keys of a data set's test_cfg beside those of the inference protocol.
+EVALUATION_KEYS = ("boundaries", "calibrators")
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
-
-
-def load(kind: str, name: str) -> Config:
-    """The MMEngine config that a cell's data set, model or schedule names."""
-    return Config.fromfile(configs.mmengine_file(kind, name))
 
 
 def as_list(heads: Any) -> list[ConfigDict]:
@@ -43,9 +44,9 @@ def as_list(heads: Any) -> list[ConfigDict]:
 def loss_config(terms: list[dict[str, Any]], weight: float, class_counts: list[int]) -> dict[str, Any]:
     """The ``loss_decode`` of one line of losses.yaml; several terms are computed together by CompoundLoss.
 
-    Losses that want to know the training set's class frequencies get them, whatever the data set.
+    Losses that take the class counts of the training set get them.
     """
-    if len(terms) > 1:
+    if len(terms) > 1 or "weight" in terms[0].get("ramp", {}):
         name, options = "compound", dict(terms=terms)
     else:
         options = dict(terms[0])
@@ -54,46 +55,32 @@ def loss_config(terms: list[dict[str, Any]], weight: float, class_counts: list[i
     return dict(type=LOSSES[name].module_name, loss_weight=weight, **options, **measured)
 
 
-def labelled_part(cell: Cell) -> tuple[tuple[str, Any], ...]:
-    """Which training images keep their labels, as the cell's scenario says it; empty: all do."""
-    return tuple(sorted(grid.settings(cell)["labels"].get("labelled", {}).items()))
-
-
-@functools.cache
-def fingerprints(source: str, folder: str, labelled: tuple[tuple[str, Any], ...]) -> dict[str, str]:
-    """The fingerprints of a cell's data: ``training`` is of what it is trained on, ``evaluation`` of all other splits.
-
-    It reads all labels but those of unlabelled images, so a process does it once.
-    """
-    dataset, place = DATASETS[source], Path(folder)
-    with_labels, without = training_lists(dataset, place, dict(labelled) or None)
-    evaluation = {split: dataset.read_list(place, split) for split in dataset.splits if split != "train"}
-    return {
-        "training": dataset.fingerprint(place, {"train": with_labels, "unlabelled": without}),
-        "evaluation": dataset.fingerprint(place, evaluation),
-    }
-
-
-def remembered_counts(cache: Path) -> list[int] | None:
+def _remembered_counts(path: Path, classes: int) -> list[int] | None:
     """The class counts in a file, None if it is not there or damaged."""
     try:
-        counts = json.loads(cache.read_text(encoding="utf-8"))
+        counts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = isinstance(counts, list) and all(type(count) is int for count in counts)
+    whole = isinstance(counts, list) and len(counts) == classes and all(type(count) is int for count in counts)
     return counts if whole else None
 
 
-def training_class_counts(source: str, folder: str, labelled: tuple[tuple[str, Any], ...] = ()) -> list[int]:
-    """Pixels of each class in the labelled training images, counted (and the labels checked) once and remembered."""
-    cache = Path("data") / ".class_counts" / f"{source}-{fingerprints(source, folder, labelled)['training']}.json"
-    dataset, place = DATASETS[source], Path(folder)
-    remembered = remembered_counts(cache)
-    if remembered is not None and len(remembered) == len(dataset.classes):
-        return remembered
-    counts = dataset.class_counts(place, training_lists(dataset, place, dict(labelled) or None)[0])
-    with suppress(OSError):  # where nothing can be remembered, it is counted again
-        write_json(cache, counts)
+def training_class_counts(experiment: Experiment, folder: Path, fingerprint: str) -> list[int]:
+    """Pixels of each class in the labelled training images, counted (and the labels checked) once and remembered.
+
+    Args:
+        experiment: The cell, resolved.
+        folder: The folder of its data set.
+        fingerprint: That of its training data.
+    """
+    remembered = CLASS_COUNTS / f"{experiment.source}-{fingerprint}.json"
+    dataset = find(experiment.source)
+    counts = _remembered_counts(remembered, len(dataset.classes))
+    if counts is None:
+        labelled, _ = training_lists(dataset, folder, experiment.scenario.get("labelled"))
+        counts = dataset.class_counts(folder, labelled)
+        with suppress(OSError):  # where nothing can be remembered, they are counted again
+            write_json(remembered, counts)
     return counts
 
 
@@ -105,101 +92,229 @@ def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
         yield head, True
 
 
-def model_config(cell: Cell, dataset: Config, folder: str) -> ConfigDict:
+def without_pretrained(config: Any) -> None:
+    """Remove the weights that a model's config names, at any depth: ``segloss.grid.weights`` is their only door."""
+    if isinstance(config, dict):
+        if isinstance(config.get("pretrained"), str):
+            config["pretrained"] = None
+        if config.get("pretrained") is True:  # timm's models
+            config["pretrained"] = False
+        start = config.get("init_cfg")
+        if isinstance(start, dict) and start.get("type") == "Pretrained":
+            config["init_cfg"] = None
+    for item in config.values() if isinstance(config, dict) else config if isinstance(config, list | tuple) else ():
+        without_pretrained(item)
+
+
+def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> tuple[list[dict], list[dict], float]:
+    """The terms of the decode heads, those of each auxiliary head, and the weight of the latter.
+
+    Auxiliary heads take cross-entropy at the weight in their config. With an ``auxiliary_share`` s in the loss's line,
+    they take the share s of the weight of its cross-entropy instead: the total of the JDT papers' code is
+    .25 [.5 CE(main) + .5 CE(auxiliary)] + .75 JDT(main), and .25 CE + .75 JDT for a model without auxiliary heads.
+    """
+    terms, share = [dict(term) for term in experiment.loss], experiment.auxiliary_share
+    auxiliary = [dict(loss="cross_entropy", weight=1.0)]
+    if share is None or not auxiliary_heads:
+        return terms, auxiliary, weight
+    total = sum(term["weight"] for term in terms if term["loss"] == "cross_entropy")
+    for term in terms:
+        if term["loss"] == "cross_entropy":
+            term["weight"] *= 1 - share
+    return [term for term in terms if term["weight"] > 0], auxiliary, share * total / auxiliary_heads
+
+
+def set_losses(model: ConfigDict, experiment: Experiment, class_counts: list[int]) -> None:
+    """Give every head the cell's loss and classes; heads with a target of their own keep theirs."""
+    semantic = [(head, auxiliary) for head, auxiliary in heads(model) if head.type not in zoo.OWN_TARGET]
+    outputs = sum(zoo.OUTPUTS.get(head.type, 1) - (not auxiliary) for head, auxiliary in semantic)
+    for head, auxiliary in semantic:
+        weights = [entry.get("loss_weight", 1.0) for entry in as_list(head.get("loss_decode", {}))]
+        main, others, auxiliary_weight = head_terms(experiment, outputs, weights[0])
+        losses = [loss_config(others, auxiliary_weight, class_counts)]
+        if not auxiliary:
+            losses = [loss_config(main, weights[0], class_counts)]
+            for weight in weights[1 : zoo.OUTPUTS.get(head.type, 1)]:
+                losses.append(loss_config(others, head_terms(experiment, outputs, weight)[2], class_counts))
+        head.loss_decode = losses[0] if len(losses) == 1 else losses
+        head.num_classes = len(find(experiment.source).classes)
+        head.pop("out_channels", None)
+
+
+def model_config(experiment: Experiment, dataset: Config, class_counts: list[int]) -> ConfigDict:
     """The cell's model with its loss, its label scenario and its data set's classes.
 
-    The decode head takes the cell's loss. Auxiliary heads take cross-entropy at the weight their config gives, as in
-    the papers of the JDT losses; every head gets the scenario's target.
+    The decode head takes the cell's loss, auxiliary heads cross-entropy (``head_terms``); every head gets the
+    scenario's target.
 
     Raises:
-        ConfigError: if the model is of a kind that has no such losses.
+        ConfigError: if it cannot take that loss or that label scenario.
     """
-    settings = grid.settings(cell)
-    model = load("models", cell.model).model
-    labels = settings["labels"]
-    semi_supervised = "mean_teacher" in labels
-    if SCENARIOS[labels["target"]] is not SCENARIOS["hard"] or semi_supervised:
+    cell, scenario = experiment.cell, experiment.scenario
+    if experiment.not_applicable:
+        raise ConfigError(f"{cell} is not applicable: {experiment.not_applicable}")
+    config = Config.fromfile(experiment.files["models"])
+    model = config.model
+    without_pretrained(model)
+    semi_supervised = "mean_teacher" in scenario
+    if SCENARIOS[scenario["target"]] is not SCENARIOS["hard"] or semi_supervised:
         if model.type not in SCENARIO_SEGMENTORS:
             raise ConfigError(
-                f"{cell.model} is a {model.type}: this kind of labels needs one of {', '.join(SCENARIO_SEGMENTORS)}"
+                f"{cell.model} is a {model.type}: this label scenario needs one of {', '.join(SCENARIO_SEGMENTORS)}"
             )
         model.type = SCENARIO_SEGMENTORS[model.type]
-        model.scenario = {key: value for key, value in labels.items() if key not in TRAINING_PARTS}
+        model.scenario = {key: value for key, value in scenario.items() if key not in TRAINING_KEYS}
     if semi_supervised:
-        model.mean_teacher = {key: value for key, value in labels["mean_teacher"].items() if key != "cutmix"}
-    class_counts = training_class_counts(dataset.source, folder, labelled_part(cell))
-    for head, auxiliary in heads(model):
-        if "loss_decode" not in head:
-            raise ConfigError(f"{cell.model} has the head {head.type} without a loss_decode: its loss cannot be chosen")
-        weight = as_list(head.loss_decode)[0].get("loss_weight", 1.0)
-        terms = [dict(loss="cross_entropy", weight=1.0)] if auxiliary else settings["loss"]
-        head.loss_decode = loss_config(terms, weight, class_counts)
-        head.num_classes = len(DATASETS[dataset.source].classes)
-        head.pop("out_channels", None)
-    normalisation = dataset.get("normalisation", IMAGENET)
+        model.mean_teacher = {key: value for key, value in scenario["mean_teacher"].items() if key != "cutmix"}
+    set_losses(model, experiment, class_counts)
     model.data_preprocessor = dict(
         type="ViewsPreProcessor" if semi_supervised else "SegDataPreProcessor",
         size=dataset.crop_size,
         pad_val=0,
         seg_pad_val=VOID,
-        **normalisation,
+        **(config.get("normalisation") or dataset.get("normalisation") or IMAGENET),
     )
-    model.test_cfg = {key: dataset.test_cfg[key] for key in ("mode", "crop_size", "stride") if key in dataset.test_cfg}
+    inference = ("mode", "crop_size", "stride")
+    own_settings = {key: value for key, value in (model.get("test_cfg") or {}).items() if key not in inference}
+    model.test_cfg = own_settings | {key: dataset.test_cfg[key] for key in inference if key in dataset.test_cfg}
     return model
 
 
 def protocol(dataset: Config, name: str) -> dict[str, Any]:
-    """How predictions are made, from a data set's ``test_cfg``, with all defaults.
+    """The inference protocol of a data set's ``test_cfg``, with all defaults.
 
     Raises:
-        ConfigError: if it says something else.
+        ConfigError: if it has other keys or impossible values.
     """
     known = [field.name for field in fields(Protocol)]
     for key in dataset.test_cfg:
-        if key not in known:
-            raise ConfigError(f"{name}: test_cfg: {configs.unknown('key', key, known)}")
+        if key not in (*known, *EVALUATION_KEYS):
+            raise ConfigError(f"{name}: test_cfg: {unknown('key', key, (*known, *EVALUATION_KEYS))}")
     try:
-        return asdict(Protocol(**dataset.test_cfg))
+        return asdict(Protocol(**{key: value for key, value in dataset.test_cfg.items() if key in known}))
     except ValueError as error:
         raise ConfigError(f"{name}: test_cfg: {error}") from None
 
 
-def cell_config(cell: Cell, folder: str) -> Config:
-    """Everything that decides the cell's result, resolved.
+def boundaries(dataset: Config, name: str, num_classes: int) -> dict[str, float | None]:
+    """The tolerances of boundary metrics in a data set's ``test_cfg``; None for those that are not counted.
 
-    Args:
-        cell: The cell.
-        folder: Where its data set lies.
+    Raises:
+        ConfigError: if it has other keys or impossible values.
     """
-    dataset, schedule = load("datasets", cell.dataset), load("schedules", cell.schedule)
-    source, labels = DATASETS[dataset.source], grid.settings(cell)["labels"]
-    trains_on_raters = SCENARIOS[labels["target"]].source == "raters"
-    train_pipeline = complete(dataset.train_pipeline, ["LoadRaters"] if trains_on_raters else [])
-    truths = [*(["LoadRaters"] if source.raters else []), *(["LoadTruth"] if source.read_truth else [])]
-    test_pipeline = complete(dataset.test_pipeline, truths)
-    common = dict(type="ListDataset", source=dataset.source, folder=folder)
-    training = dict(**common, split="train", labelled=labels.get("labelled"))
+    declared, known = dataset.test_cfg.get("boundaries", {}), [field.name for field in fields(Boundaries)]
+    for key in declared:
+        if key not in known:
+            raise ConfigError(f"{name}: test_cfg: boundaries: {unknown('key', key, known)}")
+    try:
+        return asdict(Counts(num_classes, boundaries=Boundaries(**declared)).boundaries)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{name}: test_cfg: boundaries: {error}") from None
+
+
+def calibrators(dataset: Config, name: str) -> tuple[str, ...]:
+    """The post-hoc calibrators of a data set's ``test_cfg``. Default: all.
+
+    Raises:
+        ConfigError: if there is no such calibrator.
+    """
+    declared = tuple(dataset.test_cfg.get("calibrators", CALIBRATORS))
+    for calibrator in declared:
+        if calibrator not in CALIBRATORS:
+            raise ConfigError(f"{name}: test_cfg: {unknown('calibrator', str(calibrator), CALIBRATORS)}")
+    return declared
+
+
+def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict[str, Any]]:
+    """The transforms that load what a label scenario needs of the raters."""
+    target = SCENARIOS[scenario["target"]]
+    transforms = [dict(type="LoadRaters")] if target.source == "raters" else []
+    if "rater_weights" in target.needs:
+        background = {key: scenario[key] for key in ("background",) if key in scenario}
+        transforms.append(dict(type="LoadRaterWeights", num_classes=num_classes, **background))
+    return transforms
+
+
+def training_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
+    """The ``train_dataset`` and ``unlabelled_dataset`` of a cell."""
+    source, scenario = find(experiment.source), experiment.scenario
+    train_pipeline = complete(dataset.train_pipeline, rater_transforms(scenario, len(source.classes)))
+    common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
+    training = dict(**common, split="train", labelled=scenario.get("labelled"))
     unlabelled = None
-    if "mean_teacher" in labels and training_lists(source, Path(folder), labels.get("labelled"))[1]:
-        pipeline = unlabelled_pipeline(dataset.train_pipeline, labels["mean_teacher"].get("cutmix", 0.5))
+    if "mean_teacher" in scenario and training_lists(source, folder, scenario.get("labelled"))[1]:
+        pipeline = unlabelled_pipeline(dataset.train_pipeline, scenario["mean_teacher"].get("cutmix", 0.5))
         unlabelled = dict(**training, unlabelled=True, pipeline=pipeline)
+    return dict(train_dataset=dict(**training, pipeline=train_pipeline), unlabelled_dataset=unlabelled)
+
+
+def evaluated_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
+    """The ``validation_dataset`` and ``test_dataset`` of a cell."""
+    source = find(experiment.source)
+    truths = [*(["LoadRaters"] if source.raters else []), *(["LoadTruth"] if source.read_truth else [])]
+    pipeline = complete(dataset.test_pipeline, [dict(type=name) for name in truths])
 
     def evaluated(split: str) -> dict[str, Any]:
-        return dict(**common, split=split, pipeline=test_pipeline, test_mode=True)
+        common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
+        return dict(**common, split=split, pipeline=pipeline, test_mode=True)
 
+    return dict(
+        validation_dataset=evaluated(dataset.val_split) if dataset.get("val_split") else None,
+        test_dataset=evaluated(dataset.test_split),
+    )
+
+
+def schedule_config(experiment: Experiment) -> Config:
+    """The config of the cell's schedule; where the cell has another number of iterations, its expressions use that."""
+    path = experiment.files["schedules"]
+    if experiment.iterations is None:
+        return Config.fromfile(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "iterations":
+            node.value = ast.Constant(experiment.iterations)
+            return Config.fromstring(ast.unparse(ast.fix_missing_locations(tree)), ".py")
+    raise ConfigError(f"{path} assigns no iterations: {experiment.cell.schedule} cannot replace them")
+
+
+def evaluation_config(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """The entries of the config that concern evaluation alone.
+
+    Args:
+        experiment: The cell, resolved.
+        folder: The folder of its data set.
+    """
+    dataset = Config.fromfile(experiment.files["datasets"])
+    name, classes = experiment.cell.dataset, len(find(experiment.source).classes)
+    return dict(
+        **evaluated_configs(experiment, dataset, folder),
+        reference=dataset.get("reference", "label"),
+        protocol=protocol(dataset, name),
+        boundaries=boundaries(dataset, name, classes),
+        calibrators=calibrators(dataset, name),
+    )
+
+
+def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) -> Config:
+    """Everything that decides the cell's result, resolved into one MMEngine config.
+
+    Args:
+        experiment: The cell, resolved.
+        folder: The folder of its data set.
+        fingerprint: That of its training data.
+    """
+    dataset, schedule = Config.fromfile(experiment.files["datasets"]), schedule_config(experiment)
+    class_counts = training_class_counts(experiment, folder, fingerprint)
     return Config(
         dict(
             default_scope="mmseg",
-            seed=grid.seed(cell),
-            model=model_config(cell, dataset, folder),
-            train_dataset=dict(**training, pipeline=train_pipeline),
-            unlabelled_dataset=unlabelled,
-            validation_dataset=evaluated(dataset.val_split) if dataset.get("val_split") else None,
-            test_dataset=evaluated(dataset.test_split),
-            reference=dataset.get("reference", "label"),
-            protocol=protocol(dataset, cell.dataset),
+            seed=experiment.random_seed,
+            model=model_config(experiment, dataset, class_counts),
+            **training_configs(experiment, dataset, folder),
+            **evaluation_config(experiment, folder),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,
+            channels_last=Config.fromfile(experiment.files["models"]).get("channels_last", False),
             checkpoint=schedule.get("checkpoint", "last"),
             validation_interval=schedule.get("validation_interval"),
             optim_wrapper=dict(

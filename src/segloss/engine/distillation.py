@@ -1,7 +1,8 @@
-"""Knowledge distillation: which trained cell teaches, what it says of a batch, and what that costs."""
+"""Knowledge distillation: choosing the teacher cell, its predictions, and their run time."""
 
 import hashlib
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,46 +11,58 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional
 
-from segloss import grid, records
+from segloss import records
 from segloss.engine.losses import TargetTerm
-from segloss.grid import Cell
+from segloss.engine.pretrained import prepare_timm
+from segloss.files import sha256_of
+from segloss.grid import Experiment
+from segloss.grid.zoo import OWN_TARGET
 
 
 class TeacherError(RuntimeError):
-    """Why a cell cannot be taught, in one sentence."""
+    """The reason for which a cell has no teacher, in one sentence."""
 
 
-def choose(cell: Cell, results: Path) -> dict[str, Any] | None:
-    """The best on validation of the cells that may teach a cell; of equals the one with the lowest seed.
+def choose_teacher(experiment: Experiment, results: Path) -> dict[str, Any] | None:
+    """The cell with the best validation mIoU among those that may be the teacher; on ties the lowest seed.
 
     Returns:
-        For the record: the ``cell`` that teaches, the SHA-256 of its weights' file, and the validation mIoU of all
-        ``candidates``. None where the cell has no teacher.
+        The record's entry: ``cell``, the SHA-256 of its weights' file, and the validation mIoU of all ``candidates``.
+        None for a cell without a teacher.
 
     Raises:
-        TeacherError: one of them is not trained, or was trained with other settings than now stand in configs/.
+        TeacherError: one of them is not trained, or was trained with other settings than those in configs/.
     """
     candidates = {}
-    for teacher in grid.teachers(cell):
-        path = results / str(teacher) / "record.json"
+    for teacher in experiment.teachers:
+        path = results / str(teacher.cell) / "record.json"
         if not path.exists():
-            raise TeacherError(f"{cell} needs its teacher first: segloss train {teacher}")
+            raise TeacherError(f"{experiment.cell} needs its teacher first: segloss train {teacher.cell}")
         record = records.read(path)
-        if record["config_hash"] != grid.config_hash(teacher):
-            raise TeacherError(f"its teacher {teacher} was trained with other settings than now stand in configs/")
-        candidates[str(teacher)] = record["validation"]["metrics"]["mIoU"]
+        if record["config_hash"] != teacher.config_hash:
+            raise TeacherError(f"its teacher {teacher.cell} was trained with other settings than those in configs/")
+        candidates[str(teacher.cell)] = record["validation"]["metrics"]["mIoU"]
     if not candidates:
         return None
     best = max(candidates, key=candidates.get)
-    digest = hashlib.sha256(weights_file(results / best).read_bytes()).hexdigest()
-    return {"cell": best, "weights_sha256": digest, "candidates": candidates}
+    return {"cell": best, "weights_sha256": sha256_of(weights_file(results / best)), "candidates": candidates}
 
 
-def identity(cell: Cell, chosen: dict[str, Any] | None) -> str:
-    """The identity of a cell's training: the hash of its settings, and of its teacher's weights if it has one."""
-    own = grid.config_hash(cell)
-    return hashlib.sha256(f"{own}{chosen['weights_sha256']}".encode()).hexdigest() if chosen else own
+def training_identity(
+    config_hash: str, training_data: str, teacher: Mapping[str, Any] | None, pretrained: Mapping[str, Any] | None
+) -> str:
+    """The identity of a training, that of its checkpoints and weights.
+
+    Args:
+        config_hash: That of its settings.
+        training_data: The fingerprint of its training data: with corrected labels it is another training.
+        teacher: The record's entry about its teacher.
+        pretrained: The record's entry about its pretrained weights.
+    """
+    weights = [entry[key] for entry, key in ((teacher, "weights_sha256"), (pretrained, "sha256")) if entry]
+    return hashlib.sha256("".join([config_hash, training_data, *weights]).encode()).hexdigest()
 
 
 def weights_file(folder: Path) -> Path:
@@ -64,19 +77,28 @@ def weights_file(folder: Path) -> Path:
     return path
 
 
-def load_model(folder: Path) -> nn.Module:
-    """The trained model of a finished cell, in evaluation mode.
+def load_weights(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record of a finished cell and the content of its weights file.
 
     Raises:
-        TeacherError: its weights are gone or are not those of its record.
+        TeacherError: the weights are gone or are not those of the record.
     """
     record = records.read(folder / "record.json")
     path = weights_file(folder)
     weights = torch.load(path, map_location="cpu", weights_only=True)
-    if weights["config_hash"] != record["config_hash"]:
+    training_data, teacher = record["data"]["fingerprints"]["training"], record.get("teacher")
+    if weights["config_hash"] != training_identity(record["config_hash"], training_data, teacher, record["pretrained"]):
         raise TeacherError(f"{path} is not what {folder / 'record.json'} was measured on: delete both and train again")
+    return record, weights
+
+
+def load_model(folder: Path) -> nn.Module:
+    """The trained model of a finished cell, in evaluation mode; errors as for ``load_weights``."""
+    record, weights = load_weights(folder)
     init_default_scope("mmseg")
-    model = MODELS.build(ConfigDict(record["config"]["model"]))
+    config = ConfigDict(record["config"]["model"])
+    prepare_timm(config)
+    model = MODELS.build(config)
     model.load_state_dict(weights["model"])
     return model.eval().requires_grad_(False)
 
@@ -86,67 +108,103 @@ def whole_logits(model: nn.Module, inputs: Tensor) -> Tensor:
     return model.encode_decode(inputs, [dict(img_shape=inputs.shape[2:])] * len(inputs))
 
 
+def head_logits(model: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """The logits (B, C, H, W) of a segmentor's decode head and of its auxiliary heads, at the size of the images.
+
+    Of a cascade of decode heads those of the last alone.
+    """
+    if not getattr(model, "with_auxiliary_head", False) or isinstance(model.decode_head, nn.ModuleList):
+        return [whole_logits(model, inputs)]
+    features, sizes = model.extract_feat(inputs), [dict(img_shape=inputs.shape[2:])] * len(inputs)
+    auxiliary = model.auxiliary_head
+    auxiliary = list(auxiliary) if isinstance(auxiliary, nn.ModuleList) else [auxiliary]
+    main = model.decode_head.predict(features, sizes, model.test_cfg)
+    return [main, *(auxiliary_logits(head, features, inputs) for head in semantic_heads(auxiliary))]
+
+
+def semantic_heads(heads: Iterable[nn.Module]) -> list[nn.Module]:
+    """The heads that predict the classes, not a target of their own."""
+    return [head for head in heads if type(head).__name__ not in OWN_TARGET]
+
+
+def auxiliary_logits(head: nn.Module, features: Any, inputs: Tensor) -> Tensor:
+    """The logits (B, C, H, W) of an auxiliary head; of a head with several outputs those of the first."""
+    logits = head(features)
+    return resize_to(logits[0] if isinstance(logits, list | tuple) else logits, inputs, head.align_corners)
+
+
+def resize_to(logits: Tensor, inputs: Tensor, align_corners: bool) -> Tensor:
+    """Logits at the size of the images, bilinearly, as MMSegmentation's heads do it."""
+    return functional.interpolate(logits, inputs.shape[2:], mode="bilinear", align_corners=align_corners)
+
+
+Labels = tuple[Tensor, Tensor]  # a target and its valid pixels
+
+
 class Teacher:
-    """A trained model that labels batches: without gradients, in half precision on a GPU. No part of its student.
+    """A trained model that labels batches, without gradients, in half precision on a GPU; no submodule of its student.
 
     Args:
         model: In evaluation mode.
-        hard_weight: Weight of the hard labels in pixel-wise losses, the teacher's is 1 - hard_weight. Default .5, as in
-            Wang et al., Jaccard Metric Losses, 2023, https://arxiv.org/abs/2302.05666.
+        hard_weight: Weight of the hard labels in pixel-wise losses; that of the teacher is 1 - hard_weight.
+        region_hard_weight: The same for all other losses.
+
+    Both are .5 by default, as in all releases of the code of Wang et al., Jaccard Metric Losses, 2023,
+    https://arxiv.org/abs/2302.05666.
     """
 
-    def __init__(self, model: nn.Module, hard_weight: float = 0.5) -> None:
-        self.model, self.hard_weight = model, hard_weight
+    def __init__(self, model: nn.Module, hard_weight: float = 0.5, region_hard_weight: float = 0.5) -> None:
+        self.model, self.hard_weight, self.region_hard_weight = model, hard_weight, region_hard_weight
         self._seconds, self._events = 0.0, []
 
     @classmethod
-    def of(cls, chosen: dict[str, Any], cell: Cell, results: Path) -> "Teacher":
-        """The teacher that ``choose`` found for a cell."""
-        options = grid.settings(cell)["labels"]["teacher"]
-        return cls(load_model(results / chosen["cell"]), options.get("hard_weight", 0.5))
+    def load(cls, entry: dict[str, Any], experiment: Experiment, results: Path) -> "Teacher":
+        """The teacher of an experiment that ``choose_teacher`` chose."""
+        options = experiment.scenario["teacher"]
+        weights = {key: options[key] for key in ("hard_weight", "region_hard_weight") if key in options}
+        return cls(load_model(results / entry["cell"]), **weights)
 
     @torch.no_grad()
-    def logits(self, inputs: Tensor) -> Tensor:
-        """What the model says of a batch of normalised images (B, 3, H, W)."""
+    def logits(self, inputs: Tensor) -> list[Tensor]:
+        """The logits of the model's decode head and auxiliary heads for a batch of normalised images (B, 3, H, W)."""
         self.model.to(inputs.device)
         if inputs.device.type == "cpu":
             started = time.perf_counter()
-            logits = whole_logits(self.model, inputs)
+            logits = head_logits(self.model, inputs)
             self._seconds += time.perf_counter() - started
             return logits
-        # A GPU works on while Python goes ahead: it keeps the time itself, and is not waited for.
+        # A GPU runs asynchronously: events measure its time without a synchronisation.
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         with torch.autocast(inputs.device.type, dtype=torch.float16):
-            logits = whole_logits(self.model, inputs)
+            logits = head_logits(self.model, inputs)
         end.record()
         self._events.append((start, end))
         return logits
 
-    def parts(
-        self, labelled: tuple[Tensor, Tensor], taught: tuple[Tensor, Tensor], temperature: float
-    ) -> list[TargetTerm]:
-        """What a student's losses are computed against.
+    def terms(self, labelled: Labels, taught: Labels, temperature: float) -> list[TargetTerm]:
+        """The targets of a student's losses.
 
-        Pixel-wise losses: hard_weight L(z, y) + (1 - hard_weight) T^2 L(z / T, teacher), with T^2 so that the gradient
-        keeps its size (Hinton et al., 2015, https://arxiv.org/abs/1503.02531). Cross-entropy against the teacher is the
-        KL divergence but for a constant. All other losses: against the teacher alone.
+        Pixel-wise losses: w L(z, y) + (1 - w) T^2 L(z / T, teacher) with w the hard weight, and T^2 so that the
+        gradient keeps its size (Hinton et al., 2015, https://arxiv.org/abs/1503.02531); cross-entropy against the
+        teacher is the KL divergence but for a constant. All other losses: v L(z, y) + (1 - v) L(z / T, teacher).
 
         Args:
-            labelled: Class indices (B, H, W) and which count.
-            taught: The teacher's probabilities (B, C, H, W) at that temperature, and where they count.
+            labelled: Class indices (B, H, W) and their valid pixels.
+            taught: The teacher's probabilities (B, C, H, W) at that temperature, and their valid pixels.
             temperature: T.
         """
-        soft_weight = (1 - self.hard_weight) * temperature**2
-        parts = [
-            TargetTerm(*labelled, weight=self.hard_weight, pixelwise=True),
-            TargetTerm(*taught, weight=soft_weight, temperature=temperature, pixelwise=True),
-            TargetTerm(*taught, temperature=temperature, pixelwise=False),
+        hard, region = self.hard_weight, self.region_hard_weight
+        terms = [
+            TargetTerm(*labelled, weight=hard, pixelwise=True),
+            TargetTerm(*taught, weight=(1 - hard) * temperature**2, temperature=temperature, pixelwise=True),
+            TargetTerm(*labelled, weight=region, pixelwise=False),
+            TargetTerm(*taught, weight=1 - region, temperature=temperature, pixelwise=False),
         ]
-        return [part for part in parts if part.weight > 0]
+        return [term for term in terms if term.weight > 0]
 
     def seconds(self) -> float:
-        """The time it has taken so far."""
+        """Its run time so far."""
         if self._events:
             torch.cuda.synchronize()
             self._seconds += sum(start.elapsed_time(end) for start, end in self._events) / 1000

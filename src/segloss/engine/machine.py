@@ -1,7 +1,7 @@
-"""How a cell runs on this machine: threads, precision, memory layout, compilation, several processes; all recorded."""
+"""Options of the machine: threads, precision, memory format, compilation, several processes; all of them recorded."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from segloss.engine import processes
 
 @dataclass(frozen=True)
 class Machine:
-    """How a cell runs here, which is recorded but does not make it another cell.
+    """The options with which a cell runs on a machine. They are recorded, but do not make it another cell.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
@@ -29,9 +29,9 @@ class Machine:
         workers: Processes that load data beside the training; 0 loads in the training process.
         checkpoint_seconds: Time between two saves of the training's state.
         precision: Of the training's forward and backward pass: ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
-        channels_last: Whether the model's memory is laid out with the channels last.
-        compiled: Whether torch compiles the backbone.
-        fused: Whether the optimiser's fused implementation is taken.
+        channels_last: Use the channels-last memory format.
+        compiled: Compile the backbone with torch.compile.
+        fused: Use the optimiser's fused implementation.
     """
 
     device: str
@@ -45,7 +45,7 @@ class Machine:
 
 
 def limit_threads(threads: int) -> None:
-    """Let torch, OpenCV and OpenMP together use that many threads, so that cells side by side do not fight."""
+    """Limit torch, OpenCV and OpenMP to that many threads, so that cells side by side do not compete."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(0 if threads == 1 else threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -58,11 +58,11 @@ def device_name(machine: Machine) -> str:
 
 @OPTIM_WRAPPERS.register_module()
 class BfloatOptimWrapper(OptimWrapper):
-    """OptimWrapper that trains in bfloat16 where torch holds that to be safe; its range needs no scaled loss."""
+    """OptimWrapper that trains in bfloat16 under torch's autocast; its range needs no loss scaling."""
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """The forward pass and the loss; the losses of segloss compute in float32 whatever they get."""
+        """The forward pass and the loss; the losses of segloss compute in float32."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
@@ -72,7 +72,7 @@ def optimizer(config: ConfigDict, machine: Machine) -> dict[str, Any]:
     """The config of the optimiser on this machine.
 
     Raises:
-        ValueError: if the machine's device has no such precision.
+        ValueError: if the device does not support the precision.
     """
     wrapper = {"fp32": "OptimWrapper", "bf16": "BfloatOptimWrapper", "fp16": "AmpOptimWrapper"}[machine.precision]
     if machine.precision == "fp16" and machine.device == "cpu":
@@ -83,30 +83,60 @@ def optimizer(config: ConfigDict, machine: Machine) -> dict[str, Any]:
     return config
 
 
+def uses_channels_last(config: ConfigDict, machine: Machine) -> bool:
+    """True if the machine's options or the model's config ask for the channels-last memory format.
+
+    It is faster, but sums in another order: models whose results were published without it keep the other format.
+    """
+    return machine.channels_last or bool(config.get("channels_last"))
+
+
 class ChannelsLastHook(Hook):
-    """Lays the model out with the channels last; its images follow. After it was initialised: the same numbers."""
+    """Converts the model to the channels-last memory format after its initialisation; its images follow."""
 
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        """Lay it out."""
-        processes.bare(runner.model).to(memory_format=torch.channels_last)
+        """Convert it."""
+        processes.unwrap(runner.model).to(memory_format=torch.channels_last)
 
 
 class MachineRunner(Runner):
-    """MMEngine's Runner with the model compiled, laid out and distributed as the machine asks."""
+    """MMEngine's Runner with the model compiled, laid out and distributed by the machine's options.
 
-    def __init__(self, machine: Machine, **runner: Any) -> None:
-        self.machine = machine
+    Args:
+        machine: These options.
+        load_weights: Loads pretrained weights into the initialised model; None for none.
+        channels_last: Use the channels-last memory format.
+        runner: The arguments of MMEngine's Runner.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        load_weights: Callable[[nn.Module], None] | None = None,
+        channels_last: bool = False,
+        **runner: Any,
+    ) -> None:
+        self.machine, self.load_weights, self.last_checkpoint = machine, load_weights, 0
         super().__init__(**runner)
-        if machine.channels_last:
+        if channels_last:
             self.register_hook(ChannelsLastHook())
+
+    def _init_model_weights(self) -> None:
+        """Initialise at random as without pretrained weights, then load these."""
+        super()._init_model_weights()
+        if self.load_weights:
+            self.load_weights(processes.unwrap(self.model))
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Log nothing: the record describes code and machine, and MMEngine's survey of them takes seconds."""
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """The model as it is trained."""
         if self.machine.compiled:
             model.backbone.compile()  # in place: the names of its weights stay
-        if processes.count() > 1:
+        if processes.world_size() > 1:
             model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
             if self.machine.device == "cpu":
                 model = revert_sync_batchnorm(model)

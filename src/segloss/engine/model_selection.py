@@ -1,76 +1,70 @@
-"""Which weights of a training are evaluated, the last or the best on validation, and the file that keeps them."""
+"""Model selection: evaluate the last weights of a training, or those with the best validation mIoU."""
 
-import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 
 from segloss.engine import processes
-from segloss.engine.checkpoints import write_state
-from segloss.engine.training import MeasureHook
+from segloss.engine.training import check_weights
+from segloss.engine.training_log import Log
 
 
-class WeightsHook(Hook):
-    """Validates every so often and remembers the weights of the best mIoU, the earliest of several; or does nothing.
+class BestWeightsHook(Hook):
+    """Keeps the weights with the best validation mIoU (the earliest on ties); a no-op for the rule ``last``.
 
     Args:
-        path: Where a finished training keeps its weights.
-        config_hash: Identity of the training.
         rule: ``last`` or ``best``.
         interval: For ``best``, the iterations between two validations; the last iteration is validated too.
         validate: For ``best``, from the model to its mIoU on the validation images.
-        measure: The hook whose clock stands still meanwhile, and whose tracker gets the values.
+        log: Takes the values.
+        paused: A context in which the training's timer is paused.
     """
 
     def __init__(
         self,
-        path: Path,
-        config_hash: str,
         rule: str,
         interval: int | None,
         validate: Callable[[torch.nn.Module], float],
-        measure: MeasureHook,
+        log: Log,
+        paused: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self.path, self.config_hash = path, config_hash
-        self.rule, self.interval, self.validate, self.measure = rule, interval, validate, measure
+        self.rule, self.interval, self.validate, self.log, self.paused = rule, interval, validate, log, paused
         self.validations: list[dict[str, float]] = []
         self.best: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a restarted training needs to choose as an undisturbed one does."""
+        """The state that a resumed training needs to select as an undisturbed one does."""
         return {"validations": self.validations, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from that state."""
         self.validations, self.best = state["validations"], state["best"]
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Validate when it is time."""
+        """Validate at the interval."""
         iteration = batch_idx + 1
         if self.rule == "last" or (iteration % self.interval and iteration != runner.train_loop.max_iters):
             return
-        self.measure.check(runner, iteration)
-        started = time.monotonic()
-        value = self.validate(processes.bare(runner.model))
-        self.measure.started_at += time.monotonic() - started
+        check_weights(runner, iteration)
+        with self.paused():
+            value = self.validate(processes.unwrap(runner.model))
         if self.best is None or value > max(row["mIoU"] for row in self.validations):
             model = {
                 name: tensor.detach().cpu().clone()
-                for name, tensor in processes.bare(runner.model).state_dict().items()
+                for name, tensor in processes.unwrap(runner.model).state_dict().items()
             }
             self.best = {"iteration": iteration, "model": model}
         self.validations.append({"iteration": iteration, "mIoU": value})
-        self.measure.tracker.log({"val/mIoU": value}, step=iteration)
+        self.log({"val/mIoU": value}, iteration)
         runner.logger.info(f"iteration {iteration}: mIoU {value:.2f} on the validation images")
 
-    def write(self, runner: Any) -> None:
-        """Write the weights that are evaluated, their iteration, and what the record tells of the training."""
-        last = {"iteration": runner.train_loop.iter, "model": processes.bare(runner.model).state_dict()}
-        told = {"validations": self.validations, "rows": self.measure.rows}
-        weights = {"config_hash": self.config_hash, **(last if self.best is None else self.best), **told}
-        write_state(self.path, weights)
+    def selected(self, runner: Any) -> dict[str, Any]:
+        """The selected weights as ``model``, and their ``iteration``."""
+        if self.best is not None:
+            return self.best
+        return {"iteration": runner.train_loop.iter, "model": processes.unwrap(runner.model).state_dict()}

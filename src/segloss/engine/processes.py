@@ -1,7 +1,7 @@
-"""One cell in several processes: the same batches cut into parts, counts put together exactly, one process that writes.
+"""One cell in several processes: shards of the same batches, counts merged exactly, one process that writes.
 
-The losses exchange their sums and SyncBN its statistics, so that several processes follow the training of one. On a
-CPU, where torch has no SyncBN, batch statistics are those of each process's part.
+The losses all-reduce their sums and SyncBN its statistics, so that several processes follow the training of one. On a
+CPU, where torch has no SyncBN, batch statistics are those of each process's shard.
 """
 
 import os
@@ -15,40 +15,40 @@ from torch.utils.data import Sampler
 
 from segloss.runtime import torchrun
 
-# Iterations between two looks whether any process was told to stop: all must stop at the same one.
-AGREE_EVERY = 10
+# Iterations between two exchanges of the signals that the processes received: all must stop at the same iteration.
+SIGNAL_INTERVAL = 10
 
 
-def count() -> int:
-    """How many processes train this cell."""
+def world_size() -> int:
+    """The number of processes that train this cell."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is; 0 writes."""
+    """The rank of this process; rank 0 writes."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def join(device: str) -> None:
-    """Join the others if torchrun started this process."""
-    if torchrun.is_one_of_several() and not distributed.is_initialized():
+def init_process_group(device: str) -> None:
+    """Join the process group if torchrun started this process."""
+    if torchrun.under_torchrun() and not distributed.is_initialized():
         if device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl" if device == "cuda" else "gloo")
         if rank():
-            os.environ["WANDB_MODE"] = "disabled"  # the first one tells
+            os.environ["WANDB_MODE"] = "disabled"  # rank 0 tracks the cell
 
 
-def bare(model: nn.Module) -> nn.Module:
-    """The segmentor itself, without what distributes it."""
+def unwrap(model: nn.Module) -> nn.Module:
+    """The segmentor without the wrapper that distributes it."""
     return model.module if is_model_wrapper(model) else model
 
 
-class Part(Sampler[int]):
-    """This process's part of every batch: part r of batch n holds its images r b/W to (r+1) b/W.
+class BatchShardSampler(Sampler[int]):
+    """This process's shard of every batch: rank r of W takes images r b/W to (r+1) b/W of batch n.
 
     Args:
-        size: b, the images of a batch over all processes.
+        batch_size: b, the images of a batch over all processes.
         start: The first batch.
         stop: The one after the last.
 
@@ -56,48 +56,49 @@ class Part(Sampler[int]):
         ValueError: if the processes cannot share a batch evenly.
     """
 
-    def __init__(self, size: int, start: int, stop: int) -> None:
-        if size % count():
-            raise ValueError(f"{count()} processes cannot share a batch of {size} images evenly")
-        self.size, self.part, self.batches = size, size // count(), range(start, stop)
+    def __init__(self, batch_size: int, start: int, stop: int) -> None:
+        if batch_size % world_size():
+            raise ValueError(f"{world_size()} processes cannot share a batch of {batch_size} images evenly")
+        self.batch_size, self.shard_size = batch_size, batch_size // world_size()
+        self.batches = range(start, stop)
 
     def __len__(self) -> int:
-        return len(self.batches) * self.part
+        return len(self.batches) * self.shard_size
 
     def __iter__(self) -> Iterator[int]:
         for batch in self.batches:
-            first = batch * self.size + rank() * self.part
-            yield from range(first, first + self.part)
+            first = batch * self.batch_size + rank() * self.shard_size
+            yield from range(first, first + self.shard_size)
 
 
-def own_images(images: int) -> range:
-    """Which images of an evaluation are this process's."""
-    return range(rank(), images, count())
+def shard_of_images(images: int) -> range:
+    """This process's images of an evaluation: rank r of W takes r, r + W, r + 2 W, ..."""
+    return range(rank(), images, world_size())
 
 
-def from_all(mine: Any) -> Sequence[Any]:
-    """What every process has, in the order of their ranks, for each of them."""
-    if count() == 1:
-        return [mine]
-    everyones = [None] * count()
-    distributed.all_gather_object(everyones, mine)
-    return everyones
+def all_gather(value: Any) -> Sequence[Any]:
+    """The values of all processes, by rank, in each of them."""
+    if world_size() == 1:
+        return [value]
+    values = [None] * world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
-def merged(mine: Any) -> Any:
-    """What all processes counted, put together by its ``merge``, for each of them."""
-    first, *others = from_all(mine)
+def all_merge(counts: Any) -> Any:
+    """The counts of all processes, merged by their ``merge``, in each of them."""
+    first, *others = all_gather(counts)
     for other in others:
         first.merge(other)
     return first
 
 
-def wait_for_all() -> None:
-    """Go on when every process has come here."""
-    if count() > 1:
+def barrier() -> None:
+    """Wait until every process has arrived."""
+    if world_size() > 1:
         distributed.barrier()
 
 
-def lost_another(error: Exception) -> bool:
-    """Whether this process failed because another one was gone, whose own error is the reason."""
-    return count() > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error))
+def peer_failed(error: Exception) -> bool:
+    """True if this process failed because another one had; that one's own error is the reason."""
+    return world_size() > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error))

@@ -9,27 +9,25 @@ from mmseg.registry import MODELS
 from torch import Tensor
 from torch.nn import functional
 
-from segloss.engine.distillation import Teacher
+from segloss.engine.distillation import Teacher, semantic_heads
 from segloss.engine.losses import VOID, TargetTerm, training_target
 from segloss.engine.semi_supervised import MeanTeacher
 from segloss.labels import CATALOGUE
 
 
-def draws(segmentor: "_TrainsOnScenario", inputs: Tensor, data_samples: list) -> Tensor:
-    """One uniform number in [0, 1) per image, float64 (B,), drawn from the seed of its visit."""
+def draws(inputs: Tensor, data_samples: list) -> Tensor:
+    """One uniform number in [0, 1) per image, float64 (B,), drawn from the seed of its sample."""
     return torch.tensor([sample.metainfo["draw"] for sample in data_samples], dtype=torch.float64, device=inputs.device)
 
 
-def teacher_logits(segmentor: "_TrainsOnScenario", inputs: Tensor, data_samples: list) -> Tensor:
-    """What the segmentor's teacher says of the images, (B, C, H, W)."""
-    return segmentor.teacher.logits(inputs)
+def rater_weights(inputs: Tensor, data_samples: list) -> Tensor:
+    """The weights of the raters of each image, float32 (B, R), measured on the whole image when it was loaded."""
+    weights = [sample.metainfo["rater_weights"] for sample in data_samples]
+    return torch.tensor(weights, dtype=torch.float32, device=inputs.device)
 
 
-# What a scenario can need of the batch beside the labels: its argument's name, and what makes it.
-NEEDS: dict[str, Callable[["_TrainsOnScenario", Tensor, list], Tensor]] = {
-    "draws": draws,
-    "teacher_logits": teacher_logits,
-}
+# Inputs that a scenario may need beside the labels: the name of its argument, and the function that makes it.
+NEEDS: dict[str, Callable[[Tensor, list], Tensor]] = {"draws": draws, "rater_weights": rater_weights}
 
 
 def stacked(data_samples: list, source: str) -> Tensor:
@@ -65,6 +63,7 @@ class _TrainsOnScenario:
         self.make_target = CATALOGUE[options.pop("target")]
         self.target_options = options
         self.teacher: Teacher | None = None
+        self.auxiliary_target: list[list[TargetTerm]] = []  # of each auxiliary head, where it has one of its own
         self.mean_teacher = None if mean_teacher is None else MeanTeacher(self, **mean_teacher)
 
     def forward(
@@ -79,23 +78,49 @@ class _TrainsOnScenario:
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """The losses of all heads against the scenario's target."""
         with torch.no_grad():
-            parts = self.parts(inputs, data_samples)
-        return self.losses_against(parts, inputs, data_samples)
+            target, *auxiliary = self.targets(inputs, data_samples)
+        return self.losses_against(target, inputs, data_samples, auxiliary)
 
-    def losses_against(self, parts: list[TargetTerm], inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """The losses of all heads against a target given by its parts."""
-        with training_target(*parts):
+    def losses_against(
+        self, target: list[TargetTerm], inputs: Tensor, data_samples: list, auxiliary: list[list[TargetTerm]] = ()
+    ) -> dict[str, Tensor]:
+        """The losses of all heads against a target, of auxiliary heads against their own where they have one."""
+        self.auxiliary_target = list(auxiliary)
+        with training_target(*target):
             return super().loss(inputs, data_samples)
 
-    def parts(self, inputs: Tensor, data_samples: list) -> list[TargetTerm]:
-        """The scenario's target for a batch."""
+    def _auxiliary_head_forward_train(self, inputs: Any, data_samples: list) -> dict[str, Tensor]:
+        """The losses of the auxiliary heads, each against its own target."""
+        heads = self.auxiliary_head
+        heads = list(heads) if isinstance(heads, torch.nn.ModuleList) else [heads]
+        semantic = semantic_heads(heads)
+        if len(self.auxiliary_target) != len(semantic):  # a teacher without such heads: the decode head's target
+            return super()._auxiliary_head_forward_train(inputs, data_samples)
+        targets = dict(zip(map(id, semantic), self.auxiliary_target, strict=True))
+        losses = {}
+        for number, head in enumerate(heads):
+            prefix = f"aux_{number}" if len(heads) > 1 else "aux"
+            with training_target(*targets.get(id(head), ())):  # none for a head with a target of its own
+                values = head.loss(inputs, data_samples, self.train_cfg)
+            losses |= {f"{prefix}.{name}": value for name, value in values.items()}
+        return losses
+
+    def targets(self, inputs: Tensor, data_samples: list) -> list[list[TargetTerm]]:
+        """The scenario's target for a batch; with a teacher, also that of each of its auxiliary heads."""
         labels, options = stacked(data_samples, self.make_target.source), self.target_options
         valid = labels != VOID
-        needed = {name: NEEDS[name](self, inputs, data_samples) for name in self.make_target.needs}
-        target = self.make_target(labels, valid, self.out_channels, **options, **needed)
+        needed = {name: NEEDS[name](inputs, data_samples) for name in self.make_target.needs if name in NEEDS}
         if self.teacher is None:
-            return [TargetTerm(*target)]
-        return self.teacher.parts((labels, valid), target, options.get("temperature", 1.0))
+            return [[TargetTerm(*self.make_target(labels, valid, self.out_channels, **options, **needed))]]
+        temperature = options.get("temperature", 1.0)
+        return [
+            self.teacher.terms(
+                (labels, valid),
+                self.make_target(labels, valid, self.out_channels, **options, **needed, teacher_logits=logits),
+                temperature,
+            )
+            for logits in self.teacher.logits(inputs)
+        ]
 
 
 @MODELS.register_module()

@@ -1,27 +1,9 @@
-"""What a grid file asks for: its cells, their settings and resources, read from configs/. Imports no torch."""
+"""The grid: a grid file resolved once against configs/ into experiments. Imports no torch."""
 
-from segloss.grid.cells import (
-    Cell,
-    Grid,
-    config_hash,
-    grid_file,
-    hash_of,
-    load_grid,
-    seed,
-    settings,
-    teachers,
-    why_skipped,
-)
+from segloss.grid.cells import NAME, Cell
+from segloss.grid.configs import Configs
+from segloss.grid.errors import ConfigError
+from segloss.grid.experiments import Experiment, resolve, settings_hash
+from segloss.grid.grids import Grid, load_grid
 
-__all__ = [
-    "Cell",
-    "Grid",
-    "config_hash",
-    "grid_file",
-    "hash_of",
-    "load_grid",
-    "seed",
-    "settings",
-    "teachers",
-    "why_skipped",
-]
+__all__ = ["NAME", "Cell", "ConfigError", "Configs", "Experiment", "Grid", "load_grid", "resolve", "settings_hash"]

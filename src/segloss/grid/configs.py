@@ -1,190 +1,54 @@
-"""What stands in configs/: read and checked, down to the options of every loss. Imports no torch."""
+"""The files of configs/, read and checked once, down to the options of every loss. Imports no torch."""
 
-import ast
-import difflib
-import functools
-import hashlib
-import importlib.util
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import yaml
+from segloss.datasets import DATASETS, DatasetError, add_described, training_config
+from segloss.files import write_text
+from segloss.grid.cells import is_name
+from segloss.grid.errors import ConfigError, unknown, validate
+from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
+from segloss.grid.mmengine_values import config_values
+from segloss.grid.options import check_options, signatures
+from segloss.grid.yaml_files import read_yaml
 
-from segloss import options
-from segloss.datasets import DATASETS
-
-PACKAGE = Path(__file__).parents[1]
-CONFIGS = Path("configs")
-ZOO_PREFIX = "mmseg::"
-# What a line of labels.yaml says beside its target and the target's options.
-TRAINING_PARTS = ("teacher", "labelled", "mean_teacher")
+SCHEMAS = Path(__file__).with_name("schemas")
+# Keys of a line of labels.yaml beside its title, its target and the target's options.
+TRAINING_KEYS = ("teacher", "labelled", "mean_teacher")
+# Keys of a line of losses.yaml beside its loss or terms.
+LINE_KEYS = ("title", "auxiliary_share", "exchange")
 CHECKPOINTS = ("last", "best")  # which weights of a training are evaluated
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-
-
-class ConfigError(ValueError):
-    """What is wrong with a file in configs/ or with a name, in one sentence."""
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a name that does not exist: names the nearest and all known ones."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return ConfigError(f"unknown {kind} {name!r}{hint}; known: {', '.join(known) or 'none'}")
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, safely loaded."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-
-
-def validate(data: Any, schema: str, where: str) -> None:
-    """Check data against configs/schemas/<schema>.schema.json.
-
-    Raises:
-        ConfigError: one sentence with the place, what was found and what is possible.
-    """
-    rules = json.loads((CONFIGS / "schemas" / f"{schema}.schema.json").read_text(encoding="utf-8"))
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(rules).iter_errors(data))
-    if error is None:
-        return
-    place = ".".join(map(str, error.absolute_path))
-    message = error.message
-    if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        extra = next(key for key in error.instance if key not in known)
-        message = str(unknown("key", extra, known))
-    raise ConfigError(f"{where}: {f'{place}: ' if place else ''}{message}")
-
-
-@functools.cache
-def signatures(room: str) -> dict[str, dict[str, Any]]:
-    """The functions registered in segloss.<room>, read from the source so that nothing imports torch.
-
-    Returns:
-        For each function the keyword arguments of its ``@register(...)`` line and, under ``options``, its keyword-only
-        parameters with their annotations.
-    """
-    return {
-        name: function.registered | {"options": function.options}
-        for name, function in options.declared(PACKAGE / room).items()
-    }
-
-
-# Keyword-only parameters that belong to a call, or that the engine supplies, beside all that are tensors.
-NO_SETTINGS = {"reduction", "terms", "class_counts"}
-
-
-def check_options(room: str, function: str, settings: Mapping[str, Any], where: str) -> None:
-    """Check the options of a function of segloss.<room> by name and value.
-
-    Raises:
-        ConfigError: the function or an option is unknown, or a value is outside its range.
-    """
-    known = signatures(room)
-    if function not in known:
-        raise ConfigError(f"{where}: {unknown({'losses': 'loss', 'labels': 'target'}[room], function, known)}")
-    supplied = {*NO_SETTINGS, *known[function].get("needs", ())}
-    allowed = {
-        name: kind
-        for name, kind in known[function]["options"].items()
-        if name not in supplied and options.is_setting(kind)
-    }
-    for option, value in settings.items():
-        if option not in allowed:
-            raise ConfigError(f"{where}: {unknown(f'option of {function}', option, allowed)}")
-        try:
-            options.check(option, value, allowed[option])
-        except ValueError as error:
-            raise ConfigError(f"{where}: {error}") from None
 
 
 def loss_terms(line: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A line of losses.yaml as terms ``{loss, weight, options...}``; a single loss is one term of weight 1."""
+    exchange = {"exchange": line["exchange"]} if "exchange" in line else {}
     if "terms" in line:
-        exchange = {key: line[key] for key in ("exchange",) if key in line}
         return [term | exchange for term in line["terms"]]
-    return [{"weight": 1.0} | {key: value for key, value in line.items() if key != "title"}]
+    return [{"weight": 1.0} | {key: value for key, value in line.items() if key not in LINE_KEYS} | exchange]
 
 
-@functools.cache
-def load_losses() -> dict[str, dict[str, Any]]:
-    """configs/losses.yaml, checked down to the options of each loss."""
-    path = CONFIGS / "losses.yaml"
-    lines = read_yaml(path)
-    validate(lines, "losses", str(path))
-    for name, line in lines.items():
-        if "terms" in line and (extra := set(line) - {"title", "terms", "exchange"}):
-            raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), ('title', 'terms', 'exchange'))}")
-        for term in loss_terms(line):
-            where, apart = f"{path}: {name}", {"loss", "weight", "exchange", *(("defer",) if "loss" in line else ())}
-            settings = {key: value for key, value in term.items() if key not in apart}
-            check_options("losses", term["loss"], settings, where)
-            for option in term.get("defer", {}):
-                if option not in settings:
-                    kind = f"option of {term['loss']} to defer"
-                    raise ConfigError(f"{where}: {unknown(kind, option, settings)}")
-    return lines
+def check_ramp(term: Mapping[str, Any], weights: set[str], where: str) -> None:
+    """Check that a term's ``ramp`` names numbers of the term that may be 0, and that each begins before it ends.
 
+    Args:
+        term: A term as `loss_terms` returns it.
+        weights: ``{"weight"}`` if the term's weight may grow too.
+        where: The beginning of an error.
 
-@functools.cache
-def load_labels() -> dict[str, dict[str, Any]]:
-    """configs/labels.yaml, checked down to the options of each scenario."""
-    path = CONFIGS / "labels.yaml"
-    lines = read_yaml(path)
-    validate(lines, "labels", str(path))
-    losses = load_losses()
-    for name, line in lines.items():
-        where = f"{path}: {name}"
-        settings = {key: value for key, value in line.items() if key not in ("title", "target", *TRAINING_PARTS)}
-        check_options("labels", line["target"], settings, where)
-        taught, asks = "teacher" in line, "teacher_logits" in signatures("labels")[line["target"]].get("needs", ())
-        if taught != asks:
-            raise ConfigError(f"{where}: the target {line['target']} {'needs a' if asks else 'has no'} teacher")
-        if taught:
-            teacher = line["teacher"]
-            if teacher["labels"] not in lines:
-                raise ConfigError(f"{where}: teacher: {unknown('labels', teacher['labels'], lines)}")
-            if "teacher" in lines[teacher["labels"]]:
-                raise ConfigError(f"{where}: teacher: its labels {teacher['labels']} would need a teacher themselves")
-            if teacher["loss"] not in losses:
-                raise ConfigError(f"{where}: teacher: {unknown('loss', teacher['loss'], losses)}")
-    return lines
-
-
-def titles() -> dict[str, dict[str, str]]:
-    """What losses and kinds of label are called in reports."""
-    lines = {"losses": load_losses(), "labels": load_labels()}
-    return {kind: {name: line["title"] for name, line in of.items()} for kind, of in lines.items()}
-
-
-@functools.cache
-def zoo() -> dict[str, Path]:
-    """MMSegmentation's model zoo, as its wheel carries it: the name of each config and its file."""
-    spec = importlib.util.find_spec("mmseg")
-    if spec is None:
-        return {}
-    return {file.stem: file for file in (Path(spec.origin).parent / ".mim" / "configs").glob("[!_]*/*.py")}
-
-
-def mmengine_file(kind: str, name: str) -> Path:
-    """The MMEngine config behind a name: a file of configs/mmseg/<kind>, or for models one of MMSegmentation's zoo."""
-    file = CONFIGS / "mmseg" / kind / f"{name}.py"
-    if NAME.fullmatch(name) and file.is_file():
-        return file
-    if kind == "models" and name in zoo():
-        return zoo()[name]
-    known = [path.stem for path in file.parent.glob("*.py")]
-    error = unknown(kind.rstrip("s"), name, known)
-    raise ConfigError(f"{error}{' or a config of the zoo as mmseg::<name>' if kind == 'models' else ''}")
+    Raises:
+        ConfigError: if it does not.
+    """
+    numbers = {name for name, value in term.items() if type(value) in (int, float)} - {"weight"} | weights
+    for name, (start, end) in term.get("ramp", {}).items():
+        if name not in numbers:
+            raise ConfigError(f"{where}: {unknown('number', name, numbers)}")
+        if start >= end:
+            raise ConfigError(f"{where}: {name} must begin before it ends, got [{start}, {end}]")
+        if name != "weight":
+            check_options("losses", term["loss"], {name: 0.0}, where)
 
 
 def model_name(entry: str) -> str:
@@ -192,66 +56,164 @@ def model_name(entry: str) -> str:
     return Path(entry.removeprefix(ZOO_PREFIX)).name.removesuffix(".py") if entry.startswith(ZOO_PREFIX) else entry
 
 
-def is_named(node: ast.Assign, variable: str) -> bool:
-    """Whether an assignment is to that variable."""
-    return getattr(node.targets[0], "id", None) == variable
+class Configs:
+    """The configs of one checkout. Everything is read once, when it is first used.
 
+    Args:
+        root: The checkout, the folder that contains ``configs``.
 
-def assigned(file: Path, variable: str) -> Any:
-    """The literal a config assigns to a variable at top level; None without one."""
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and is_named(node, variable):
-            return ast.literal_eval(node.value)
-    return None
+    Raises:
+        ConfigError: if there is no such folder.
+    """
 
+    def __init__(self, root: Path = Path()) -> None:
+        self.root, self.folder = Path(root), Path(root) / "configs"
+        if not self.folder.is_dir():
+            raise ConfigError(
+                f"no configs/ in {self.root.absolute()}: run this in a checkout of segloss or name it by --root"
+            )
+        self._files: dict[tuple[str, str], MMEngineFile] = {}
+        self._values: dict[Path, Mapping[str, Any]] = {}
+        self.experiments: dict[Any, Any] = {}  # resolved cells, by cell
 
-@functools.cache
-def files(file: Path) -> tuple[Path, ...]:
-    """An MMEngine config and all it is based on in its own tree; ``mmseg::`` bases are fixed by the pinned package."""
-    bases = assigned(file, "_base_") or []
-    bases = [bases] if isinstance(bases, str) else bases
-    return (file, *(found for base in bases if not base.startswith(ZOO_PREFIX) for found in files(file.parent / base)))
+    @cached_property
+    def losses(self) -> dict[str, dict[str, Any]]:
+        """The lines of losses.yaml."""
+        path = self.folder / "losses.yaml"
+        lines = read_yaml(path)
+        validate(lines, SCHEMAS / "losses.schema.json", str(path))
+        for name, line in lines.items():
+            if "terms" in line and (extra := set(line) - {*LINE_KEYS, "terms"}):
+                raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), (*LINE_KEYS, 'terms'))}")
+            if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):
+                raise ConfigError(f"{path}: {name}: auxiliary_share is of the cross-entropy, and there is none")
+            for term in loss_terms(line):
+                apart = {"loss", "weight", "exchange", "ramp", *(("defer",) if "loss" in line else ())}
+                settings = {key: value for key, value in term.items() if key not in apart}
+                check_options("losses", term["loss"], settings, f"{path}: {name}")
+                for option in term.get("defer", {}):
+                    if option not in settings:
+                        kind = f"option of {term['loss']} to defer"
+                        raise ConfigError(f"{path}: {name}: {unknown(kind, option, settings)}")
+                check_ramp(term, {"weight"} if "terms" in line else set(), f"{path}: {name}: ramp")
+        return lines
 
+    @cached_property
+    def labels(self) -> dict[str, dict[str, Any]]:
+        """The lines of labels.yaml."""
+        path = self.folder / "labels.yaml"
+        lines = read_yaml(path)
+        validate(lines, SCHEMAS / "labels.schema.json", str(path))
+        lines = {name: line for name, line in lines.items() if not name.startswith(".")}  # shared parts, merged by <<
+        for name, line in lines.items():
+            settings = {key: value for key, value in line.items() if key not in ("title", "target", *TRAINING_KEYS)}
+            check_options("labels", line["target"], settings, f"{path}: {name}")
+            self._check_teacher(line, lines, f"{path}: {name}")
+        return lines
 
-@functools.cache
-def digest(file: Path) -> str:
-    """Hash of what an MMEngine config says, its bases included; comments, layout and ``needs`` do not count."""
-    code = []
-    for part in files(file):
-        tree = ast.parse(part.read_text(encoding="utf-8"))
-        tree.body = [node for node in tree.body if not (isinstance(node, ast.Assign) and is_named(node, "needs"))]
-        code.append(ast.dump(tree))
-    return hashlib.sha256("\n".join(code).encode()).hexdigest()
+    def _check_teacher(self, line: Mapping[str, Any], lines: Mapping[str, Mapping[str, Any]], where: str) -> None:
+        has_teacher = "teacher" in line
+        needs_teacher = "teacher_logits" in signatures("labels")[line["target"]].get("needs", ())
+        if has_teacher != needs_teacher:
+            raise ConfigError(
+                f"{where}: the target {line['target']} {'needs a' if needs_teacher else 'has no'} teacher"
+            )
+        if not has_teacher:
+            return
+        teacher = line["teacher"]
+        if teacher["labels"] not in lines:
+            raise ConfigError(f"{where}: teacher: {unknown('label scenario', teacher['labels'], lines)}")
+        if "teacher" in lines[teacher["labels"]]:
+            raise ConfigError(f"{where}: teacher: its label scenario {teacher['labels']} would need a teacher itself")
+        if teacher["loss"] not in self.losses:
+            raise ConfigError(f"{where}: teacher: {unknown('loss', teacher['loss'], self.losses)}")
 
+    @cached_property
+    def titles(self) -> dict[str, dict[str, str]]:
+        """The titles of losses and label scenarios in reports."""
+        lines = {"losses": self.losses, "labels": self.labels}
+        return {axis: {name: line["title"] for name, line in entries.items()} for axis, entries in lines.items()}
 
-def declared(file: Path, variable: str) -> Any:
-    """The literal an MMEngine config or what it is based on assigns to a variable; None without one."""
-    return next((value for part in files(file) if (value := assigned(part, variable)) is not None), None)
+    def names(self, kind: str) -> list[str]:
+        """The names of configs of a kind: ``grids``, ``datasets``, ``models`` or ``schedules``."""
+        files = [*self.folder.glob(f"mmseg/{kind}/*.py"), *self.folder.glob(f"{kind}/*.yaml")]
+        return sorted({file.stem for file in files})
 
+    @cached_property
+    def zoo(self) -> dict[str, Path]:
+        """MMSegmentation's model zoo: the name of each config and its file."""
+        return zoo()
 
-@functools.cache
-def dataset_source(name: str) -> str:
-    """The data on disk (a name of segloss.datasets) that a data set of configs/mmseg/datasets reads."""
-    file = mmengine_file("datasets", name)
-    source = declared(file, "source")
-    if source not in DATASETS:
-        raise ConfigError(f"{file}: {unknown('source', str(source), DATASETS)}")
-    return source
+    def mmengine_file(self, kind: str, name: str) -> MMEngineFile:
+        """The MMEngine config of a data set, model or schedule.
 
+        Args:
+            kind: ``datasets``, ``models`` or ``schedules``.
+            name: A file of configs/mmseg/<kind>, or for models one of MMSegmentation's zoo.
 
-def check_validation(dataset: str, schedule: str) -> None:
-    """Raise ConfigError unless the data set says how it is validated and the schedule which weights are evaluated."""
-    data_file, file = mmengine_file("datasets", dataset), mmengine_file("schedules", schedule)
-    split, reason = declared(data_file, "val_split"), declared(data_file, "no_validation")
-    if (split is None) == (reason is None):
-        raise ConfigError(f"{data_file} must say either val_split or, in a sentence, why there is no_validation")
-    choice, interval = declared(file, "checkpoint") or "last", declared(file, "validation_interval")
-    if choice not in CHECKPOINTS:
-        raise ConfigError(f"{file}: {unknown('checkpoint', str(choice), CHECKPOINTS)}")
-    if (choice == "best") != (isinstance(interval, int) and interval > 0):
-        raise ConfigError(
-            f'{file}: checkpoint = "best" and validation_interval, a number of iterations from 1, go together; '
-            f"got {choice!r} and {interval!r}"
-        )
-    if choice == "best" and split is None:
-        raise ConfigError(f'{file}: checkpoint = "best" needs validation images, and {dataset} has none: {reason}')
+        Raises:
+            ConfigError: if there is no such config, or it cannot be read.
+        """
+        if (kind, name) not in self._files:
+            self._files[kind, name] = read_mmengine_file(self._mmengine_path(kind, name))
+        return self._files[kind, name]
+
+    def values(self, file: MMEngineFile) -> Mapping[str, Any]:
+        """The variables of an MMEngine config and its bases, as far as they are no code (``mmengine_values``)."""
+        if file.path not in self._values:
+            self._values[file.path] = config_values(file.path)
+        return self._values[file.path]
+
+    def _mmengine_path(self, kind: str, name: str) -> Path:
+        folder = self.folder / "mmseg" / kind
+        if is_name(name) and (folder / f"{name}.py").is_file():
+            return folder / f"{name}.py"
+        if kind != "models":
+            raise unknown(kind.rstrip("s").replace("dataset", "data set"), name, self.names(kind))
+        if name in self.zoo:
+            return self.zoo[name]
+        raise self._unknown_model(name, self.names("models"))
+
+    def _unknown_model(self, name: str, known: list[str]) -> ConfigError:
+        import difflib
+
+        near = difflib.get_close_matches(name, self.zoo, n=3)
+        zoo = f"; nearest in MMSegmentation's zoo: {', '.join(f'mmseg::{entry}' for entry in near)}" if near else ""
+        return unknown("model", name, known, f" or a config of MMSegmentation's zoo as mmseg::<name>{zoo}")
+
+    def _described_dataset(self, name: str) -> Path:
+        """The config of a data set that configs/datasets/<name>.yaml describes, written below data/."""
+        file, path = self.folder / "datasets" / f"{name}.yaml", self.root / "data" / ".described" / f"{name}.py"
+        try:
+            add_described(file)
+            text = training_config(file)
+        except DatasetError as error:
+            raise ConfigError(str(error)) from None
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+        return path
+
+    def source(self, dataset: str) -> str:
+        """The data on disk (a name of segloss.datasets) that a data set of configs/mmseg/datasets reads."""
+        file = self.mmengine_file("datasets", dataset)
+        source = file.literals.get("source")
+        if not isinstance(source, str) or source not in DATASETS:
+            raise ConfigError(f"{file.path}: {unknown('source', str(source), DATASETS)}")
+        return source
+
+    def check_validation(self, dataset: str, schedule: str) -> None:
+        """Raise ConfigError unless the data set declares its validation and the schedule the evaluated weights."""
+        data, file = self.mmengine_file("datasets", dataset), self.mmengine_file("schedules", schedule)
+        split, reason = data.literals.get("val_split"), data.literals.get("no_validation")
+        if (split is None) == (reason is None):
+            raise ConfigError(f"{data.path} must assign either val_split or, in a sentence, why there is no_validation")
+        choice, interval = file.literals.get("checkpoint") or "last", file.literals.get("validation_interval")
+        if choice not in CHECKPOINTS:
+            raise ConfigError(f"{file.path}: {unknown('checkpoint', str(choice), CHECKPOINTS)}")
+        if (choice == "best") != (type(interval) is int and interval > 0):
+            raise ConfigError(
+                f'{file.path}: checkpoint = "best" and validation_interval, a whole number from 1, go together; '
+                f"got {choice!r} and {interval!r}"
+            )
+        if choice == "best" and split is None:
+            raise ConfigError(f'{file.path}: checkpoint = "best" needs validation images; {dataset} has none: {reason}')

@@ -1,33 +1,36 @@
-"""What a cell needs of a machine, as the files in configs/mmseg declare it: for schedulers, never for the result.
+"""Resources that a cell requests from a scheduler, as the files in configs/mmseg declare them; they change no result.
 
-A data set, a model or a schedule may say ``needs = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 300}``, or a part
-of it. Where several say something the largest counts, where none does the default. Imports no torch.
+A data set, a model or a schedule may assign ``needs = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 300}``, or
+some of these. The largest request counts; without any, the default.
 """
 
-import functools
+from collections.abc import Iterable
 
-from segloss.grid.configs import ConfigError, declared, mmengine_file, unknown
+from segloss.grid.errors import ConfigError, unknown
+from segloss.grid.mmengine_files import MMEngineFile
 
-# Of a training of which nothing is known: a GPU, cores for the training and for loading images, a limit of a day.
+# For a training of unknown size: a GPU, cores for training and for loading images, a limit of a day.
 DEFAULTS = {"gpus": 1, "cpus": 6, "memory_gb": 32, "minutes": 1440}
 
 
-@functools.cache
-def needs_of(dataset: str, model: str, schedule: str) -> dict[str, int]:
-    """GPUs, CPU cores, gigabytes of main memory, and minutes of a cell on that data set with that model and schedule.
+def resources(files: Iterable[MMEngineFile]) -> dict[str, int]:
+    """GPUs, CPU cores, gigabytes of main memory and minutes of a cell with these configs.
 
-    The time is a limit, not a forecast: a cell that hits it goes on where it stopped.
+    The time is a limit, not a forecast: a cell that reaches it continues from its checkpoint.
 
     Raises:
-        ConfigError: if a file declares something else, or less than nothing.
+        ConfigError: if a file requests something else, or a negative number.
     """
-    found: dict[str, list[int]] = {name: [] for name in DEFAULTS}
-    for kind, name in (("datasets", dataset), ("models", model), ("schedules", schedule)):
-        file = mmengine_file(kind, name)
-        for key, value in (declared(file, "needs") or {}).items():
+    requests: dict[str, list[int]] = {name: [] for name in DEFAULTS}
+    for file in files:
+        needs = file.literals.get("needs") or {}
+        if not isinstance(needs, dict):
+            raise ConfigError(f"{file.path}: needs: expected a dictionary, got {needs!r}")
+        for key, value in needs.items():
             if key not in DEFAULTS:
-                raise ConfigError(f"{file}: needs: {unknown('key', key, DEFAULTS)}")
-            if not isinstance(value, int) or value < (key != "gpus"):
-                raise ConfigError(f"{file}: needs: {key}={value!r}: expected a whole number from {int(key != 'gpus')}")
-            found[key].append(value)
-    return {key: max(values, default=DEFAULTS[key]) for key, values in found.items()}
+                raise ConfigError(f"{file.path}: needs: {unknown('key', str(key), DEFAULTS)}")
+            least = int(key != "gpus")
+            if type(value) is not int or value < least:
+                raise ConfigError(f"{file.path}: needs: {key}={value!r}: expected a whole number from {least}")
+            requests[key].append(value)
+    return {key: max(values, default=DEFAULTS[key]) for key, values in requests.items()}

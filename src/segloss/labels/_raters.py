@@ -42,7 +42,7 @@ def majority(labels: Tensor, valid: Tensor, num_classes: int, *, tie_is_void: bo
     return target, kept
 
 
-@register(source="raters")
+@register(source="raters", needs=("rater_weights",))
 def dice_weighted_raters(
     labels: Tensor,
     valid: Tensor,

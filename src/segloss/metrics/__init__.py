@@ -1,17 +1,40 @@
-"""Predictions to counts, counts to metrics. Imports torch and numpy, nothing else."""
+"""Predictions to counts, counts to metrics. Imports numpy; torch only where predictions are counted or calibrated."""
 
-from segloss.metrics.catalogue import METRICS, Metric
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from segloss.metrics._calibration import calibration_error
+from segloss.metrics._overlap import mean_iou
+from segloss.metrics.boundaries import Boundaries
+from segloss.metrics.catalogue import CALIBRATED, METRICS, Metric, find_metric
 from segloss.metrics.counts import METRICS_VERSION, Counts
+from segloss.metrics.image_counts import ImageCounts, image_counts
 from segloss.metrics.summary import absent_classes, per_class, per_image, per_rater, reliability, summarize
-from segloss.metrics.temperature import TemperatureFit, rescale
+
+if TYPE_CHECKING:
+    from segloss.metrics.isotonic import IsotonicFit, IsotonicMaps
+    from segloss.metrics.temperature import TemperatureFit, TemperatureScaling, rescale
+    from segloss.metrics.vector_scaling import VectorScaling, VectorScalingFit
 
 __all__ = [
+    "CALIBRATED",
     "METRICS",
     "METRICS_VERSION",
+    "Boundaries",
     "Counts",
+    "ImageCounts",
+    "IsotonicFit",
+    "IsotonicMaps",
     "Metric",
     "TemperatureFit",
+    "TemperatureScaling",
+    "VectorScaling",
+    "VectorScalingFit",
     "absent_classes",
+    "calibration_error",
+    "find_metric",
+    "image_counts",
+    "mean_iou",
     "per_class",
     "per_image",
     "per_rater",
@@ -19,3 +42,24 @@ __all__ = [
     "rescale",
     "summarize",
 ]
+
+# Names whose modules import torch: they are imported when they are first used.
+_WITH_TORCH = {
+    "IsotonicFit": "isotonic",
+    "IsotonicMaps": "isotonic",
+    "TemperatureFit": "temperature",
+    "TemperatureScaling": "temperature",
+    "VectorScaling": "vector_scaling",
+    "VectorScalingFit": "vector_scaling",
+    "rescale": "temperature",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,26 +5,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Part = dict[str, Tensor]
+ImageSums = dict[str, Tensor]
+FINE_BINS = 24 * 32 + 1
 
 
-def accumulate(count: Callable[..., Part], probabilities: Tensor, *maps: Tensor) -> Part:
-    """Sum of what `count` says of slices of images and pixels, which it gets as (B, C, n) and (B, n) or (B, R, n).
+def accumulate(count: Callable[..., ImageSums], probabilities: Tensor, *maps: Tensor) -> ImageSums:
+    """Sum of `count` over slices of images and pixels; its arguments are (B, C, n) and (B, n) or (B, R, n).
 
     A slice fits the cache of a CPU, or bounds the memory on a GPU. How an image is sliced does not depend on its batch,
     so that its sums are rounded in the same way in every batch.
     """
     numbers = 1 << 19 if probabilities.device.type == "cpu" else 1 << 26
     images, classes = probabilities.shape[:2]
-    flat = [one.flatten(-2) for one in (probabilities, *maps)]
+    flat = [tensor.flatten(-2) for tensor in (probabilities, *maps)]
     pixels = flat[0].shape[2]
     step = max(1, numbers // classes)
     together = max(1, numbers // (classes * max(1, min(step, pixels))))
-    parts: list[Part] = []
+    parts: list[ImageSums] = []
     for first in range(0, images, together):
-        total: Part = {}
+        total: ImageSums = {}
         for start in range(0, pixels, step):
-            part = count(*(one[first : first + together, ..., start : start + step] for one in flat))
+            part = count(*(tensor[first : first + together, ..., start : start + step] for tensor in flat))
             total = {name: total[name] + part[name] for name in part} if total else part
         parts.append(total)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -51,7 +52,8 @@ class Slots:
 
     def count_and_sum_by_class(self, slots: int, index: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, slots) both: as `count` and `sum` for each class; `index` and `weights` are (B, C, n)."""
-        return self._add(slots, index, [None, weights])
+        counts, sums = self._add(slots, index, [None, weights])
+        return counts, sums
 
     def totals(self, values: Tensor) -> Tensor:
         """(B, K): sums of the `values` (B, K, n) of the valid pixels."""
@@ -66,8 +68,9 @@ class Slots:
         if not self.all_valid:
             index.masked_fill_(~(self.valid if index.ndim == 2 else self.valid[:, None]), size)
         index = index.flatten()
-        sums = (torch.bincount(index, None if one is None else one.flatten(), minlength=size + 1) for one in weights)
-        return [one[:size].view(*rows, slots) for one in sums]
+        flat = (None if weight is None else weight.flatten() for weight in weights)
+        sums = [torch.bincount(index, weight, minlength=size + 1) for weight in flat]
+        return [total[:size].view(*rows, slots) for total in sums]
 
 
 def sum_over(values: Tensor, axis: int) -> Tensor:
@@ -84,6 +87,16 @@ def sum_over(values: Tensor, axis: int) -> Tensor:
     return values.squeeze(axis)
 
 
+def fine_bin(confidence: Tensor) -> Tensor:
+    """Bins whose width shrinks with the distance to confidence 1, where most pixels of a trained network are.
+
+    The octaves of 1 - p from 1 down to 2**-24 hold 32 bins of equal width each, and one bin more what is nearer to 1;
+    in order of the confidence p, a float64 tensor. These are the leading bits of 1 - p as float32.
+    """
+    bits = (1 - confidence).clamp_(min=0).float().view(torch.int32) >> 18  # exponent and 5 bits of the fraction
+    return (126 * 32 + 31 - bits).clamp_(0, FINE_BINS - 1)
+
+
 def bin_index(wide: Tensor, bins: int, source: torch.dtype) -> Tensor:
     """Left-closed bins of equal width on [0, 1]: k where k/bins <= p < (k+1)/bins; the last one also holds p = 1.
 
@@ -93,6 +106,6 @@ def bin_index(wide: Tensor, bins: int, source: torch.dtype) -> Tensor:
     """
     if source == torch.float64:
         edges = torch.arange(1, bins, dtype=torch.float64, device=wide.device) / bins
-        return torch.bucketize(wide, edges, right=True, out_int32=True)
+        return torch.bucketize(wide.contiguous(), edges, right=True, out_int32=True)
     # max: an average of probabilities can exceed 1 by a rounding error
     return (wide * bins).int().clamp_(max=bins - 1)

@@ -5,27 +5,62 @@ import numpy as np
 REPORTED_BINS = 10
 
 
-def calibration_metrics(rows: dict[str, np.ndarray]) -> dict[str, float]:
-    """`rows` of images that have a valid pixel."""
+def calibration_metrics(
+    rows: dict[str, np.ndarray], histogram: np.ndarray, confidence_sums: np.ndarray
+) -> dict[str, float]:
+    """`rows` of images that have a valid pixel; `histogram` (2, F) and `confidence_sums` (F,) of the fine bins."""
     pixels, right, confidence = reported_bins(rows)
     total = pixels.sum(0)
     gaps = bin_gaps(right.sum(0), confidence.sum(0))
     return {
-        "ECE": 100 * gaps.sum() / total.sum(),
+        "ECE": calibration_error(np.stack([total, right.sum(0), confidence.sum(0)])),
         "ECE_I": 100 * np.mean(bin_gaps(right, confidence).sum(1) / pixels.sum(1)),
         "MCE": 100 * np.max(gaps[total > 0] / total[total > 0]),
+        "ACE": 100 * np.mean(gaps[total > 0] / total[total > 0]),
+        "aECE": 100 * adaptive_error(histogram.sum(0), histogram[1], confidence_sums),
     }
 
 
-def classwise_calibration_metrics(totals: dict[str, np.ndarray], probability: np.ndarray) -> dict[str, float]:
+def adaptive_error(pixels: np.ndarray, right: np.ndarray, confidence: np.ndarray, parts: int = REPORTED_BINS) -> float:
+    """Calibration error over `parts` bins of equal mass, as a share, from fine bins in order of confidence.
+
+    Pixels of one fine bin are taken as ties, which share its accuracy and confidence where a quantile divides them:
+    Σ correct - confidence is linear in the mass between the edges of the fine bins. Exact where ties are equal
+    confidences; otherwise at most twice the mass of the divided bins away.
+    """
+    some = pixels > 0
+    mass = np.concatenate([[0], np.cumsum(pixels[some])])
+    excess = np.concatenate([[0], np.cumsum(right[some] - confidence[some])])
+    at_quantiles = np.interp(np.linspace(0, mass[-1], parts + 1), mass, excess)
+    return float(np.abs(np.diff(at_quantiles)).sum() / mass[-1])
+
+
+def classwise_calibration_metrics(
+    rows: dict[str, np.ndarray], totals: dict[str, np.ndarray], probability: np.ndarray
+) -> dict[str, float]:
     """`probability` (C, bins): sums of the probability of each class by its bin."""
-    pixels, labelled, right = (_merge(totals[f"class_{name}"]) for name in ("pixels", "labelled", "right"))
+    pixels, labelled, right = (merge_bins(totals[f"class_{name}"]) for name in ("pixels", "labelled", "right"))
     number = pixels.sum()  # classes times pixels, so that the mean over the classes is taken at once
-    probability = _merge(probability)
-    return {
+    probability = merge_bins(probability)
+    gaps = bin_gaps(right, probability)
+    result = {
         "cwECE": 100 * bin_gaps(labelled, probability).sum() / number,
-        "SCE": 100 * bin_gaps(right, probability).sum() / number,
+        "SCE": 100 * gaps.sum() / number,
     }
+    of_images = rows["class_gap"] / rows["labelled"].sum(1, keepdims=True)
+    if len(pixels) == 2:
+        return result | {"SCE_fg": 100 * gaps[1].sum() / pixels[1].sum(), "SCE_fg_I": 100 * of_images[:, 1].mean()}
+    in_label = rows["labelled"] > 0
+    return result | {"SCE_I": 100 * np.mean(np.mean(of_images, axis=1, where=in_label))}
+
+
+def calibration_error(counts: np.ndarray) -> np.ndarray:
+    """ECE in percent of counts (..., 3, bins): pixels, correct pixels, sum of confidence of each bin.
+
+    Counts may be sums over images or means of them: their number cancels.
+    """
+    pixels, right, confidence = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    return 100 * bin_gaps(right, confidence).sum(-1) / pixels.sum(-1)
 
 
 def bin_gaps(right: np.ndarray, confidence: np.ndarray) -> np.ndarray:
@@ -35,9 +70,10 @@ def bin_gaps(right: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
 def reported_bins(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels, right pixels, sums of confidence of each image (n, 10)."""
-    return _merge(rows["histogram"].sum(1)), _merge(rows["histogram"][:, 1]), _merge(rows["confidence"])
+    return merge_bins(rows["histogram"].sum(1)), merge_bins(rows["histogram"][:, 1]), merge_bins(rows["confidence"])
 
 
-def _merge(histogram: np.ndarray) -> np.ndarray:
+def merge_bins(histogram: np.ndarray) -> np.ndarray:
+    """Sums (..., 10) of a stored histogram (..., bins)."""
     # the edges of the reported bins are among those stored
     return histogram.reshape(*histogram.shape[:-1], REPORTED_BINS, -1).sum(-1)

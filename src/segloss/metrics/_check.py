@@ -1,4 +1,4 @@
-"""What a batch must be, said in sentences."""
+"""Validation of a batch, with readable errors."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,15 @@ _SUM_TOLERANCE = 1e-3  # what averaging half-precision probabilities may add to 
 def check_probabilities(what: str, probabilities: Tensor, shape: tuple) -> None:
     """Refuse all but float (B, C, H, W); None in `shape` is any size."""
     fits = probabilities.ndim == 4 and all(
-        want in (None, got) for want, got in zip(shape, probabilities.shape, strict=True)
+        expected in (None, size) for expected, size in zip(shape, probabilities.shape, strict=True)
     )
     if not fits or not probabilities.is_floating_point():
-        sizes = ", ".join(axis if want is None else str(want) for axis, want in zip("BCHW", shape, strict=True))
+        sizes = ", ".join(axis if size is None else str(size) for axis, size in zip("BCHW", shape, strict=True))
         raise ValueError(
             f"{what} must be float ({sizes}), got {probabilities.dtype} {tuple(probabilities.shape)}",
         )
+    if not probabilities.numel():
+        raise ValueError(f"{what} must hold at least one image of at least one pixel, got {tuple(probabilities.shape)}")
 
 
 def check_valid(valid: Tensor | None, probabilities: Tensor) -> Tensor:
@@ -42,30 +44,43 @@ def check_labels(what: str, labels: Tensor, valid: Tensor, num_classes: int, sha
     return labels
 
 
-def check_present(present: Tensor | None, raters: Tensor) -> Tensor:
-    """Which raters labelled an image (B, R), all for None."""
-    shape = tuple(raters.shape[:2])
+def check_raters(raters: Tensor, present: Tensor | None, valid: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """The maps of the raters (B, R, H, W), 0 where they are not valid, and where they are valid.
+
+    A rater's map is valid where `valid` (B, H, W) is, in the images that rater labelled: all for `present` None.
+    """
+    images, *size = valid.shape
+    if raters.ndim != 4 or not raters.shape[1]:
+        expected = (images, "R", *size)
+        raise ValueError(f"raters must be int64 {expected}, got {raters.dtype} {tuple(raters.shape)}")
+    shape = (images, raters.shape[1], *size)
     if present is None:
-        return torch.ones(shape, dtype=torch.bool, device=raters.device)
-    if tuple(present.shape) != shape or present.dtype != torch.bool:
-        raise ValueError(f"present must be bool {shape}, got {present.dtype} {tuple(present.shape)}")
-    return present
+        present = torch.ones(shape[:2], dtype=torch.bool, device=raters.device)
+    if tuple(present.shape) != shape[:2] or present.dtype != torch.bool:
+        raise ValueError(f"present must be bool {shape[:2]}, got {present.dtype} {tuple(present.shape)}")
+    seen = valid[:, None] & present[:, :, None, None]
+    return check_labels("raters", raters, seen, num_classes, shape), seen
 
 
-def require_probabilities(what: str, chunk: Tensor, largest: Tensor, valid: Tensor) -> None:
-    """Refuse logits, log-probabilities and NaN: the extremes over the classes of a distribution are bounded.
+def require_probabilities(what: str, chunk: Tensor, valid: Tensor) -> None:
+    """Refuse logits, log-probabilities, sigmoids, percent, NaN and infinity at valid pixels.
 
     Args:
-        chunk: (B, C, n), and `largest` (B, n) its maximum over C.
+        what: Name of the argument, for the error.
+        chunk: (B, C, n).
+        valid: bool (B, n).
     """
-    # the extremes of the whole slice are quick to find; pixels are looked at one by one only if they are amiss
-    least = 1 / chunk.shape[1] - _SUM_TOLERANCE
-    if chunk.amin() >= 0 and largest.amin() >= least and largest.amax() <= 1 + _SUM_TOLERANCE:
+    tolerance = max(_SUM_TOLERANCE, torch.finfo(chunk.dtype).eps)
+    total = chunk.sum(1, dtype=torch.promote_types(chunk.dtype, torch.float32))
+    # The extremes of the whole slice are quick to find; pixels are checked one by one only if the extremes fail.
+    # NaN fails every comparison.
+    lowest, highest = total.aminmax()
+    if chunk.amin() >= 0 and lowest >= 1 - tolerance and highest <= 1 + tolerance:
         return
-    fine = (chunk.amin(1) >= 0) & (largest >= least) & (largest <= 1 + _SUM_TOLERANCE)
-    if not bool((fine | ~valid).all()):
-        wrong = chunk.movedim(1, -1)[valid & ~fine][0]
+    distribution = (chunk.amin(1) >= 0) & ((total - 1).abs() <= tolerance)
+    if not bool((distribution | ~valid).all()):
+        wrong = chunk.movedim(1, -1)[valid & ~distribution][0]
         raise ValueError(
-            f"{what} must be finite, at least 0 and sum to 1 over the classes (a softmax, not logits); "
-            f"got {wrong.tolist()[:8]} at a valid pixel"
+            f"{what} must be finite, at least 0 and sum to 1 over the classes (a softmax, not logits, sigmoids or "
+            f"percent); got {wrong.tolist()[:8]}, which sum to {wrong.double().sum().item():.6g}, at a valid pixel"
         )

@@ -10,8 +10,8 @@ def exact_sum(values: np.ndarray) -> np.ndarray:
     whole = np.floor(values)
     fraction = ((values - whole) * 2.0**_FRACTION_BITS).astype(np.int64)
     total = np.zeros((2, *values.shape[1:]), np.int64)
-    for one in np.stack((whole.astype(np.int64), fraction), 1):
-        total = add_exact(total, one)
+    for pair in np.stack((whole.astype(np.int64), fraction), 1):
+        total = add_exact(total, pair)
     return total
 
 

@@ -12,6 +12,21 @@ def class_scores(hits: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) 
     return {"Acc": _share(hits, labelled), "IoU": _share(hits, either - hits), "Dice": _share(2 * hits, either)}
 
 
+def precision(hits: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Share of the predicted pixels of a class that are of it, NaN for a class without any."""
+    return _share(hits, predicted)
+
+
+def mean_iou(counts: np.ndarray) -> np.ndarray:
+    """mIoU in percent of counts (..., 3, classes): true positives, labelled, predicted pixels.
+
+    Classes neither labelled nor predicted are left out. Counts may be sums over images or means of them: their number
+    cancels.
+    """
+    hits, labelled, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    return 100 * np.nanmean(class_scores(hits, labelled, predicted)["IoU"], axis=-1)
+
+
 def image_scores(rows: Rows) -> Rows:
     """(n, C) as `class_scores`, and NaN for classes without a label in the image, as 2310.19252 has it."""
     scores = class_scores(rows["true_positives"], rows["labelled"], rows["predicted"])
@@ -22,7 +37,7 @@ def overlap_metrics(rows: Rows) -> dict[str, float]:
     """`rows` of images that have a valid pixel. Levels: the data set, I (images), C (classes); worst-case forms."""
     hits, labelled, predicted = (rows[name].sum(0) for name in ("true_positives", "labelled", "predicted"))
     of_images = image_scores(rows)
-    result = {"aAcc": 100 * hits.sum() / labelled.sum()}
+    result = {"aAcc": 100 * hits.sum() / labelled.sum(), "mPrecision": 100 * np.nanmean(precision(hits, predicted))}
     for name, score in class_scores(hits, labelled, predicted).items():
         result[f"m{name}"] = 100 * np.nanmean(score)
         images = np.sort(np.nanmean(of_images[name], 1))
@@ -39,15 +54,19 @@ def foreground_metrics(rows: Rows) -> dict[str, float]:
 
     A value is missing where everything is empty and it would divide by nothing.
     """
+    result: dict[str, float] = {}
     foreground = [rows[name][:, 1] for name in ("true_positives", "labelled", "predicted")]
     over_all = class_scores(*(count.sum() for count in foreground))
     of_images = class_scores(*foreground)
-    result = {}
     for name in ("IoU", "Dice"):
         score = of_images[name]
-        result[f"{name}_fg"] = 100 * over_all[name]
-        result[f"{name}_fg_I_one"] = 100 * np.where(np.isnan(score), 1, score).mean()
-        result[f"{name}_fg_I_skip"] = 100 * np.nanmean(score) if not np.isnan(score).all() else np.nan
+        result[f"{name}_fg"] = float(100 * over_all[name])
+        counted = np.where(np.isnan(score), 1, score)
+        result[f"{name}_fg_I_one"] = float(100 * counted.mean())
+        counted = np.sort(counted)
+        result[f"{name}_fg_I_one_q{WORST_PERCENT}"] = 100 * _lowest([counted], WORST_PERCENT)
+        result[f"{name}_fg_I_one_q"] = float(100 * np.mean([_lowest([counted], q) for q in range(10, 101, 10)]))
+        result[f"{name}_fg_I_skip"] = np.nan if np.isnan(score).all() else float(100 * np.nanmean(score))
     return {name: value for name, value in result.items() if not np.isnan(value)}
 
 

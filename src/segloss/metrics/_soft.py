@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from segloss.metrics._accumulate import Part, Slots, accumulate, sum_over
+from segloss.metrics._accumulate import ImageSums, Slots, accumulate, sum_over
 from segloss.metrics._check import require_probabilities
 from segloss.metrics._hard import SMALLEST_PROBABILITY, largest_class
 
 LEVELS = 10  # the thresholds .1 to .9 make ten levels
 
 
-def soft_truth_counts(probabilities: Tensor, truth: Tensor, valid: Tensor) -> Part:
-    """Counts of each image, first axis B; float64 sums where nothing is said.
+def soft_truth_counts(probabilities: Tensor, truth: Tensor, valid: Tensor) -> ImageSums:
+    """Counts of each image, first axis B; float64 sums unless stated.
 
     soft_divergence (B,) Σ t log(t/p) in nats; soft_brier (B,) Σ(p-t)²; soft_difference, soft_truth, soft_probability
     (B, C) Σ|p-t|, Σt, Σp; soft_levels (B, C, 10, 10) int64, the pixels by how many of the thresholds .1, ..., .9 their
@@ -20,9 +20,9 @@ def soft_truth_counts(probabilities: Tensor, truth: Tensor, valid: Tensor) -> Pa
     return accumulate(_count_soft, probabilities, truth, valid)
 
 
-def _count_soft(chunk: Tensor, truth: Tensor, valid: Tensor) -> Part:
+def _count_soft(chunk: Tensor, truth: Tensor, valid: Tensor) -> ImageSums:
     images, classes, _ = chunk.shape
-    require_probabilities("truth", truth, truth.amax(1), valid)
+    require_probabilities("truth", truth, valid)
     wide, true = chunk.double(), truth.double()
     # one and the same logarithm on both sides: exactly 0 where p = t
     ratio = true.clamp(min=SMALLEST_PROBABILITY).log() - wide.clamp(min=SMALLEST_PROBABILITY).log()
@@ -46,7 +46,7 @@ def _level(values: Tensor) -> Tensor:
     return torch.bucketize(values.contiguous(), thresholds, right=True)
 
 
-def rater_counts(probabilities: Tensor, raters: Tensor, seen: Tensor) -> Part:
+def rater_counts(probabilities: Tensor, raters: Tensor, seen: Tensor) -> ImageSums:
     """Counts of each image against `raters` (B, R, H, W), in [0, C) everywhere, where `seen`: (B, R, C) int64.
 
     rater_true_positives, and rater_labelled the pixels each rater gives each class.
@@ -54,7 +54,7 @@ def rater_counts(probabilities: Tensor, raters: Tensor, seen: Tensor) -> Part:
     return accumulate(_count_raters, probabilities, raters, seen)
 
 
-def _count_raters(chunk: Tensor, raters: Tensor, seen: Tensor) -> Part:
+def _count_raters(chunk: Tensor, raters: Tensor, seen: Tensor) -> ImageSums:
     images, number, pixels = raters.shape
     classes = chunk.shape[1]
     agreed = (raters == largest_class(chunk)[1][:, None]).reshape(images * number, pixels)

@@ -1,24 +1,41 @@
-"""What each metric means, whether more of it is better, in which unit it is given, and where it was defined."""
+"""The catalogue of metrics: name, unit, direction, decimals, heading, meaning and source of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One column of a results table.
+    """A metric as tables, pages and documentation show it.
 
-    Args:
+    Attributes:
+        name: As the field writes it; its key in records and results tables.
         direction: "higher" or "lower" is better.
         unit: "percent", "nats" per pixel, or "1" for a pure number.
-        meaning: what is averaged over what, in one phrase.
-        source: where it was defined first, or as computed here; a link with its year.
+        meaning: What is averaged over what, in one phrase.
+        source: Where it was defined first, or as computed here: authors, year and link.
+        decimals: Digits shown after the point; numbers are rounded in tables only.
+        heading: Column heading where it is not the name.
     """
 
+    name: str
     direction: Literal["higher", "lower"]
     unit: Literal["percent", "nats", "1"]
     meaning: str
     source: str
+    decimals: int = 2
+    heading: str | None = None
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction as a condition."""
+        return self.direction == "higher"
+
+    @property
+    def title(self) -> str:
+        """Column heading with unit (percent is the default of tables and not shown) and an arrow for the direction."""
+        unit = f" ({self.unit})" if self.unit == "nats" else ""
+        return f"{self.heading or self.name}{unit} {'↑' if self.higher_is_better else '↓'}"
 
 
 _FCN = "Long et al., 2015, https://arxiv.org/abs/1411.4038"
@@ -31,6 +48,12 @@ _BRIER = "Brier, 1950, https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.
 _KL = "Kullback and Leibler, 1951, https://doi.org/10.1214/aoms/1177729694"
 _SOFT = "Wang et al., 2023, https://arxiv.org/abs/2303.16296"
 _QUBIQ = "Li et al., 2024, https://arxiv.org/abs/2405.18435"
+_ACE = "Neumann et al., 2018, https://openreview.net/forum?id=S1lG7aTnqQ"
+_ADAPTIVE = "Nixon et al., 2019, https://arxiv.org/abs/1904.01685"
+_RIJSBERGEN = "van Rijsbergen, 1979, https://www.dcs.gla.ac.uk/Keith/Preface.html"
+_BOUNDARY_IOU = "Cheng et al., 2021, https://arxiv.org/abs/2103.16562"
+_NSD = "Nikolov et al., 2018, https://arxiv.org/abs/1809.04430"
+_BERKELEY = "Arbeláez et al., 2011, https://doi.org/10.1109/TPAMI.2010.161"
 _REFERENCE = "Maier-Hein et al., 2024, https://arxiv.org/abs/2206.01653"
 
 _SCORES = {
@@ -48,69 +71,144 @@ _WORST = {
 }
 
 
-def _overlap() -> dict[str, Metric]:
-    metrics = {"aAcc": Metric("higher", "percent", "share of the valid pixels predicted right", _FCN)}
+def _percent(name: str, meaning: str, source: str, direction: Literal["higher", "lower"] = "higher") -> Metric:
+    return Metric(name, direction, "percent", meaning, source)
+
+
+def _overlap() -> list[Metric]:
+    metrics = [
+        _percent("aAcc", "share of the valid pixels predicted correctly", _FCN),
+        _percent("mPrecision", "precision over the data set, mean over the classes in predictions", _RIJSBERGEN),
+    ]
     for name, (words, where, source) in _SCORES.items():
-        meaning = f"{words} over the data set, mean over the classes that occur in {where}"
-        metrics[f"m{name}"] = Metric("higher", "percent", meaning, source)
+        metrics.append(_percent(f"m{name}", f"{words} over the data set, mean over the classes in {where}", source))
         for level, average in _LEVELS.items():
             for suffix, worst in {"": "", **_WORST}.items():
-                metrics[f"m{name}_{level}{suffix}"] = Metric("higher", "percent", f"{words}, {average}{worst}", _FINE)
+                metrics.append(_percent(f"m{name}_{level}{suffix}", f"{words}, {average}{worst}", _FINE))
     return metrics
 
 
-def _foreground() -> dict[str, Metric]:
-    metrics = {}
+def _foreground() -> list[Metric]:
+    metrics = []
     for name in ("IoU", "Dice"):
         words, _, source = _SCORES[name]
-        of_images = f"{words} of class 1 of two, mean over the images; an image empty in label and prediction"
-        metrics[f"{name}_fg"] = Metric("higher", "percent", f"{words} of class 1 of two, over the data set", source)
-        metrics[f"{name}_fg_I_one"] = Metric("higher", "percent", f"{of_images} counts 1", _REFERENCE)
-        metrics[f"{name}_fg_I_skip"] = Metric("higher", "percent", f"{of_images} is left out", _REFERENCE)
+        images = f"{words} of class 1 of two, mean over the images; an image empty in label and prediction"
+        metrics += [
+            _percent(f"{name}_fg", f"{words} of class 1 of two, over the data set", source),
+            _percent(f"{name}_fg_I_one", f"{images} counts 1", _REFERENCE),
+            *(
+                _percent(f"{name}_fg_I_one{suffix}", f"{images} counts 1{worst}", _FINE)
+                for suffix, worst in _WORST.items()
+            ),
+            _percent(f"{name}_fg_I_skip", f"{images} is left out", _REFERENCE),
+        ]
     return metrics
 
 
 _BINS = "10 left-closed bins of equal width"
 _CUT = "probabilities below 2**-126 count as that"
+_SQUARED = "squared distance of probabilities"
+_DIVERGENCE = "Kullback-Leibler divergence of truth from prediction"
 
-METRICS: dict[str, Metric] = {
-    **_overlap(),
-    **_foreground(),
-    "ECE": Metric("lower", "percent", f"distance of accuracy and confidence, {_BINS}, over the data set", _ECE),
-    "ECE_I": Metric("lower", "percent", f"distance of accuracy and confidence, {_BINS}, mean over the images", _FINE),
-    "MCE": Metric("lower", "percent", f"largest distance of accuracy and confidence of a bin, {_BINS}", _MCE),
-    "cwECE": Metric(
-        "lower",
-        "percent",
-        f"distance of frequency and probability of a class, {_BINS}, mean over all classes",
-        _CLASSWISE,
-    ),
-    "SCE": Metric(
-        "lower",
-        "percent",
-        "as cwECE, but a pixel counts for its class only where it is also predicted right, so that a calibrated model "
-        "is not at 0; a tenth of the per mille their code prints",
+_CALIBRATION = [
+    _percent("ECE", f"|accuracy - confidence|, {_BINS}, over the data set", _ECE, "lower"),
+    _percent("ECE_I", f"|accuracy - confidence|, {_BINS}, mean over the images", _FINE, "lower"),
+    _percent("MCE", f"largest |accuracy - confidence| of a bin, {_BINS}", _MCE, "lower"),
+    _percent("cwECE", f"|frequency - probability| of a class, {_BINS}, mean over all classes", _CLASSWISE, "lower"),
+    _percent(
+        "SCE",
+        "as cwECE, but a pixel counts for its class only where it is also predicted correctly, so that a calibrated "
+        "model is not at 0; a tenth of the per mille of the authors' code",
         _FINE,
+        "lower",
     ),
-    "NLL": Metric("lower", "nats", f"-log of the probability of the label, mean over pixels; {_CUT}", _ECE),
-    "Brier": Metric(
-        "lower", "1", "squared distance of probabilities and one-hot label (0 to 2), mean over pixels", _BRIER
+    _percent(
+        "SCE_I",
+        "as SCE, mean over the classes labelled in an image, then over the images; for more than two classes",
+        _FINE,
+        "lower",
     ),
-    "KL": Metric(
-        "lower", "nats", f"Kullback-Leibler divergence of truth from prediction, mean over pixels; {_CUT}", _KL
+    _percent("SCE_fg", "as SCE, of class 1 of two alone: the binary SCE of the authors' code", _FINE, "lower"),
+    _percent("SCE_fg_I", "as SCE_fg, mean over the images", _FINE, "lower"),
+    _percent(
+        "ACE", f"|accuracy - confidence|, {_BINS}, mean over the bins with a pixel, whatever their mass", _ACE, "lower"
     ),
-    "Brier_soft": Metric(
-        "lower", "1", "squared distance of probabilities and soft truth (0 to 2), mean over pixels", _BRIER
+    _percent(
+        "aECE",
+        "|accuracy - confidence| over the data set, 10 bins of equal mass; confidences within one of 769 fine bins (32 "
+        "for each halving of 1 - p down to 2**-24) are ties",
+        _ADAPTIVE,
+        "lower",
     ),
-    "mDice_soft": Metric(
-        "higher", "percent", "1 - Σ|p-t| / Σ(p+t) over the data set, mean over the classes that occur", _SOFT
-    ),
-    "Dice_thresholds": Metric(
-        "higher",
-        "percent",
+    Metric("NLL", "lower", "nats", f"-log of the probability of the label, mean over pixels; {_CUT}", _ECE, 4),
+    Metric("Brier", "lower", "1", f"{_SQUARED} and one-hot label (0 to 2), mean over pixels", _BRIER, 4),
+]
+
+_SOFT_TRUTH = [
+    Metric("KL", "lower", "nats", f"{_DIVERGENCE}, mean over pixels; {_CUT}", _KL, 4),
+    Metric("Brier_soft", "lower", "1", f"{_SQUARED} and soft truth (0 to 2), mean over pixels", _BRIER, 4),
+    _percent("mDice_soft", "1 - Σ|p-t| / Σ(p+t) over the data set, mean over the classes that occur", _SOFT),
+    _percent(
+        "Dice_thresholds",
         "Dice of probability and truth, both cut at .1, ..., .9 (>=), mean over thresholds, classes and images; two "
         "empty masks count 1; of two classes the foreground alone, of more those whose truth reaches .1 in the image",
         _QUBIQ,
     ),
-    "mDice_raters": Metric("higher", "percent", "mDice against each rater, mean over the raters", _QUBIQ),
+    _percent("mDice_raters", "mDice against each rater, mean over the raters", _QUBIQ),
+]
+
+# Counted where `Boundaries` states a distance.
+_BOUNDARIES = [
+    _percent(
+        "mBoundaryIoU",
+        "IoU of the pixels within iou_width of their class's boundary (chessboard distance, image borders included), "
+        "over the data set, mean over the classes that occur",
+        _BOUNDARY_IOU,
+    ),
+    _percent(
+        "mNSD",
+        "normalised surface Dice: share of both surfaces within surface_tolerance of the other, over the data set, "
+        "mean over the classes that occur",
+        _NSD,
+    ),
+    _percent(
+        "mNSD_I", "normalised surface Dice, mean over the classes that occur in an image, then over the images", _NSD
+    ),
+    _percent(
+        "ODS",
+        "largest F of one of the thresholds .01 to .99 for all images; a pixel matches any within edge_tolerance, many "
+        "to one and without thinning, unlike the Berkeley benchmark, so that thick edges are not punished",
+        _BERKELEY,
+    ),
+    _percent("OIS", "as ODS, with each image's own best threshold, counts summed before F", _BERKELEY),
+]
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*_overlap(), *_foreground(), *_CALIBRATION, *_SOFT_TRUTH, *_BOUNDARIES)
 }
+
+# Forms of a metric after post-hoc calibration, by the suffix of their names in records and results tables.
+CALIBRATED = {
+    "scaled": "temperature scaling",
+    "vector": "vector scaling",
+    "isotonic": "class-wise isotonic regression",
+}
+_HEADINGS = {"scaled": "scaled", "vector": "vector scaling", "isotonic": "isotonic"}
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of a name in a record or a results table, also in one of its calibrated forms (`ECE_scaled`).
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    base, _, suffix = name.rpartition("_")
+    if base not in METRICS or suffix not in CALIBRATED:
+        raise ValueError(
+            f"there is no metric {name!r}; there are {', '.join(METRICS)}, and their forms _{', _'.join(CALIBRATED)}"
+        )
+    known = METRICS[base]
+    heading = f"{known.heading or base}, {_HEADINGS[suffix]}"
+    return replace(known, name=name, heading=heading, meaning=f"{known.meaning}; after {CALIBRATED[suffix]}")

@@ -1,52 +1,72 @@
 """The only thing an evaluation leaves: additive counts per image and class. Every metric is a function of them."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from segloss.metrics._check import check_labels, check_present, check_probabilities, check_valid
-from segloss.metrics._exact import add_exact, as_float, exact_sum
-from segloss.metrics._hard import hard_label_counts
-from segloss.metrics._soft import rater_counts, soft_truth_counts
+from segloss.files import write_atomic
+from segloss.metrics._exact import add_exact, as_float
+from segloss.metrics.boundaries import Boundaries
 
-METRICS_VERSION = 1  # goes up when a stored count or the value of a metric changes its meaning
+if TYPE_CHECKING:
+    from torch import Tensor
+
+METRICS_VERSION = 2  # increases when a count or a metric is added or changes its meaning
+EXACT = ("class_probability", "fine_confidence")  # totals in units and fractions
 
 
 class Counts:
     """Counts of a model's predictions on a data set: rows per image, and class-wise sums over all of them.
 
-    Images are kept in the order of their names; images without a name stand first, in the order of their counts. So the
+    Images are kept in the order of their names; images without a name come first, in the order of their counts. So the
     same images give the same counts, to the last bit on a CPU, in whatever order and batches they came and were merged.
 
     Args:
         num_classes: C, at least 2 (a binary task has a background channel).
         bins: equal-width calibration bins stored; a multiple of 10, since metrics report 10.
-        classwise: also keep the class-wise histograms, which `cwECE` and `SCE` need (the dearest part of `update`).
+        classwise: also keep the class-wise histograms, which `cwECE` and `SCE` need (the most expensive part of
+            `update`).
+        boundaries: the counts of boundaries to take beside those of pixels; None for none.
 
-    `rows` maps names of counts to arrays whose first axis is the image: true_positives, labelled, predicted (n, C)
-        int64; histogram (n, 2, bins) int64, the wrong and the right pixels by their confidence, and confidence
-        (n, bins) float64, its sums; negative_log_likelihood (n,) in nats and brier (n,), float64 sums over the pixels;
+    `rows` maps names of counts to arrays whose first axis is the image:
+        true_positives, labelled, predicted (n, C) int64;
+        histogram (n, 2, bins) int64, the wrong and the correct pixels by their confidence, and confidence (n, bins)
+        float64, its sums;
+        negative_log_likelihood (n,) in nats and brier (n,), float64 sums over the pixels;
+        if classwise, class_gap (n, C) float64, Σ over 10 bins of |correct pixels of the class - its probability|;
         with a soft truth soft_divergence (n,) in nats, soft_brier (n,), soft_difference, soft_truth, soft_probability
         (n, C) float64 sums and soft_levels (n, C, 10, 10) int64, pixels by the thresholds .1 to .9 that their truth and
-        their probability reach; with R raters rater_true_positives, rater_labelled (n, R, C) int64, 0
-        for one who did not label the image.
-    `totals` maps names to sums over the images: confusion (C, C) int64, label by prediction; if classwise, by the
-        probability of the class, class_pixels, class_labelled, class_right (C, bins) int64, and class_probability, the
-        sums of that probability in units and fractions (2, C, bins) int64 (read it by the property of that name).
+        their probability reach;
+        with R raters rater_true_positives, rater_labelled (n, R, C) int64, 0 for one who did not label the image;
+        with boundaries what `boundary_counts` and `edge_counts` return, int64.
+    `totals` maps names to sums over the images (`total` reads them as numbers):
+        confusion (C, C) int64, label by prediction;
+        fine_histogram (2, 769) int64 and fine_confidence (2, 769), as histogram and confidence in the bins of
+        `fine_bin`;
+        if classwise, by the probability of the class, class_pixels, class_labelled, class_right (C, bins) int64, and
+        class_probability (2, C, bins), its sums. The sums are int64 units and fractions, exact in any order.
     """
 
-    def __init__(self, num_classes: int, bins: int = 100, *, classwise: bool = True):
+    def __init__(
+        self, num_classes: int, bins: int = 100, *, classwise: bool = True, boundaries: Boundaries | None = None
+    ):
         if num_classes < 2:
             raise ValueError(
                 f"num_classes must be at least 2 (a binary task has a background class), got {num_classes}"
             )
         if bins < 10 or bins % 10:
             raise ValueError(f"bins must be a multiple of 10, got {bins}")
+        if boundaries is not None and boundaries.edge_tolerance is not None and num_classes != 2:
+            raise ValueError(f"edge_tolerance is defined for two classes, background and boundary, got {num_classes}")
         self.num_classes, self.bins, self.classwise = num_classes, bins, classwise
+        self.boundaries = boundaries or Boundaries()
         self._names: list[str] = []
         self._known: set[str] = set()
         self._rows: dict[str, list[np.ndarray]] = {}
@@ -73,43 +93,35 @@ class Counts:
             names: one per image, each used once; needed to compare two models image by image.
             truth: (B, C, H, W) float, the known or the raters' mean probability of each class; for all images or none.
             raters: (B, R, H, W) int64, one label per rater; for all images or none.
-            present: (B, R) bool, which raters labelled the image, all its valid pixels; None means all did. Anything
-                may stand in the map of one who did not.
+            present: (B, R) bool, which raters labelled the image, all its valid pixels; None means all did. The map
+                of one who did not may hold anything.
 
         Raises:
-            ValueError: shapes, types, labels, probabilities or names are not as said. The counts are then unchanged.
+            ValueError: shapes, types, labels, probabilities or names are not as above. The counts are then unchanged.
         """
-        check_probabilities("probabilities", probabilities, (None, self.num_classes, None, None))
-        valid = check_valid(valid, probabilities)
-        labels = check_labels("labels", labels, valid, self.num_classes, tuple(valid.shape))
-        names = self._check_names(names, len(labels))
-        probabilities = probabilities.detach()
-        counts = hard_label_counts(probabilities, labels, valid, self.bins, self.classwise)
-        if truth is not None:
-            check_probabilities("truth", truth, tuple(probabilities.shape))
-            counts |= soft_truth_counts(probabilities, truth.detach(), valid)
-        if raters is not None:
-            shape = (len(labels), raters.shape[1] if raters.ndim == 4 else "R", *labels.shape[1:])
-            seen = valid[:, None] & check_present(present, raters)[:, :, None, None]
-            raters = check_labels("raters", raters, seen, self.num_classes, shape)
-            counts |= rater_counts(probabilities, raters, seen)
-        rows = {name: count.cpu().numpy() for name, count in counts.items()}
-        confusion = rows.pop("confusion")
-        totals = {"confusion": confusion.sum(0)}
-        if self.classwise:
-            totals["class_probability"] = exact_sum(rows.pop("class_probability"))
-            totals |= {name: rows.pop(name).sum(0) for name in ("class_pixels", "class_labelled", "class_right")}
-        rows["true_positives"] = np.ascontiguousarray(confusion.diagonal(axis1=1, axis2=2))
-        rows["labelled"], rows["predicted"] = confusion.sum(2), confusion.sum(1)
-        self._add(names, rows, totals)
+        from segloss.metrics._batch import count_batch  # torch: counts are merged and read without it
 
-    def merge(self, other: "Counts") -> None:
+        rows, totals = count_batch(
+            probabilities,
+            labels,
+            valid,
+            self.num_classes,
+            self.bins,
+            self.classwise,
+            None if self.boundaries == Boundaries() else self.boundaries,
+            truth,
+            raters,
+            present,
+        )
+        self._add(self._check_names(names, len(labels)), rows, totals)
+
+    def merge(self, other: Counts) -> None:
         """Add the counts of other images; the order of merging makes no difference.
 
         Raises:
             ValueError: the two differ in classes, bins or class-wise histograms, or share an image.
         """
-        for what in ("num_classes", "bins", "classwise"):
+        for what in ("num_classes", "bins", "classwise", "boundaries"):
             mine, theirs = getattr(self, what), getattr(other, what)
             if mine != theirs:
                 raise ValueError(f"cannot merge counts with {what} {mine} and {theirs}")
@@ -124,14 +136,13 @@ class Counts:
 
     @property
     def rows(self) -> dict[str, np.ndarray]:
-        """Counts per image, as the class says; first axis as `names`."""
+        """Counts per image, as documented above; first axis as `names`."""
         self._sort()
         return {name: parts[0] for name, parts in self._rows.items()}
 
-    @property
-    def class_probability(self) -> np.ndarray:
-        """(C, bins) float64: sum over all pixels of the probability of class c, by its bin."""
-        return as_float(self.totals["class_probability"])
+    def total(self, name: str) -> np.ndarray:
+        """A total; float64 for those stored in units and fractions."""
+        return as_float(self.totals[name]) if name in EXACT else self.totals[name]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Counts):
@@ -139,46 +150,51 @@ class Counts:
         mine, theirs = self._arrays(), other._arrays()
         return mine.keys() == theirs.keys() and all(np.array_equal(mine[name], theirs[name]) for name in mine)
 
-    __hash__ = None  # mutable
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an .npz; equal counts give equal bytes. The file appears whole or not at all.
+        """Write an .npz; equal counts give equal bytes. The file appears complete or not at all.
 
         Plain arrays, which `numpy.load` reads without this package: names, row_<name> and total_<name>.
         """
-        path, arrays = Path(path), self._arrays()
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                np.savez_compressed(file, **arrays, sha256=np.array(_digest(arrays)))
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        arrays: dict[str, Any] = self._arrays()
+        checksum = np.array(_sha256(arrays))
+        write_atomic(Path(path), lambda file: np.savez_compressed(file, **arrays, sha256=checksum))
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Counts":
+    def load(cls, path: str | os.PathLike) -> Counts:
         """Read what `save` wrote.
 
         Raises:
             ValueError: the file is damaged, no counts, or of another METRICS_VERSION.
             FileNotFoundError: there is none.
         """
-        with Path(path).open("rb") as file:
-            try:
-                archive = np.load(file, allow_pickle=False)
+        content = Path(path).read_bytes()
+        try:
+            return cls.from_bytes(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Counts:
+        """The counts in the content of a file; as `load`."""
+        try:
+            with np.load(BytesIO(content), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-                if str(arrays.pop("sha256")) != _digest(arrays):
-                    raise ValueError("its contents do not match its checksum")
-                header = {name: int(arrays.pop(name)) for name in ("version", "num_classes", "bins", "classwise")}
-                names = arrays.pop("names").tolist()
-            except Exception as error:  # numpy, zipfile, zlib and tokenize each raise their own on an altered byte
-                raise ValueError(f"{path} is damaged or holds no counts: {error}") from error
+            if str(arrays.pop("sha256")) != _sha256(arrays):
+                raise ValueError("its contents do not match its checksum")
+            header = {name: int(arrays.pop(name)) for name in ("version", "num_classes", "bins", "classwise")}
+            limits = {name: arrays.pop(name).tolist() for name in vars(Boundaries()) if name in arrays}
+            names = arrays.pop("names").tolist()
+        except Exception as error:  # numpy, zipfile, zlib and tokenize each raise their own on an altered byte
+            raise ValueError(f"it is damaged or holds no counts: {type(error).__name__}: {error}") from error
         if header["version"] != METRICS_VERSION:
             raise ValueError(
-                f"{path} was counted by version {header['version']} of the metrics, this is version {METRICS_VERSION}; "
+                f"it was counted by version {header['version']} of the metrics, this is version {METRICS_VERSION}; "
                 "evaluate its checkpoint again"
             )
-        counts = cls(header["num_classes"], header["bins"], classwise=bool(header["classwise"]))
+        classwise, boundaries = bool(header["classwise"]), Boundaries(**limits)
+        counts = cls(header["num_classes"], header["bins"], classwise=classwise, boundaries=boundaries)
         rows = {name.removeprefix("row_"): value for name, value in arrays.items() if name.startswith("row_")}
         totals = {name.removeprefix("total_"): value for name, value in arrays.items() if name.startswith("total_")}
         counts._add(counts._check_names(names, len(names)), rows, totals)
@@ -186,6 +202,7 @@ class Counts:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         header = {"num_classes": self.num_classes, "bins": self.bins, "classwise": int(self.classwise)}
+        header |= {name: limit for name, limit in vars(self.boundaries).items() if limit is not None}
         arrays = {name: np.array(value) for name, value in ({"version": METRICS_VERSION} | header).items()}
         arrays["names"] = np.array(self.names, dtype=str)
         arrays |= {f"row_{name}": value for name, value in sorted(self.rows.items())}
@@ -208,7 +225,7 @@ class Counts:
             while len(parts) > 1 and len(parts[-1]) >= len(parts[-2]):
                 parts[-2:] = [np.concatenate(parts[-2:])]
         for name, total in totals.items():
-            add = add_exact if name == "class_probability" else np.add
+            add = add_exact if name in EXACT else np.add
             self.totals[name] = add(self.totals[name], total) if name in self.totals else total
         self._names += names
         self._known.update(names)
@@ -241,7 +258,7 @@ class Counts:
         return names
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
+def _sha256(arrays: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())

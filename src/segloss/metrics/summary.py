@@ -4,7 +4,8 @@ import numpy as np
 
 from segloss.metrics._agreement import rater_scores, soft_truth_metrics
 from segloss.metrics._calibration import bin_gaps, calibration_metrics, classwise_calibration_metrics, reported_bins
-from segloss.metrics._overlap import class_scores, foreground_metrics, image_scores, overlap_metrics
+from segloss.metrics._edges import boundary_metrics
+from segloss.metrics._overlap import class_scores, foreground_metrics, image_scores, overlap_metrics, precision
 from segloss.metrics.counts import Counts
 
 
@@ -16,28 +17,31 @@ def summarize(counts: Counts) -> dict[str, float]:
     """
     rows = _seen(counts)[1]
     pixels = rows["labelled"].sum()
-    result = overlap_metrics(rows) | calibration_metrics(rows)
+    result = overlap_metrics(rows)
+    result |= calibration_metrics(rows, counts.totals["fine_histogram"], counts.total("fine_confidence"))
     if counts.num_classes == 2:
         result |= foreground_metrics(rows)
     if counts.classwise:
-        result |= classwise_calibration_metrics(counts.totals, counts.class_probability)
+        result |= classwise_calibration_metrics(rows, counts.totals, counts.total("class_probability"))
     result["NLL"] = rows["negative_log_likelihood"].sum() / pixels
     result["Brier"] = rows["brier"].sum() / pixels
     if "soft_levels" in rows:
         result |= soft_truth_metrics(rows)
-    if "rater_labelled" in rows and (scores := [one["mDice"] for one in rater_scores(rows) if one]):
-        result["mDice_raters"] = np.mean(scores)
+    if "rater_labelled" in rows and (scores := [score["mDice"] for score in rater_scores(rows) if score]):
+        result["mDice_raters"] = float(np.mean(scores))
+    result |= boundary_metrics(rows)
     return {name: float(value) for name, value in result.items()}
 
 
 def per_class(counts: Counts) -> dict[str, dict[int, float]]:
-    """Acc, IoU and Dice in percent by class over the data set.
+    """Acc (recall), Precision, IoU and Dice in percent by class over the data set.
 
     A class that occurs neither in labels nor in predictions has no entry (see `absent_classes`); Acc has none for a
-    class without labels.
+    class without labels, Precision none for a class without predictions.
     """
     rows = _seen(counts)[1]
-    scores = class_scores(*(rows[name].sum(0) for name in ("true_positives", "labelled", "predicted")))
+    hits, labelled, predicted = (rows[name].sum(0) for name in ("true_positives", "labelled", "predicted"))
+    scores = class_scores(hits, labelled, predicted) | {"Precision": precision(hits, predicted)}
     return {
         name: {index: float(100 * score[index]) for index in np.flatnonzero(~np.isnan(score)).tolist()}
         for name, score in scores.items()
@@ -58,7 +62,7 @@ def per_rater(counts: Counts) -> list[dict[str, float]]:
     """
     rows = _seen(counts)[1]
     if "rater_labelled" not in rows:
-        raise ValueError("these counts know no raters; pass raters=(B, R, H, W) to Counts.update")
+        raise ValueError("these counts have no raters; pass raters=(B, R, H, W) to Counts.update")
     return rater_scores(rows)
 
 

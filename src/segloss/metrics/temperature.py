@@ -3,11 +3,13 @@
 It never changes the predicted class, so that calibration can be shown before and after beside the same mIoU.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from segloss.metrics._accumulate import Part, accumulate, sum_over
+from segloss.metrics._accumulate import ImageSums, accumulate, sum_over
 from segloss.metrics._check import check_labels, check_probabilities, check_valid, require_probabilities
 from segloss.metrics._hard import SMALLEST_PROBABILITY
 
@@ -28,6 +30,7 @@ class TemperatureFit:
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
         self.derivatives = np.zeros((2, len(_INVERSE)))  # first and second, sums over the pixels
+        self.pixels = 0
 
     def update(self, probabilities: Tensor, labels: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch of validation images; as `Counts.update`."""
@@ -36,12 +39,24 @@ class TemperatureFit:
         labels = check_labels("labels", labels, valid, self.num_classes, tuple(valid.shape))
         sums = accumulate(_derivatives, probabilities.detach(), labels, valid)["derivatives"]
         self.derivatives += sums.cpu().numpy().sum(0)
+        self.pixels += int(valid.sum())
 
     def merge(self, other: "TemperatureFit") -> None:
         """Add the sums of other images."""
         if self.num_classes != other.num_classes:
             raise ValueError(f"cannot merge fits with num_classes {self.num_classes} and {other.num_classes}")
         self.derivatives += other.derivatives
+        self.pixels += other.pixels
+
+    def calibrator(self) -> "TemperatureScaling":
+        """The fitted map; temperature 1 where all temperatures fit equally well (uniform predictions).
+
+        Raises:
+            ValueError: no valid pixel was added.
+        """
+        if not self.pixels:
+            raise ValueError("no valid pixel was added: there is nothing to fit")
+        return TemperatureScaling(self.temperature() if self.derivatives.any() else 1.0)
 
     def temperature(self) -> float:
         """The temperature, within 1/16 to 16: above 1 the model was overconfident.
@@ -69,20 +84,52 @@ class TemperatureFit:
         return float(1 / (_INVERSE[left] + low * width))
 
 
+@dataclass(frozen=True)
+class TemperatureScaling:
+    """softmax(log p / T).
+
+    Attributes:
+        temperature: T; above 1 the model was overconfident.
+    """
+
+    temperature: float
+
+    def __call__(self, probabilities: Tensor) -> Tensor:
+        """Calibrated probabilities (B, C, ...) of the same type."""
+        return rescale(probabilities, self.temperature)
+
+
 def rescale(probabilities: Tensor, temperature: float) -> Tensor:
     """Probabilities (B, C, ...) of the logits divided by the temperature: softmax(log p / T), of the same type.
 
-    The logarithm of averaged probabilities stands for the logits, so that flips, scales and windows need nothing else.
+    The logarithm of averaged probabilities replaces the logits, so that flips, scales and windows need nothing else.
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
+    return (log_probabilities(probabilities) / temperature).softmax(1)
+
+
+def log_probabilities(probabilities: Tensor) -> Tensor:
+    """Finite logarithms of probabilities, of the same type: the logits up to a shift of each pixel."""
     smallest = max(SMALLEST_PROBABILITY, torch.finfo(probabilities.dtype).tiny)
-    return (probabilities.clamp(min=smallest).log() / temperature).softmax(1)
+    return probabilities.clamp(min=smallest).log()
 
 
-def _derivatives(chunk: Tensor, label: Tensor, valid: Tensor) -> Part:
+def valid_pixels(
+    probabilities: Tensor, labels: Tensor, valid: Tensor | None, num_classes: int
+) -> tuple[Tensor, Tensor]:
+    """Probabilities (N, C) and labels (N,) of the valid pixels of a batch, checked as `Counts.update` checks it."""
+    check_probabilities("probabilities", probabilities, (None, num_classes, None, None))
+    valid = check_valid(valid, probabilities)
+    labels = check_labels("labels", labels, valid, num_classes, tuple(valid.shape))
+    probabilities = probabilities.detach()
+    require_probabilities("probabilities", probabilities.flatten(2), valid.flatten(1))
+    return probabilities.movedim(1, -1)[valid], labels[valid]
+
+
+def _derivatives(chunk: Tensor, label: Tensor, valid: Tensor) -> ImageSums:
     """(B, 2, 33): first and second derivative of Σ logsumexp(b q) - b q_label in b, with q = log p."""
-    require_probabilities("probabilities", chunk, chunk.amax(1), valid)
+    require_probabilities("probabilities", chunk, valid)
     logits = torch.where(valid[:, None], chunk, 1).double().clamp(min=SMALLEST_PROBABILITY).log()
     of_label = logits.gather(1, label[:, None])[:, 0]
     sums = []

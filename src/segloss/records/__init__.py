@@ -1,38 +1,33 @@
-"""What was done and is being done: records and their verification, the results table, run locks, progress, states.
+"""Records of finished cells and their verification, the results table, run locks, progress and states.
 
 Imports no torch.
 """
 
-from segloss.records.record import (
-    about,
-    collect,
-    digest_of,
-    is_done,
-    machine,
-    measured,
-    provenance,
-    versions,
-    why_blocked,
-    why_failed,
-    write,
-)
+from segloss.records.provenance import provenance, records_provenance
+from segloss.records.record import identity_entry, machine, versions, write
+from segloss.records.results import EvaluatedCell, collect, evaluated_cells, measured, results_table
+from segloss.records.states import STATES, CellStatus, cell_status, failure_reason
 from segloss.records.verification import RecordError, check_comparable, check_counts, checksum, read
 
 __all__ = [
+    "STATES",
+    "CellStatus",
+    "EvaluatedCell",
     "RecordError",
-    "about",
+    "cell_status",
     "check_comparable",
     "check_counts",
     "checksum",
     "collect",
-    "digest_of",
-    "is_done",
+    "evaluated_cells",
+    "failure_reason",
+    "identity_entry",
     "machine",
     "measured",
     "provenance",
     "read",
+    "records_provenance",
+    "results_table",
     "versions",
-    "why_blocked",
-    "why_failed",
     "write",
 ]

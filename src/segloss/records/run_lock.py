@@ -1,8 +1,9 @@
-"""What a cell that runs leaves behind until it has ended, so that one that was killed is not taken for one never begun.
+"""A lock file that distinguishes a killed run of a cell from one that never started.
 
-A killed process, one that ran out of memory above all, can write nothing. So a cell writes the time into
-``work/attempt`` when it begins and empties the file however it ends; while it runs it holds a lock on the file, which
-the kernel gives back. A time without the lock says: this one was killed.
+A killed process, above all one that ran out of memory, can write nothing. So a run writes the time into
+``work/run_lock`` when it starts and empties the file however it ends; meanwhile it holds a lock on the file, which the
+kernel releases.
+A time without the lock therefore means that the run was killed.
 """
 
 import fcntl
@@ -11,29 +12,29 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from segloss.files import remove_leftovers
+from segloss.files import remove_temporaries
 from segloss.records import progress
 
 
-def attempt_file(folder: Path) -> Path:
-    """The file of a cell's attempt."""
-    return folder / "work" / "attempt"
+def lock_file(folder: Path) -> Path:
+    """The lock file of a cell."""
+    return folder / "work" / "run_lock"
 
 
 @contextmanager
-def attempt(folder: Path, say: Callable[[str], None] = lambda text: print(text, flush=True)) -> Iterator[bool]:
-    """Mark the cell in that folder as begun until the block ends; waits while another process trains the same cell.
+def run_lock(folder: Path, notify: Callable[[str], None] = lambda text: print(text, flush=True)) -> Iterator[bool]:
+    """Mark the cell in that folder as running until the block ends; waits while another process runs the same cell.
 
-    What killed attempts left half written is taken away.
+    Temporary files of killed runs are removed.
 
     Args:
         folder: The cell's folder.
-        say: Takes a sentence when there is something to wait for.
+        notify: Receives a sentence when there is something to wait for.
 
     Yields:
-        Whether another process had the cell: it may have finished it.
+        True if another process had the cell, and may have finished it.
     """
-    path = attempt_file(folder)
+    path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         waited = False
@@ -42,10 +43,10 @@ def attempt(folder: Path, say: Callable[[str], None] = lambda text: print(text, 
         except BlockingIOError:
             waited = True
             holder = progress.read(folder) or {}
-            say(f"waiting: process {holder.get('pid', '?')} on {holder.get('host', '?')} has this cell")
+            notify(f"waiting: process {holder.get('pid', '?')} on {holder.get('host', '?')} runs this cell")
             fcntl.flock(file, fcntl.LOCK_EX)
-        for place in (folder, path.parent):
-            remove_leftovers(place)
+        for directory in (folder, path.parent):
+            remove_temporaries(directory)
         file.truncate(0)
         file.write(datetime.now(UTC).isoformat(timespec="seconds"))
         file.flush()
@@ -55,26 +56,26 @@ def attempt(folder: Path, say: Callable[[str], None] = lambda text: print(text, 
             file.truncate(0)
 
 
-def killed(folder: Path) -> str | None:
-    """Why a cell that began has not ended, or None if it has ended, never begun, or is running."""
+def crash_reason(folder: Path) -> str | None:
+    """The reason of a run that was killed; None if it ended, never started, or is running."""
     try:
-        with attempt_file(folder).open(encoding="utf-8", errors="replace") as file:
+        with lock_file(folder).open(encoding="utf-8", errors="replace") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            began = file.read()
+            started = file.read()
     except OSError:  # there is no such file, or it is locked
         return None
-    if not began:
+    if not started:
         return None
-    return f"began {began} and was killed: from outside, by a full memory, or with the machine"
+    return f"started {started} and was killed: by a signal, for lack of memory, or with the machine"
 
 
-def running(folder: Path) -> bool:
-    """Whether a process trains the cell in that folder now."""
-    return locked(attempt_file(folder))
+def is_running(folder: Path) -> bool:
+    """True while a process trains the cell in that folder."""
+    return is_locked(lock_file(folder))
 
 
-def locked(path: Path) -> bool:
-    """Whether a process holds a lock on that file now."""
+def is_locked(path: Path) -> bool:
+    """True while a process holds a lock on that file."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

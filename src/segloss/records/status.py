@@ -1,118 +1,86 @@
-"""What the cells of a grid are doing, how fast, and how long the rest will take. Imports no torch."""
+"""The view of ``segloss status``: the state of a grid's cells, their speed, and the time left. Imports no torch."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from segloss import records
-from segloss.grid import Cell, Grid
-from segloss.records import progress
-from segloss.records.run_lock import killed, running
+from segloss.grid import Grid
+from segloss.records.states import STATES, CellStatus, cell_status
+from segloss.records.verification import RecordError, load
 
-# In the order in which they are shown. A stopped cell goes on where its process ended; a missing one has not started,
-# or was trained with other settings than now stand in configs/. A blocked one waits for a teacher that failed.
-STATES = ("done", "running", "waiting", "stopped", "missing", "failed", "blocked", "skipped")
-# Those with a line per cell in the short form, of which that many are shown.
-LISTED = ("running", "waiting", "stopped", "failed", "blocked")
+# States with a line per cell in the short view, and the number of lines of each.
+LISTED = ("running", "waiting", "stopped", "stale", "failed", "blocked")
 LINES = 20
-# Records that are read of each data set, model and schedule, to learn what such a cell takes.
+# Records that are read of each data set, model and schedule, to learn the run time of such a cell.
 SAMPLE = 5
+BAR = 40  # characters
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What is known of one cell.
-
-    Attributes:
-        cell: The cell.
-        state: One of ``STATES``.
-        reason: Why it was killed, failed, is blocked or was skipped.
-        said: What its process said last: state, host, pid, iteration, iterations, images_per_second, seconds_left.
-        seconds: What it took, of some of the cells that are done.
-    """
-
-    cell: Cell
-    state: str
-    reason: str = ""
-    said: Mapping[str, Any] | None = None
-    seconds: float | None = None
-
-    @property
-    def kind(self) -> tuple[str, str, str]:
-        """What decides how long a cell takes."""
-        return self.cell.dataset, self.cell.model, self.cell.schedule
+def kind(status: CellStatus) -> tuple[str, str, str]:
+    """The axes on which a cell's run time depends."""
+    return status.cell.dataset, status.cell.model, status.cell.schedule
 
 
-def look_at(cell: Cell, results: Path) -> Seen:
-    """The state of one cell, from the files in its folder."""
-    folder = results / str(cell)
-    if records.is_done(cell, folder):
-        return Seen(cell, "done")
-    said = progress.read(folder)
-    if said and running(folder):
-        return Seen(cell, "waiting" if said["state"] == "waiting" else "running", said=said)
-    if reason := killed(folder):
-        return Seen(cell, "stopped", reason, said)
-    if reason := records.why_failed(cell, results):
-        return Seen(cell, "failed", reason)
-    if reason := records.why_blocked(cell, results):
-        return Seen(cell, "blocked", reason)
-    return Seen(cell, "stopped" if said else "missing", said=said)
+def run_time(folder: Path) -> float | None:
+    """The run time of a finished cell in seconds; None if it was resumed, or its record cannot be read."""
+    try:
+        record = load(folder / "record.json")
+    except RecordError:
+        return None
+    return record["seconds"] if record["training"]["started_at_iteration"] == 0 else None
 
 
-def look(asked: Grid, results: Path) -> list[Seen]:
-    """The state of every cell of a grid, those that were skipped included."""
-    found = []
+def grid_status(
+    grid: Grid, results: Path, fingerprints: Mapping[tuple[str, str], Mapping[str, str]] | None = None
+) -> list[CellStatus]:
+    """The status of every cell of a grid, skipped ones included."""
+    statuses = []
     sampled: Counter[tuple[str, str, str]] = Counter()
-    for cell in asked.cells:
-        seen = look_at(cell, results)
-        if seen.state == "done" and sampled[seen.kind] < SAMPLE:
-            sampled[seen.kind] += 1
-            record = json.loads((results / str(cell) / "record.json").read_text(encoding="utf-8"))
-            whole = record["training"]["started_at_iteration"] == 0
-            seen = Seen(cell, "done", seconds=record["seconds"] if whole else None)
-        found.append(seen)
-    return found + [Seen(cell, "skipped", reason) for cell, reason in asked.skipped.items()]
+    for experiment in grid.experiments:
+        status = cell_status(experiment, results, (fingerprints or {}).get(experiment.data_key))
+        if status.state == "done" and sampled[kind(status)] < SAMPLE:
+            sampled[kind(status)] += 1
+            status = replace(status, seconds=run_time(results / str(status.cell)))
+        statuses.append(status)
+    return statuses + [CellStatus(cell, "skipped", reason) for cell, reason in grid.skipped.items()]
 
 
-def part_done(seen: Seen) -> float:
-    """The part of a cell's iterations that is done, as far as it has said."""
-    said = seen.said or {}
-    return said["iteration"] / said["iterations"] if "iteration" in said else 0.0
+def fraction_done(status: CellStatus) -> float:
+    """The fraction of a cell's iterations that is done, as far as its progress file goes."""
+    progress = status.progress or {}
+    return progress["iteration"] / progress.get("iterations", 1) if "iteration" in progress else 0.0
 
 
-def seconds_left(found: Iterable[Seen]) -> tuple[float, int]:
-    """Seconds of work that are left, and the number of cells of which nothing is known.
+def seconds_left(statuses: Iterable[CellStatus]) -> tuple[float, int]:
+    """Seconds of work left, and the number of cells whose run time cannot be estimated.
 
-    A cell takes what those of its data set, model and schedule took on average, or what a running one promises.
+    The estimate is the mean run time of cells with the same data set, model and schedule, or that of a running one.
     """
-    found = list(found)
+    statuses = list(statuses)
     known: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
-    promised: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for seen in found:
-        if seen.seconds is not None:
-            known[seen.kind].append(seen.seconds)
-        elif seen.state == "running" and part_done(seen) < 1 and "seconds_left" in seen.said:
-            promised[seen.kind].append(seen.said["seconds_left"] / (1 - part_done(seen)))
+    estimated: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for status in statuses:
+        if status.seconds is not None:
+            known[kind(status)].append(status.seconds)
+        elif status.state == "running" and fraction_done(status) < 1 and "seconds_left" in status.progress:
+            estimated[kind(status)].append(status.progress["seconds_left"] / (1 - fraction_done(status)))
     total, unknown = 0.0, 0
-    for seen in found:
-        if seen.state in ("done", "failed", "blocked", "skipped"):
+    for status in statuses:
+        if status.state in ("done", "failed", "blocked", "skipped"):
             continue
-        takes = known[seen.kind] or promised[seen.kind]
-        if seen.state == "running" and "seconds_left" in seen.said:
-            total += seen.said["seconds_left"]
-        elif takes:
-            total += (1 - part_done(seen)) * sum(takes) / len(takes)
+        run_times = known[kind(status)] or estimated[kind(status)]
+        if status.state == "running" and "seconds_left" in status.progress:
+            total += status.progress["seconds_left"]
+        elif run_times:
+            total += (1 - fraction_done(status)) * sum(run_times) / len(run_times)
         else:
             unknown += 1
     return total, unknown
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the two units that tell most."""
+def format_duration(seconds: float) -> str:
+    """Seconds in the two largest units."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -123,55 +91,59 @@ def duration(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
-def line(seen: Seen, width: int) -> str:
-    """One cell in one line: where it runs, how far, how fast, how long; or why not."""
-    said, name = seen.said or {}, f"{seen.cell!s:{width}}"
-    parts = [f"{said['host']}:{said['pid']}"] if seen.state in ("running", "waiting") else []
-    if seen.state == "running" and said["state"] != "training":
-        parts.append(said["state"])
-    if "iteration" in said:
-        parts.append(f"{said['iteration']}/{said['iterations']} ({part_done(seen):.0%})")
-    if seen.state == "running" and "seconds_left" in said:
-        parts += [f"{said['images_per_second']:.1f} images/s", f"{duration(said['seconds_left'])} left"]
-    return "  ".join([f"  {seen.state:8}", name, *parts, seen.reason]).rstrip()
+def format_cell(status: CellStatus, width: int) -> str:
+    """One line for a cell: its process, progress, speed and time left, or the reason of its state."""
+    progress, name = status.progress or {}, f"{status.cell!s:{width}}"
+    columns = [f"{progress['host']}:{progress['pid']}"] if status.state in ("running", "waiting") else []
+    if status.state == "running" and progress["state"] != "training":
+        columns.append(progress["state"])
+    if "iteration" in progress:
+        columns.append(f"{progress['iteration']}/{progress.get('iterations', '?')} ({fraction_done(status):.0%})")
+    if status.state == "running" and {"seconds_left", "images_per_second"} <= progress.keys():
+        left = format_duration(progress["seconds_left"])
+        columns += [f"{progress['images_per_second']:.1f} images/s", f"{left} left"]
+    return "  ".join([f"  {status.state:8}", name, *columns, status.reason]).rstrip()
 
 
-def outlook(found: Sequence[Seen]) -> str:
-    """The speed of all cells together and the time that is left, in one sentence."""
-    running = [seen for seen in found if seen.state == "running"]
-    speeds = [seen.said["images_per_second"] for seen in running if "images_per_second" in seen.said]
-    left, unknown = seconds_left(found)
+def outlook(statuses: Sequence[CellStatus]) -> str:
+    """The speed of all cells together and the time left, in one sentence."""
+    running = [status for status in statuses if status.state == "running"]
+    speeds = [status.progress["images_per_second"] for status in running if "images_per_second" in status.progress]
+    left, unknown = seconds_left(statuses)
     sentences = []
     if speeds:
         sentences.append(f"{sum(speeds):.1f} images/s by {len(speeds)} cells")
     if left and running:
-        sentences.append(f"about {duration(left / len(running))} left with {len(running)} at a time")
+        sentences.append(f"about {format_duration(left / len(running))} left with {len(running)} at a time")
     elif left:
-        sentences.append(f"about {duration(left)} of work left, none of it running")
+        sentences.append(f"about {format_duration(left)} of work left, none of it running")
     if unknown:
-        sentences.append(f"{unknown} cells of a kind that has not run yet")
+        sentences.append(f"{unknown} cells of unknown run time")
     return "; ".join(sentences)
 
 
-def show(asked: Grid, found: Sequence[Seen], every: bool = False) -> str:
-    """The state of a grid to be looked at: counts, what needs attention cell by cell, and the outlook.
+def format_grid(grid: Grid, statuses: Sequence[CellStatus], every: bool = False) -> str:
+    """The view of a grid: counts, the cells that need attention, and the outlook.
 
     Args:
-        asked: The grid.
-        found: What ``look`` found.
-        every: A line for every cell.
+        grid: The grid.
+        statuses: Those of ``grid_status``.
+        every: List every cell.
     """
-    counts = Counter(seen.state for seen in found)
-    cells = len(asked.cells)
-    filled = round(40 * counts["done"] / cells)
-    said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    text = [f"{asked.name}: {asked.title}", f"{'█' * filled}{'░' * (40 - filled)} {counts['done']}/{cells}: {said}"]
+    counts = Counter(status.state for status in statuses)
+    cells = len(grid.cells)
+    filled = round(BAR * counts["done"] / cells)
+    summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    text = [
+        f"{grid.name}: {grid.title}",
+        f"{'█' * filled}{'░' * (BAR - filled)} {counts['done']}/{cells}: {summary}",
+    ]
     states = STATES if every else LISTED
-    width = max((len(str(seen.cell)) for seen in found if seen.state in states), default=0)
+    width = max((len(str(status.cell)) for status in statuses if status.state in states), default=0)
     for state in states:
-        rows = [seen for seen in found if seen.state == state]
-        shown = rows if every else rows[:LINES]
-        text += [line(seen, width) for seen in shown]
-        if len(shown) < len(rows):
-            text.append(f"  {state:8}  and {len(rows) - len(shown)} more, which --cells lists")
-    return "\n".join([*text, outlook(found)]).rstrip()
+        rows = [status for status in statuses if status.state == state]
+        listed = rows if every else rows[:LINES]
+        text += [format_cell(status, width) for status in listed]
+        if len(listed) < len(rows):
+            text.append(f"  {state:8}  and {len(rows) - len(listed)} more, which --cells lists")
+    return "\n".join([*text, outlook(statuses)]).rstrip()

@@ -1,31 +1,38 @@
-"""Whether a record may be believed: whole, unchanged, in its own place, and what its counts say. Imports no torch."""
+"""Verification of records: whole, unchanged, in their own folder, and equal to their counts. Imports no torch."""
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segloss.grid import Cell, configs, hash_of
-from segloss.scores import calibration_error, image_counts, mean_iou
+from segloss.grid import Cell, ConfigError, settings_hash
+from segloss.grid.errors import validate
+from segloss.metrics import Counts, summarize
 
-RECORD_VERSION = 3
+RECORD_VERSION = 5
 # Rounding differs with the order in which images are summed up.
 TOLERANCE = 1e-9
 
 
 class RecordError(ValueError):
-    """Why records cannot be used, in one sentence."""
+    """The reason for which records cannot be used, in one sentence."""
+
+
+def check_schema(record: Any, where: str) -> None:
+    """Raise ConfigError unless a record has the form of a record."""
+    validate(record, Path(__file__).with_name("record.schema.json"), where)
 
 
 def checksum(record: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a record says, but for this."""
-    said = {key: value for key, value in record.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of a record without its own ``sha256``."""
+    content = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A record that is whole, unchanged and lies in its own cell's folder.
+def load(path: Path) -> dict[str, Any]:
+    """A record that is whole and unchanged.
 
     Raises:
         RecordError: if it is not.
@@ -33,30 +40,42 @@ def read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         version = record["record_version"]
-    except (ValueError, KeyError, TypeError) as error:
+        if version == RECORD_VERSION and record["sha256"] != checksum(record):
+            raise RecordError(f"{path} was changed after it was written, its checksum does not fit: run its cell again")
+    except RecordError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(f"{path}: not a whole record: {type(error).__name__}: {error}") from error
     if version != RECORD_VERSION:
         raise RecordError(
-            f"{path} is a record of version {version}, this is version {RECORD_VERSION}: "
-            "delete it and run its cell again, which trains nothing where work/weights.pt is there"
+            f"{path} is a record of version {version}, expected {RECORD_VERSION}: "
+            "run its cell again, which trains nothing where work/weights.pt is there"
         )
-    try:
-        configs.validate(record, "record", str(path))
-    except configs.ConfigError as error:
-        raise RecordError(f"{path}: not a whole record: {error}") from error
-    if record["sha256"] != checksum(record):
-        raise RecordError(f"{path} was changed after it was written, its checksum does not fit: run its cell again")
-    cell = record["cell"]
-    named = {str(Cell(**record["axes"])), record["settings"].get("cell")}
-    if named != {cell} or hash_of(record["settings"]) != record["config_hash"]:
-        raise RecordError(f"{path} contradicts itself: its axes or its settings are not those of {cell}")
-    if not f"/{path.parent.as_posix()}".endswith(f"/{cell}"):
-        raise RecordError(f"{path} is the record of another cell, {cell}: it was copied there")
     return record
 
 
-def check_counts(record: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a record whose counts.npz is not the one it was made of, or does not give its mIoU and ECE.
+def read(path: Path) -> dict[str, Any]:
+    """A record that is whole, unchanged, consistent, and in its own cell's folder.
+
+    Raises:
+        RecordError: if it is not.
+    """
+    record = load(path)
+    try:
+        check_schema(record, str(path))
+    except ConfigError as error:
+        raise RecordError(f"{path}: not a whole record: {error}") from error
+    cell = record["cell"]
+    names = {str(Cell(**record["axes"])), record["settings"].get("cell")}
+    if names != {cell} or settings_hash(record["settings"]) != record["config_hash"]:
+        raise RecordError(f"{path} contradicts itself: its axes or its settings are not those of {cell}")
+    if not f"/{path.parent.as_posix()}".endswith(f"/{cell}"):
+        raise RecordError(f"{path} is the record of another cell, {cell}: delete it, it was copied there")
+    return record
+
+
+def check_counts(record: Mapping[str, Any], folder: Path) -> Counts:
+    """The counts beside a record; refuses those it was not made of, or that do not give each of its metrics.
 
     Raises:
         RecordError: names the file and what differs.
@@ -70,24 +89,24 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> None:
     if hashlib.sha256(content).hexdigest() != record["evaluation"]["counts_sha256"]:
         raise RecordError(f"{path} is not the file that the record beside it was made of: {again}")
     try:
-        counts = image_counts(content)
+        counts = Counts.from_bytes(content)
+        metrics = summarize(counts)
     except ValueError as error:
         raise RecordError(f"{path}: {error}") from error
-    found = {
-        "mIoU": mean_iou(counts.overlap.sum(0)),
-        "ECE": calibration_error(counts.calibration.sum(0)),
-    }
-    for name, value in found.items():
-        if not abs(value - record["metrics"][name]) <= TOLERANCE * 100:
-            raise RecordError(
-                f"the {name} of {path} is {value}, the record beside it says {record['metrics'][name]}: {again}"
-            )
+    recorded = record["metrics"]
+    if different := sorted(metrics.keys() ^ recorded.keys()):
+        names = ", ".join(different)
+        raise RecordError(f"{path} and the record beside it differ in which metrics they have ({names}): {again}")
+    for name, value in metrics.items():
+        if not math.isclose(recorded[name], value, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            raise RecordError(f"the {name} of {path} is {value}, in the record beside it {recorded[name]}: {again}")
+    return counts
 
 
 def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
     """Refuse records of one data set whose data, evaluation or metrics differ, and two records of one cell.
 
-    Training data may differ where the label scenarios say so: some leave images without labels.
+    Training data may differ between label scenarios: some leave images without labels.
 
     Raises:
         RecordError: names the data set, what differs, and two records that differ.
@@ -106,6 +125,7 @@ def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
             "evaluation split": (record["data"]["split"], None),
             "hard truth": (evaluation["reference"], None),
             "inference protocol": (json.dumps(evaluation["protocol"], sort_keys=True), None),
+            "tolerances of boundary metrics": (json.dumps(evaluation["boundaries"], sort_keys=True), None),
             "metrics version": (evaluation["metrics_version"], None),
         }
         for what, (value, among) in compared.items():

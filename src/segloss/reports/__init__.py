@@ -1,18 +1,31 @@
-"""From the results table to what people read: tables in Markdown, LaTeX and CSV, and a picture. Imports no torch."""
+"""From the results table to what people read: tables, intervals, tests and figures. Imports no torch."""
 
+import shlex
+from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from segloss import records
-from segloss.datasets import DATASETS, locate
 from segloss.files import write_text
-from segloss.grid import Grid, configs
-from segloss.grid.configs import titles
-from segloss.reports import comparisons, diagrams, figures, intervals, ranks, tables
+from segloss.grid import Grid
+from segloss.records.verification import RecordError
+from segloss.reports.comparisons import comparison_table, markdown_differences
+from segloss.reports.drawings import draw_figures
+from segloss.reports.evidence import Evidence, gather
+from segloss.reports.headings import METRIC_SETS, metric_of
+from segloss.reports.intervals import interval_table, markdown_intervals
+from segloss.reports.latex import latex
+from segloss.reports.markdown import text
+from segloss.reports.page import write_index, write_page
+from segloss.reports.paper import paper_tables
+from segloss.reports.published_rows import published_rows
+from segloss.reports.ranks import markdown_ranks, rankings
+from segloss.reports.sentences import summary
 from segloss.reports.summary import CALIBRATION_METRICS, PAPER_METRICS, SOFT_METRICS, summarise, tidy
+from segloss.reports.table_command import class_rows, families
+from segloss.reports.tables import markdown_tables
 
 SCALING = (
     "ECE before and after temperature scaling: one temperature for each trained model, fitted on the validation "
@@ -22,113 +35,156 @@ SOFT_TRUTH = (
     "mDice is taken against the hard truth, the others against the probability of each class: the mean of all raters "
     "who labelled the image, or where it is known the truth itself.\n"
 )
+# Sections of further metrics: title, metrics, explanation. Each is there if the records have its last metric.
+SECTIONS = (("Calibration", CALIBRATION_METRICS, SCALING), ("Against the soft truth", SOFT_METRICS, SOFT_TRUTH))
 
 
-def origin(asked: Grid, made: dict[str, Any]) -> str:
-    """Where the numbers come from, as the last lines of a report."""
-    versions = ", ".join(f"{package} {'/'.join(found)}" for package, found in made["versions"].items() if found)
+def origin(grid: Grid, provenance: Mapping[str, Any], results: Path, folder: Path) -> str:
+    """The origin of the numbers, the last lines of a report; its command makes it again, training nothing."""
+    versions = ", ".join(f"{name} {'/'.join(numbers)}" for name, numbers in provenance["versions"].items() if numbers)
+    options = {"grid": grid.argument}
+    for name, path in (("results", results), ("reports", folder.parent)):
+        path = path.absolute()
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        if str(path) != name:
+            options[name] = str(path)
+    command = shlex.join(
+        ["snakemake", "--cores", "all", "--config", *(f"{key}={value}" for key, value in options.items())]
+    )
     return (
-        f"Made by `snakemake --cores all --config grid={asked.name}`: "
-        f"{made['cells']} of {len(asked.cells)} cells trained, "
-        f"{len(asked.skipped)} skipped; {made['hours']:.2f} hours of training and evaluation summed over cells, "
-        f"at most {made['peak_memory_bytes'] / 2**30:.2f} GiB in one; "
-        f"on {'; '.join(made['devices']) or 'no device'}; {versions}; "
-        f"commit {', '.join(made['commits']) or 'none'}.\n"
+        f"Made by `{command}`: "
+        f"{provenance['cells']} of {len(grid.cells)} cells trained, "
+        f"{len(grid.skipped)} skipped; {provenance['hours']:.2f} hours of training and evaluation summed over cells, "
+        f"at most {provenance['peak_memory_bytes'] / 2**30:.2f} GiB in one; "
+        f"on {'; '.join(provenance['devices']) or 'no device'}; {versions}; "
+        f"commit {', '.join(provenance['commits']) or 'none'}.\n"
     )
 
 
-def header(made: dict[str, Any], seeds: int) -> str:
-    """What was evaluated and how, and who taught, in one line under the title."""
-    if not made["cells"]:
+def header(provenance: Mapping[str, Any], seeds: int) -> str:
+    """Seeds, evaluated weights, evaluation protocol and teachers, in one line under the title."""
+    if not provenance["cells"]:
         return "Nothing is trained yet.\n"
     protocols: dict[str, list[str]] = {}
-    for dataset, protocol in made["protocols"].items():
+    for dataset, protocol in provenance["protocols"].items():
         protocols.setdefault(protocol, []).append(dataset)
-    how = "; ".join(f"{', '.join(datasets)}: {protocol}" for protocol, datasets in protocols.items())
-    taught = f" Taught by {'; '.join(made['teachers'])}." if made["teachers"] else ""
-    return f"Seeds: {seeds}. Weights evaluated: {' and '.join(made['weights'])}. Evaluation: {how}.{taught}\n"
+    evaluation = "; ".join(f"{', '.join(datasets)}: {protocol}" for protocol, datasets in protocols.items())
+    teachers = f" Teachers: {'; '.join(provenance['teachers'])}." if provenance["teachers"] else ""
+    weights = " and ".join(provenance["weights"])
+    return f"Seeds: {seeds}. Weights evaluated: {weights}. Evaluation: {evaluation}.{teachers}\n"
 
 
-def draw_reliability(table: pd.DataFrame, results: Path, folder: Path) -> None:
-    """reliability-<dataset>-<model>.png for every data set and model."""
-    panels: dict[tuple[str, str], dict[str, dict[str, np.ndarray]]] = {}
-    for (dataset, model, _, labels, loss), cells in intervals.done_cells(table).items():
-        lines = panels.setdefault((dataset, model), {}).setdefault(titles()["labels"][labels], {})
-        lines[titles()["losses"][loss]] = intervals.stacked(cells, results).calibration.sum((0, 1))
-    for (dataset, model), found in panels.items():
-        diagrams.reliability(folder / f"reliability-{dataset}-{model}.png", found)
+def report(
+    grid: Grid,
+    table: Path,
+    results: Path,
+    data_root: Path,
+    fingerprints: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
+) -> str:
+    """Write the report of a grid beside its results.csv, after a check that this is what the records give.
+
+    Args:
+        grid: The grid.
+        table: Its results.csv.
+        results: Folder of the cells.
+        data_root: Folder of the data sets, for pictures.
+        fingerprints: As for `records.collect`.
+
+    Returns:
+        The text of table.md.
+
+    Raises:
+        RecordError: one sentence: results.csv cannot be read or is not what the records give, or a record is broken.
+    """
+    try:
+        content = table.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(
+            f"{table} must be a results.csv, it cannot be read ({error}): collect it first with segloss collect"
+        ) from None
+    evidence = gather(grid, results, fingerprints)
+    if content != evidence.table.to_csv(index=False):
+        raise RecordError(f"{table} differs from the records: damaged, or older; collect it again")
+    return write_report(grid, pd.read_csv(StringIO(content)), results, data_root, table.parent, evidence)
 
 
-def report_ranks(table: pd.DataFrame, folder: Path) -> list[str]:
-    """The section on ranks; ranks-<metric>.png where there are enough blocks for a difference to show."""
-    found, left_out = ranks.rankings(table)
-    for metric in PAPER_METRICS:
-        path = folder / f"ranks-{metric.name}.png"
-        if metric.name in found and ranks.tells(found[metric.name]):
-            diagrams.critical_difference(path, found[metric.name], metric.name, titles()["losses"])
-        else:
-            path.unlink(missing_ok=True)
-    return ["## Ranks\n", ranks.markdown(found, left_out, titles())] if found else []
+def latex_tables(
+    grid: Grid, table: pd.DataFrame, evidence: Evidence, intervals: pd.DataFrame, compared: pd.DataFrame
+) -> str:
+    """Every table that a paper may need: of each set of metrics that the records have, and of the classes."""
+    known = set(table.metric.dropna())
+    classes = class_rows(grid, evidence.points)
+    sets = {name: metrics for name, metrics in METRIC_SETS.items() if set(metrics) <= known}
+    if len(classes):
+        sets["classes"] = tuple(dict.fromkeys(classes.metric))
+    content = pd.concat([table, classes], ignore_index=True) if len(classes) else table
+    shared = {"groups": families(grid), "intervals": intervals, "comparisons": compared}
+    return "\n".join(
+        latex(paper_tables(content, list(map(metric_of, metrics)), grid.titles, **shared), f"tab:{grid.name}:{name}")
+        for name, metrics in sets.items()
+    )
 
 
-def draw_predictions(asked: Grid, results: Path, data_root: Path, folder: Path) -> None:
-    """predictions-<dataset>-<model>.png for every data set and model: the first kind of label, seed 0, every loss."""
-    for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in asked.cells):
-        cells = [cell for cell in asked.cells if (cell.dataset, cell.model, cell.seed) == (dataset, model, 0)]
-        cells = [
-            cell
-            for cell in cells
-            if cell.labels == cells[0].labels and (results / str(cell) / "predictions.npz").exists()
-        ]
-        if not cells:
-            continue
-        predicted = {}
-        for cell in cells:
-            with np.load(results / str(cell) / "predictions.npz") as maps:
-                predicted[titles()["losses"][cell.loss]] = dict(maps)
-        split = records.read(results / str(cells[0]) / "record.json")["data"]["split"]
-        source = DATASETS[configs.dataset_source(dataset)]
-        figures.predictions(
-            folder / f"predictions-{dataset}-{model}.png", source, locate(source.name, data_root), split, predicted
-        )
+def write_report(
+    grid: Grid,
+    table: pd.DataFrame,
+    results: Path,
+    data_root: Path,
+    folder: Path,
+    evidence: Evidence | None = None,
+) -> str:
+    """Write table.md, details.md, table.tex, the CSV files and the figures of a grid into a folder.
 
-
-def write_report(asked: Grid, table: pd.DataFrame, results: Path, data_root: Path, folder: Path) -> str:
-    """Write table.md, table.tex, table.csv, intervals.csv, comparisons.csv and the pictures of a grid into a folder.
+    Args:
+        grid: The grid.
+        table: The results table.
+        results: Folder of the cells.
+        data_root: Folder of the data sets, for pictures.
+        folder: Folder to write into.
+        evidence: Statistics of the records, if they have been gathered already.
 
     Returns:
         The text of table.md.
     """
-    made = records.provenance(asked, results)
-    seeds = max(cell.seed for cell in asked.cells) + 1
-    # For each further section its metrics, its explanation, and the prefix of its label in LaTeX.
-    more = {
-        "Calibration": (CALIBRATION_METRICS, SCALING, "tab-calibration"),
-        "Against the soft truth": (SOFT_METRICS, SOFT_TRUTH, "tab-soft"),
-    }
-    more = {title: of for title, of in more.items() if (table.metric == of[0][-1].name).any()}
-    shown = dict.fromkeys([*PAPER_METRICS, *(metric for metrics, *_ in more.values() for metric in metrics)])
-    entries = summarise(table, list(shown))
-    compared = pd.concat(
-        [comparisons.compare_along(axis, table, results) for axis in ("loss", "labels")], ignore_index=True
-    )
-    bounds = intervals.intervals(table, results)
-    parts = [f"# {asked.title}\n", header(made, seeds), tables.markdown(entries, titles(), seeds)]
-    latex = [tables.latex(entries, titles(), seeds)]
-    for title, (metrics, explanation, label) in more.items():
-        parts += [f"## {title}\n", explanation, tables.markdown(entries, titles(), seeds, metrics)]
-        latex.append(tables.latex(entries, titles(), seeds, metrics, label))
-    if len(bounds):
-        parts += ["## Intervals\n", intervals.markdown(bounds, titles())]
+    evidence = evidence or gather(grid, results)
+    seeds = max(cell.seed for cell in grid.cells) + 1
+    sections = [section for section in SECTIONS if (table.metric == section[1][-1].name).any()]
+    metrics = dict.fromkeys([*PAPER_METRICS, *(metric for _, further, _ in sections for metric in further)])
+    entries = summarise(table, list(metrics))
+    compared, intervals = comparison_table(evidence.points), interval_table(evidence.points)
+    ranked, left_out = rankings(table)
+    details = [f"# {text(grid.title)}: details\n"]
+    for title, further, explanation in sections:
+        details += [f"## {title}\n", explanation, markdown_tables(entries, grid.titles, seeds, further)]
+    if len(intervals):
+        details += ["## Intervals\n", markdown_intervals(intervals, grid.titles)]
     if len(compared):
-        parts += ["## Differences\n", comparisons.markdown(compared, titles())]
-    parts += report_ranks(table, folder)
-    text = "\n".join([*parts, origin(asked, made)])
-    write_text(folder / "table.md", text)
-    write_text(folder / "table.tex", "\n".join(latex))
+        details += ["## Differences\n", markdown_differences(compared, grid.titles)]
+    if ranked:
+        details += ["## Ranks\n", markdown_ranks(ranked, left_out, grid.titles)]
+    first_page = [
+        f"# {text(grid.title)}\n",
+        header(evidence.provenance, seeds),
+        markdown_tables(entries, grid.titles, seeds),
+        *([summary(compared, grid.titles)] if len(compared) else []),
+        "Calibration, intervals, differences with their tests, and ranks: [details.md](details.md).\n",
+        origin(grid, evidence.provenance, results, folder),
+    ]
+    write_text(folder / "table.md", "\n".join(first_page))
+    write_text(folder / "details.md", "\n".join(details))
+    write_text(folder / "table.tex", latex_tables(grid, table, evidence, intervals, compared))
     write_text(folder / "table.csv", tidy(entries).to_csv(index=False))
-    write_text(folder / "intervals.csv", bounds.to_csv(index=False))
+    write_text(folder / "intervals.csv", intervals.to_csv(index=False))
     write_text(folder / "comparisons.csv", compared.to_csv(index=False))
-    draw_reliability(table, results, folder)
-    draw_predictions(asked, results, data_root, folder)
-    return text
+    draw_figures(grid, table, evidence, intervals, ranked, results, data_root, folder)
+    write_page(
+        grid,
+        table,
+        results,
+        folder,
+        statistics=evidence.points,
+        provenance=evidence.provenance,
+        published=published_rows(grid),
+    )
+    write_index(folder.parent)
+    return "\n".join(first_page)

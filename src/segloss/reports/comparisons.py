@@ -1,88 +1,90 @@
-"""Which differences are more than chance: each loss against the grid's first, each kind of label against the first."""
+"""Differences between losses (each against the grid's first) and between label scenarios, with intervals and tests."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from segloss.metrics import METRICS
 from segloss.records.verification import RecordError
-from segloss.reports.intervals import done_cells, stacked
-from segloss.reports.statistics import compare, holm, pseudo_values
+from segloss.reports.markdown import table, text
+from segloss.reports.points import Point, PointStatistics
+from segloss.reports.statistics import compare, holm
 from segloss.reports.summary import AXES
-from segloss.scores import calibration_error, mean_iou
 
 MEASURED = ["difference", "low", "high", "p", "images", "seeds"]
+LEVEL = 0.05
+NAMES = {"loss": ("losses", "labels"), "labels": ("labels", "losses")}  # titles down and across, by compared axis
 
 
-def compare_along(axis: Literal["loss", "labels"], table: pd.DataFrame, results: Path) -> pd.DataFrame:
-    """The difference in mIoU and ECE of every point from the first along an axis, for other images and other seeds.
+def compare_along(axis: Literal["loss", "labels"], points: Mapping[Point, PointStatistics]) -> pd.DataFrame:
+    """Differences in mIoU and ECE between every point and the first one along an axis, all else being equal.
 
     Args:
-        axis: What differs: the loss, all else equal, or the kind of label.
-        table: The results table.
-        results: Folder of the cells, whose counts say how each image fared.
+        axis: The axis along which points differ: the loss or the label scenario.
+        points: The statistics of the points, in the grid's order.
 
     Returns:
-        A row for each point but the first of its kind, and each metric: the axes, ``against`` (the axis), ``baseline``
-        (the first), ``metric``, ``difference`` in points, its 95 % interval, p, and ``p_holm``, adjusted over the rows
-        of that metric. Interval and p are empty where a point has one seed.
+        A row for each point but the first of its group, and each metric: the axes, ``against`` (the axis),
+        ``baseline`` (the first), ``metric``, ``difference`` in points, its 95 % interval, p, and ``p_holm``, adjusted
+        over the rows of that metric. Interval and p are empty where a point has one seed.
 
     Raises:
         RecordError: if two points were evaluated on different images.
     """
     place = AXES.index(axis)
-    columns: dict[tuple[str, ...], dict[str, list]] = {}
-    for point, cells in done_cells(table).items():
-        columns.setdefault((*point[:place], *point[place + 1 :]), {})[point[place]] = cells
+    groups: dict[Point, dict[str, PointStatistics]] = {}
+    for point, statistics in points.items():
+        groups.setdefault((*point[:place], *point[place + 1 :]), {})[point[place]] = statistics
     rows = []
-    for rest, points in columns.items():
-        first, *others = points
-        reference = stacked(points[first], results) if others else None
+    for rest, group in groups.items():
+        baseline, *others = group
         for name in others:
-            counts = stacked(points[name], results)
-            if counts.names != reference.names:
+            if group[name].images != group[baseline].images:
                 raise RecordError(
-                    f"{name} and {first} of {'/'.join(rest)} were evaluated on different images: "
+                    f"{name} and {baseline} of {'/'.join(rest)} were evaluated on different images: "
                     "they cannot be compared"
                 )
-            for metric, kind, of in (("mIoU", "overlap", mean_iou), ("ECE", "calibration", calibration_error)):
-                own, other = (pseudo_values(getattr(one, kind), of) for one in (counts, reference))
-                found = asdict(compare(own, other))
-                axes = dict(zip(AXES, (*rest[:place], name, *rest[place:]), strict=True))
-                known = dict(against=axis, baseline=first, metric=metric)
-                rows.append(axes | known | {key: found[key] for key in MEASURED})
+            axes = dict(zip(AXES, (*rest[:place], name, *rest[place:]), strict=True))
+            for metric, values in group[name].pseudo_values.items():
+                comparison = asdict(compare(values, group[baseline].pseudo_values[metric]))
+                entry = axes | {"against": axis, "baseline": baseline, "metric": metric}
+                rows.append(entry | {key: comparison[key] for key in MEASURED})
     compared = pd.DataFrame(rows, columns=[*AXES, "against", "baseline", "metric", *MEASURED])
+    # One family per metric: a reader looks for any difference in that metric, over all data sets and scenarios.
     compared["p_holm"] = np.nan
-    for _, of_metric in compared[compared.p.notna()].groupby("metric"):
-        compared.loc[of_metric.index, "p_holm"] = holm(of_metric.p.astype(float).to_numpy())
+    for _, family in compared[compared.p.notna()].groupby("metric"):
+        compared.loc[family.index, "p_holm"] = holm(family.p.astype(float).to_numpy())
     return compared
 
 
-def markdown(compared: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> str:
-    """The differences in Markdown, laid out as the tables are; a star where Holm's p is below .05."""
+def comparison_table(points: Mapping[Point, PointStatistics]) -> pd.DataFrame:
+    """The differences along both axes, those of losses first."""
+    return pd.concat([compare_along(axis, points) for axis in ("loss", "labels")], ignore_index=True)
+
+
+def markdown_differences(compared: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> str:
+    """The differences in Markdown, a star where Holm's p is below .05; arguments as for `markdown_intervals`."""
     parts = []
-    kinds = {"loss": ("losses", "labels"), "labels": ("labels", "losses")}
-    for (dataset, model, schedule, axis, baseline, metric), rows in compared.groupby(
-        [*AXES[:3], "against", "baseline", "metric"], sort=False
-    ):
-        down, across = kinds[axis]
+    groups = compared.groupby([*AXES[:3], "against", "baseline", "metric"], sort=False)
+    for (dataset, model, schedule, axis, baseline, metric), rows in groups:
+        down, across = NAMES[axis]
         other = "labels" if axis == "loss" else "loss"
-        names = list(dict.fromkeys(rows[other]))
-        head = " | ".join(titles[across][name] for name in names)
-        better = "higher" if metric == "mIoU" else "lower"
-        title = f"**{dataset}, {model}** (schedule {schedule}): {metric} minus that of {titles[down][baseline]}"
-        lines = [f"{title} ({better} is better)", "", f"| {axis.capitalize()} | {head} |"]
-        lines.append("|:--|" + "--:|" * len(names))
-        for name in dict.fromkeys(rows[axis]):
-            of_name = rows[rows[axis] == name].set_index(other)
-            cells = [entry(of_name.loc[place]) if place in of_name.index else "–" for place in names]
-            lines.append(f"| {titles[down][name]} | " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines))
+        columns = rows[other].unique()
+        cells = {(getattr(row, axis), getattr(row, other)): format_difference(row) for row in rows.itertuples()}
+        parts.append(
+            f"**{text(dataset)}, {text(model)}** (schedule {text(schedule)}): {metric} minus that of "
+            f"{text(titles[down][baseline])} ({METRICS[metric].direction} is better)"
+        )
+        body = [
+            [text(titles[down][name]), *(cells.get((name, column), "–") for column in columns)]
+            for name in rows[axis].unique()
+        ]
+        parts.append(table([axis.capitalize(), *(titles[across][column] for column in columns)], body))
     counted = compared[compared.p.notna()].groupby(["against", "metric"], sort=False).size()
-    families = ", ".join(f"{number} of {metric} between {kinds[axis][0]}" for (axis, metric), number in counted.items())
+    families = ", ".join(f"{number} of {metric} between {NAMES[axis][0]}" for (axis, metric), number in counted.items())
     note = (
         "95 % interval for other images of the same kind and other seeds; p adjusted by Holm over the comparisons of "
         f"one metric ({families or 'none'}), a star below .05. One data set says nothing of others."
@@ -90,10 +92,10 @@ def markdown(compared: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) ->
     return "\n\n".join([*parts, note]) + "\n"
 
 
-def entry(row: pd.Series) -> str:
+def format_difference(row: pd.Series) -> str:
     """One difference with its interval and p."""
     if pd.isna(row.p):
         return f"{row.difference:+.2f} (one seed: no interval)"
-    star = " *" if row.p_holm < 0.05 else ""
+    star = " *" if row.p_holm < LEVEL else ""
     p = f"p {row.p_holm:.3f}" if row.p_holm >= 0.001 else "p < 0.001"
     return f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}], {p}{star}"

@@ -1,4 +1,4 @@
-"""Which loss is better over several data sets: ranks within blocks, the blocks being (data set, labels).
+"""Mean ranks of losses over several data sets: ranks within blocks, a block being (data set, label scenario).
 
 Seeds, models and schedules of one data set are no blocks of their own: they are averaged before anything is ranked.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from segloss.reports.markdown import table, text
 from segloss.reports.summary import PAPER_METRICS
 
 RESAMPLES = 10_000
@@ -19,11 +20,11 @@ RESAMPLES = 10_000
 def block_means(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Means over seeds, then over models and schedules: a row per block (data set, labels), a column per loss.
 
-    NaN where a loss has no value for one of the models and schedules of its block: it would be compared on others.
+    NaN where a loss has no value for one of the models and schedules of its block: its mean would be over other models.
 
     Args:
         results: rows with dataset, model, schedule, labels, loss, seed, metric, value; other metrics are ignored.
-        metric: the name of one.
+        metric: the name of the metric.
     """
     rows = results[(results["metric"] == metric) & results["value"].notna()]
     if rows.empty:
@@ -38,7 +39,8 @@ class Ranking:
 
     Attributes:
         ranks: Average rank of each loss.
-        p: Of no difference between any of them (Friedman's statistic, ranks permuted within blocks).
+        p: Of no difference between any of them (Friedman's statistic, ranks permuted within blocks: with few blocks
+            its chi-squared approximation is poor).
         critical_difference: Two average ranks further apart differ at the 5 % level (Nemenyi).
         blocks: The blocks used.
         left_out: Blocks in which a loss is missing.
@@ -72,7 +74,8 @@ def rank(means: pd.DataFrame, higher_is_better: bool, resamples: int = RESAMPLES
         raise ValueError(f"ranks need two blocks that have all losses, and two losses; got {blocks} and {losses}")
     ranks = stats.rankdata(-complete if higher_is_better else complete, axis=1)
     random = np.random.default_rng(seed)
-    # Friedman's statistic grows with the spread of the rank sums, all that the permutations change; whole in half ranks
+    # Friedman's statistic grows with the sum of squared rank sums, all that permutations change. Ties have half ranks;
+    # doubled, all are integers, and ">=" compares them exactly.
     halves = np.rint(2 * ranks)
     permuted = np.stack([random.permuted(np.tile(row, (resamples, 1)), axis=1) for row in halves]).sum(0)
     reached = (permuted**2).sum(1) >= (halves.sum(0) ** 2).sum()
@@ -87,16 +90,16 @@ def rank(means: pd.DataFrame, higher_is_better: bool, resamples: int = RESAMPLES
     )
 
 
-def rankings(table: pd.DataFrame) -> tuple[dict[str, Ranking], list[str]]:
+def rankings(results: pd.DataFrame) -> tuple[dict[str, Ranking], list[str]]:
     """The ranks of the tables' metrics, of the losses that every block has, and the losses that are left out.
 
     Empty where there are no two blocks or no two such losses.
 
     Args:
-        table: The results table; only cells that are done count.
+        results: The results table; only finished cells count.
     """
-    found, left_out = {}, []
-    done = table[table.status == "done"]
+    ranked, left_out = {}, []
+    done = results[results.status == "done"]
     for metric in PAPER_METRICS:
         if not (done.metric == metric.name).any():
             continue
@@ -104,44 +107,45 @@ def rankings(table: pd.DataFrame) -> tuple[dict[str, Ranking], list[str]]:
         complete = means.dropna(axis="columns")
         left_out = [loss for loss in means if loss not in complete]
         if min(complete.shape) >= 2:
-            found[metric.name] = rank(complete, metric.higher_is_better)
-    return found, left_out
+            ranked[metric.name] = rank(complete, metric.higher_is_better)
+    return ranked, left_out
 
 
-def tells(ranking: Ranking) -> bool:
-    """Whether so few blocks can show any difference: the best and the worst loss are at most so far apart."""
+def is_conclusive(ranking: Ranking) -> bool:
+    """Whether the critical difference is below the largest possible difference of two mean ranks."""
     return ranking.critical_difference < len(ranking.ranks) - 1
 
 
-def markdown(found: Mapping[str, Ranking], left_out: Sequence[str], titles: Mapping[str, Mapping[str, str]]) -> str:
-    """The ranks in Markdown, with what may be claimed from them."""
-    first = next(iter(found.values()))
+def markdown_ranks(
+    ranked: Mapping[str, Ranking], left_out: Sequence[str], titles: Mapping[str, Mapping[str, str]]
+) -> str:
+    """The ranks of each metric in Markdown, with the claims that they allow."""
+    first = next(iter(ranked.values()))
     sources = {dataset for dataset, _ in first.blocks}
-    lines = [
+    notes = [
         f"Mean rank over {len(first.blocks)} blocks (data set, labels), 1 is the best. Seeds, models and schedules of "
         "a block are averaged before it is ranked: they are no independent data sets."
     ]
     if len(sources) < len(first.blocks):
-        lines[0] += (
-            f" The blocks are of {len(sources)} data set{'s' * (len(sources) > 1)}, and labels of one data set are "
-            "not independent either: read p as if there were that many blocks."
+        notes.append(
+            f"The blocks are of {len(sources)} data set{'s' * (len(sources) > 1)}, and labels of one data set are "
+            "not independent either: p is too small."
         )
     if left_out:
-        lines[0] += f" Not in every block, and left out: {', '.join(titles['losses'][loss] for loss in left_out)}."
-    lines += ["", f"| Loss | {' | '.join(found)} |", "|:--|" + "--:|" * len(found)]
-    for loss in sorted(first.ranks, key=first.ranks.get):
-        values = " | ".join(f"{ranking.ranks[loss]:.2f}" for ranking in found.values())
-        lines.append(f"| {titles['losses'][loss]} | {values} |")
-    of = ", ".join(f"{metric} p = {ranking.p:.4f}" for metric, ranking in found.items())
+        notes.append(
+            f"Not in every block, and left out: {text(', '.join(titles['losses'][loss] for loss in left_out))}."
+        )
+    body = [
+        [text(titles["losses"][loss]), *(f"{ranking.ranks[loss]:.2f}" for ranking in ranked.values())]
+        for loss in sorted(first.ranks, key=first.ranks.get)
+    ]
+    p_values = ", ".join(f"{metric} p = {ranking.p:.4f}" for metric, ranking in ranked.items())
     smallest = max(first.smallest_p, 1 / (1 + RESAMPLES))
     distance = (
         f"Nemenyi's critical difference of two mean ranks is {first.critical_difference:.2f} at the 5 % level"
-        if tells(first)
+        if is_conclusive(first)
         else f"Nemenyi's critical difference ({first.critical_difference:.2f}) exceeds the largest possible difference "
         f"of two mean ranks ({len(first.ranks) - 1}): so few blocks cannot show which losses differ"
     )
-    lines += [
-        "",
-        f"Friedman, by permutation: {of}; this design allows no p below {smallest:.2g}. {distance}.",
-    ]
-    return "\n".join(lines) + "\n"
+    friedman = f"Friedman, by permutation: {p_values}; this design allows no p below {smallest:.2g}. {distance}."
+    return "\n\n".join([" ".join(notes), table(["Loss", *ranked], body), friedman]) + "\n"

@@ -1,122 +1,103 @@
-"""From the results table to one entry per table cell: mean and spread over seeds, or why there is no number."""
+"""From the results table to one entry per table cell: mean and spread over seeds, or the reason for no number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from segloss.metrics import Metric, find_metric
+
 AXES = ["dataset", "model", "schedule", "labels", "loss"]
 
-
-@dataclass(frozen=True)
-class Shown:
-    """A metric as the tables show it.
-
-    Attributes:
-        name: Its key in the records.
-        higher_is_better: Its direction.
-        decimals: Digits behind the point; the only place where a number is rounded.
-        unit: What it is measured in, if not percent.
-        heading: What it is called, if not by its key.
-    """
-
-    name: str
-    higher_is_better: bool
-    decimals: int = 2
-    unit: str | None = None
-    heading: str | None = None
-
-    @property
-    def title(self) -> str:
-        """Name, unit and direction, as a column is headed."""
-        unit = f" ({self.unit})" if self.unit else ""
-        return f"{self.heading or self.name}{unit} {'↑' if self.higher_is_better else '↓'}"
-
-
-PAPER_METRICS = (Shown("mIoU", True), Shown("ECE", False))
+PAPER_METRICS = (find_metric("mIoU"), find_metric("ECE"))
 # Before and after the logits are divided by the temperature that fits the validation images best.
-CALIBRATION_METRICS = (Shown("ECE", False), Shown("ECE_scaled", False, heading="ECE, scaled"))
-# Against what all raters say, or the known truth; in a table of their own, where the records hold them.
-SOFT_METRICS = (
-    Shown("mDice", True),
-    Shown("Dice_thresholds", True),
-    Shown("mDice_soft", True),
-    Shown("KL", False, 4, "nats"),
-)
+CALIBRATION_METRICS = (find_metric("ECE"), find_metric("ECE_scaled"))
+# Against the raters' mean or the known probabilities; in a table of their own, where the records have them.
+SOFT_METRICS = tuple(find_metric(name) for name in ("mDice", "Dice_thresholds", "mDice_soft", "KL"))
+# The state of an entry without a number is that of its seeds that comes first here.
+WORST_FIRST = ("failed", "blocked", "stopped", "stale", "running", "waiting", "missing", "skipped")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of a table: what is known of one metric over the seeds.
+    """One cell of a table: one metric of one point, over the seeds.
 
     Attributes:
         mean: Mean over seeds; None without any.
         deviation: Sample standard deviation (ddof 1); None below two seeds.
         n: Number of seeds in the mean.
-        reasons: For each seed that is not in the mean, or for the skipped cell, why.
-        status: ``done``, ``skipped``, ``failed`` or ``missing``; ``done`` if any seed is.
-        best: Whether no other loss of its column has a better mean, at the digits shown.
+        status: ``done`` if any seed is, else the state of its seeds that comes first in ``WORST_FIRST``.
+        reasons: For each seed that is not in the mean, or for the skipped cell, the state and its reason.
+        place: 1 for the best mean of its column at the digits shown, 2 for the second; ties share a place.
     """
 
     mean: float | None
     deviation: float | None
     n: int
     status: str
-    reasons: tuple[str, ...] = field(default=())
-    best: bool = False
+    reasons: tuple[str, ...] = ()
+    place: int | None = None
+
+    @property
+    def best(self) -> bool:
+        """Whether no other loss of its column has a better mean, at the digits shown."""
+        return self.place == 1
 
 
-def entry(rows: pd.DataFrame, metric: str) -> Entry:
-    """The entry of one point of the grid (all its seeds) and one metric."""
+def summarise_point(rows: pd.DataFrame, metric: str) -> Entry:
+    """The entry of one metric from the rows of one point of the grid, all its seeds."""
     values = rows.loc[(rows.status == "done") & (rows.metric == metric), "value"]
-    without = rows[rows.status != "done"]
-    reasons = tuple(f"{row.status}: {row.reason}" for row in without.drop_duplicates(["status", "reason"]).itertuples())
+    absent = rows[rows.status != "done"]
+    reasons = tuple(f"{row.status}: {row.reason}" for row in absent.drop_duplicates(["status", "reason"]).itertuples())
     if values.empty:
-        if without.empty:
+        if absent.empty:
             return Entry(None, None, 0, "missing", (f"missing: its records have no {metric}",))
-        worst = next(
-            status for status in ("failed", "blocked", "missing", "skipped") if (without.status == status).any()
-        )
-        return Entry(None, None, 0, worst, reasons)
+        states = set(absent.status)
+        return Entry(None, None, 0, min(states, key=WORST_FIRST.index), reasons)
     deviation = float(values.std(ddof=1)) if len(values) > 1 else None
     return Entry(float(values.mean()), deviation, len(values), "done", reasons)
 
 
-def summarise(results: pd.DataFrame, metrics: Sequence[Shown] = PAPER_METRICS) -> dict[tuple[Any, ...], Entry]:
-    """All entries of a grid, keyed by (dataset, model, schedule, labels, loss, metric), in the table's order.
+def summarise(
+    results: pd.DataFrame, metrics: Sequence[Metric] = PAPER_METRICS, axes: Sequence[str] = AXES, rows: str = "loss"
+) -> dict[tuple[str, ...], Entry]:
+    """All entries of a results table, keyed by the axes and the metric, in the table's order.
 
-    Best is decided within (dataset, model, schedule, labels, metric), among all losses.
+    Args:
+        results: The results table.
+        metrics: The metrics.
+        axes: The columns that identify a point.
+        rows: The axis down the table: places are given within a column, among all values of this axis.
     """
-    entries = {
-        (*point, metric.name): entry(rows, metric.name)
-        for point, rows in results.groupby(AXES, sort=False)
-        for metric in metrics
-    }
+    entries: dict[tuple[str, ...], Entry] = {}
+    for point, seeds in results.groupby(list(axes), sort=False):
+        for metric in metrics:
+            entries[*point, metric.name] = summarise_point(seeds, metric.name)
+    down = list(axes).index(rows)
     for metric in metrics:
-        columns: dict[tuple[Any, ...], dict[tuple[Any, ...], float]] = {}
-        for key, one in entries.items():
-            if key[-1] == metric.name and one.mean is not None:
-                columns.setdefault(key[:4], {})[key] = round(one.mean, metric.decimals)
+        columns: dict[tuple[str, ...], dict[tuple[str, ...], float]] = {}
+        for key, entry in entries.items():
+            if key[-1] == metric.name and entry.mean is not None:
+                columns.setdefault((*key[:down], *key[down + 1 :]), {})[key] = round(entry.mean, metric.decimals)
         for means in columns.values():
-            best = (max if metric.higher_is_better else min)(means.values())
+            # Rounded first: two numbers that a reader sees as equal share a place.
+            order = sorted(set(means.values()), reverse=metric.higher_is_better)
             for key, mean in means.items():
-                if mean == best:
-                    entries[key] = Entry(**{**vars(entries[key]), "best": True})
+                entries[key] = replace(entries[key], place=place if (place := order.index(mean) + 1) <= 2 else None)
     return entries
 
 
-def tidy(entries: Mapping[tuple[Any, ...], Entry]) -> pd.DataFrame:
+def tidy(entries: Mapping[tuple[str, ...], Entry]) -> pd.DataFrame:
     """The entries as a table for machines, unrounded: one row each."""
     rows = [
         {
             **dict(zip([*AXES, "metric"], key, strict=True)),
-            "mean": one.mean,
-            "sample_standard_deviation": one.deviation,
-            "n": one.n,
-            "status": one.status,
-            "reasons": "; ".join(one.reasons),
+            "mean": entry.mean,
+            "sample_standard_deviation": entry.deviation,
+            "n": entry.n,
+            "status": entry.status,
+            "reasons": "; ".join(entry.reasons),
         }
-        for key, one in entries.items()
+        for key, entry in entries.items()
     ]
     return pd.DataFrame(rows)

@@ -1,13 +1,16 @@
-"""Paper tables in Markdown and LaTeX: one for each data set and model, losses down, labels and metrics across."""
+"""The tables of a report in Markdown: one for each data set and model, losses down, label scenarios and metrics across.
+
+The same tables as a paper prints them are made by `segloss.reports.paper`.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import pandas as pd
+from segloss.metrics import Metric
+from segloss.reports.markdown import table, text
+from segloss.reports.summary import PAPER_METRICS, Entry
 
-from segloss.reports.summary import PAPER_METRICS, Entry, Shown
-
-SIGNS = {"skipped": "–", "failed": "failed", "blocked": "blocked", "missing": "…"}
+ABSENT = Entry(None, None, 0, "missing")
+SIGNS = {"skipped": "–", "missing": "…"}  # other states are written out
 SPREAD = "Mean ± sample standard deviation (ddof 1) over n seeds; best mean of each column in bold. Percent."
 
 
@@ -17,15 +20,15 @@ class Notes:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def number(self, text: str) -> int:
-        """The number of that note, new or old."""
-        if text not in self.texts:
-            self.texts.append(text)
-        return self.texts.index(text) + 1
+    def number(self, reason: str) -> int:
+        """The number of the note with that text, a new one if there is none yet."""
+        if reason not in self.texts:
+            self.texts.append(reason)
+        return self.texts.index(reason) + 1
 
 
-def layout(entries: Mapping[tuple[Any, ...], Entry]) -> dict[tuple[str, str, str], tuple[list[str], list[str]]]:
-    """For each (dataset, model, schedule) its losses and its kinds of label, in the grid's order."""
+def layout(entries: Mapping[tuple[str, ...], Entry]) -> dict[tuple[str, str, str], tuple[list[str], list[str]]]:
+    """For each (dataset, model, schedule) its losses and its label scenarios, in the grid's order."""
     tables: dict[tuple[str, str, str], tuple[list[str], list[str]]] = {}
     for dataset, model, schedule, labels, loss, _ in entries:
         losses, columns = tables.setdefault((dataset, model, schedule), ([], []))
@@ -36,100 +39,54 @@ def layout(entries: Mapping[tuple[Any, ...], Entry]) -> dict[tuple[str, str, str
     return tables
 
 
-def text(one: Entry, metric: Shown, seeds: int, notes: Notes) -> tuple[str, list[int]]:
-    """An entry as plain text, and the numbers of its notes. n is shown where it is not the grid's."""
-    marks = [notes.number(reason) for reason in one.reasons]
-    if one.mean is None:
-        return SIGNS[one.status], marks
-    value = f"{one.mean:.{metric.decimals}f}"
-    if one.deviation is not None:
-        value += f" ± {one.deviation:.{metric.decimals}f}"
-    return value + (f" (n={one.n})" if one.n != seeds else ""), marks
+def format_entry(entry: Entry, metric: Metric, seeds: int) -> str:
+    """An entry as plain text; n is shown where it is not the grid's number of seeds."""
+    if entry.mean is None:
+        return SIGNS.get(entry.status, entry.status)
+    value = f"{entry.mean:.{metric.decimals}f}"
+    if entry.deviation is not None:
+        value += f" ± {entry.deviation:.{metric.decimals}f}"
+    return value + (f" (n={entry.n})" if entry.n != seeds else "")
 
 
-def markdown(
-    entries: Mapping[tuple[Any, ...], Entry],
+def markdown_cell(entry: Entry, metric: Metric, seeds: int, notes: Notes) -> str:
+    """An entry in Markdown, bold if it is the best of its column, with the numbers of its notes."""
+    value = format_entry(entry, metric, seeds)
+    value = f"**{value}**" if entry.best else value
+    return value + "".join(f"<sup>{notes.number(reason)}</sup>" for reason in entry.reasons)
+
+
+def markdown_tables(
+    entries: Mapping[tuple[str, ...], Entry],
     titles: Mapping[str, Mapping[str, str]],
     seeds: int,
-    metrics: Sequence[Shown] = PAPER_METRICS,
+    metrics: Sequence[Metric] = PAPER_METRICS,
 ) -> str:
-    """The tables in Markdown, with their notes."""
+    """The tables with their notes.
+
+    Args:
+        entries: As from `summarise`.
+        titles: Titles of ``losses`` and ``labels``.
+        seeds: Number of seeds of the grid.
+        metrics: The metrics of each label scenario.
+    """
     notes, parts = Notes(), []
     for (dataset, model, schedule), (losses, columns) in layout(entries).items():
+        parts.append(f"**{text(dataset)}, {text(model)}** (schedule {text(schedule)}, n = {seeds})")
         head = [f"{titles['labels'][labels]}: {metric.title}" for labels in columns for metric in metrics]
-        lines = [
-            f"**{dataset}, {model}** (schedule {schedule}, n = {seeds})",
-            "",
-            "| Loss | " + " | ".join(head) + " |",
+        body = [
+            [
+                text(titles["losses"][loss]),
+                *(
+                    markdown_cell(
+                        entries.get((dataset, model, schedule, labels, loss, metric.name), ABSENT), metric, seeds, notes
+                    )
+                    for labels in columns
+                    for metric in metrics
+                ),
+            ]
+            for loss in losses
         ]
-        lines.append("|:--" + "|--:" * len(head) + "|")
-        for loss in losses:
-            cells = []
-            for labels in columns:
-                for metric in metrics:
-                    one = entries[dataset, model, schedule, labels, loss, metric.name]
-                    shown, marks = text(one, metric, seeds, notes)
-                    shown = f"**{shown}**" if one.best else shown
-                    cells.append(shown + "".join(f"<sup>{mark}</sup>" for mark in marks))
-            lines.append(f"| {titles['losses'][loss]} | " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines))
-    footnotes = "\n".join(f"{number}. {note}" for number, note in enumerate(notes.texts, 1))
+        parts.append(table(["Loss", *head], body))
+    footnotes = "\n".join(f"{number}. {text(note)}" for number, note in enumerate(notes.texts, 1))
     return "\n\n".join([*parts, SPREAD, *([footnotes] if footnotes else [])]) + "\n"
-
-
-def escape(plain: str) -> str:
-    """Plain text as LaTeX."""
-    special = {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-    }
-    special |= {sign: f"\\{sign}" for sign in "&%$#_{}"} | {"±": r"$\pm$", "–": "--", "…": r"\dots{}"}
-    return "".join(special.get(sign, sign) for sign in plain)
-
-
-def latex(
-    entries: Mapping[tuple[Any, ...], Entry],
-    titles: Mapping[str, Mapping[str, str]],
-    seeds: int,
-    metrics: Sequence[Shown] = PAPER_METRICS,
-    prefix: str = "tab",
-) -> str:
-    r"""The tables in LaTeX, their labels beginning with ``prefix``; they need ``\usepackage{booktabs}`` alone."""
-    parts = [r"% \usepackage{booktabs}"]
-    for (dataset, model, schedule), (losses, columns) in layout(entries).items():
-        notes, body, bold = Notes(), [], []
-        for loss in losses:
-            cells, styles = [], []
-            for labels in columns:
-                for metric in metrics:
-                    one = entries[dataset, model, schedule, labels, loss, metric.name]
-                    shown, marks = text(one, metric, seeds, notes)
-                    note = rf"\textsuperscript{{{','.join(map(str, marks))}}}" if marks else ""
-                    cells.append(escape(shown) + note)
-                    styles.append("textbf:--rwrap;" if one.best else "")
-            body.append(cells)
-            bold.append(styles)
-        head = pd.MultiIndex.from_tuples(
-            [(escape(titles["labels"][labels]), escape(metric.title)) for labels in columns for metric in metrics]
-        )
-        frame = pd.DataFrame(body, index=[escape(titles["losses"][loss]) for loss in losses], columns=head)
-        marked = pd.DataFrame(bold, index=frame.index, columns=frame.columns)
-        caption = f"{dataset}, {model} (schedule {schedule}, n = {seeds}). {SPREAD}"
-        footnotes = " ".join(
-            rf"\textsuperscript{{{number}}}\,{escape(note)}." for number, note in enumerate(notes.texts, 1)
-        )
-        parts.append(
-            frame.style.apply(lambda _, marked=marked: marked, axis=None).to_latex(
-                hrules=True,
-                multicol_align="c",
-                column_format="l" + "r" * len(head),
-                position="t",
-                position_float="centering",
-                caption=f"{escape(caption)} {footnotes}".strip(),
-                label=f"{prefix}:{dataset}-{model}-{schedule}",
-            )
-        )
-    return "\n".join(parts)

@@ -1,13 +1,12 @@
-"""Small cells share their imports: each is forked from one process that has imported torch and MMSegmentation already.
+"""A fork server: small cells share their imports, since each is forked from one process that has imported them already.
 
-A Snakemake run on this machine starts the server beside itself. ``segloss train`` then hands its arguments, folder,
-environment and output over, and does nothing but wait, pass signals on and end as the cell ends. A cell remains one
-job, one process and one log; forked before any thread was started, it gives the result of a process of its own to the
-last bit. Wherever the server cannot help (it is gone, the code has changed since it was imported, there is a GPU, which
-does not survive a fork once it was looked at) the cell runs as a process of its own.
+A Snakemake run on this machine starts the server. ``segloss train`` then hands its arguments, working directory,
+environment and standard streams over, waits, passes signals on, and ends as the cell ends. A cell remains one job, one
+process and one log; forked before any thread was started, it gives the result of a process of its own to the last bit.
+Where the server cannot be used (it has ended, the code has changed since it was imported, or there is a GPU: CUDA
+cannot be used in a forked process once it has been initialised) the cell runs as a process of its own.
 """
 
-import functools
 import gc
 import importlib
 import json
@@ -21,43 +20,40 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from segloss.runtime.torchrun import end_with_parent, is_one_of_several
+from segloss.runtime.torchrun import set_parent_death_signal, under_torchrun
 
-PLACE = "SEGLOSS_WARM"  # where the server listens; without it, or empty, every cell is a process of its own
-# What a training imports on its way, beside what its module does.
-LATER = (
-    "matplotlib.backends.backend_agg",
-    "matplotlib.pyplot",
-    "mmseg.engine",
-    "mmseg.evaluation",
-    "mmseg.visualization",
-    "pkg_resources",
-    "torch._dynamo",
-)
+SOCKET = "SEGLOSS_FORKSERVER"  # path of the server's socket; without it, or empty, every cell is a process of its own
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 NUMBER = struct.Struct("!i")
+Request = tuple[list[str], str, dict[str, str]]  # arguments, working directory, environment
 
 
-def start() -> None:
-    """Start the server, which ends with this process however that ends, and tell the jobs by the environment.
+def start(entry_point: str, preload: Sequence[str]) -> None:
+    """Start the server, which ends with this process however that ends, and export the path of its socket.
 
-    ``SEGLOSS_WARM=off`` keeps every cell a process of its own.
+    ``SEGLOSS_FORKSERVER=off`` keeps every cell a process of its own; the path of a server that runs keeps that one.
+
+    Args:
+        entry_point: ``<module>:<function>`` that a forked process calls with the client's ``sys.argv``.
+        preload: Modules that the server imports.
     """
-    if os.environ.get(PLACE) == "off" or sys.platform != "linux":
+    if os.environ.get(SOCKET) or sys.platform != "linux":
         return
-    place = Path(tempfile.mkdtemp(prefix="segloss-")) / "socket"
+    path = Path(tempfile.mkdtemp(prefix="segloss-")) / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(place))
+        listener.bind(str(path))
         listener.listen(1024)
-        # Cells set their own number of threads; until then no library may start any, they would not survive the fork.
+        # Cells set their own number of threads; until then no library may start any: threads do not survive a fork.
         single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        pipe, _held_open = os.pipe()  # its other end is closed by the kernel, when this process is no more
+        pipe, _held_open = os.pipe()  # the kernel closes its other end when this process ends
+        command = [sys.executable, "-m", "segloss.runtime.forkserver", str(listener.fileno()), str(path), entry_point]
         subprocess.Popen(
-            [sys.executable, "-m", "segloss.runtime.forkserver", str(listener.fileno()), str(place)],
+            [*command, *preload],
             stdin=pipe,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -66,33 +62,42 @@ def start() -> None:
             env={**os.environ, **single, "CUDA_VISIBLE_DEVICES": ""},
         )
         os.close(pipe)
-    os.environ[PLACE] = str(place)
+    os.environ[SOCKET] = str(path)
 
 
-def delegate(arguments: list[str]) -> None:
-    """Let the server run ``segloss`` with these arguments and end as it ends; return where it does not.
+def run_in_server(arguments: list[str]) -> None:
+    """Run ``segloss`` with these arguments in a process forked from the server, and end as it ends.
+
+    Returns where the server cannot be used.
 
     Raises:
-        SystemExit: with the exit status of the cell.
+        SystemExit: with the exit status of the forked process.
     """
-    place, gpu = os.environ.get(PLACE), any(Path("/dev").glob("nvidia[0-9]*"))
-    if not place or gpu or is_one_of_several():
+    path, gpu = os.environ.get(SOCKET), any(Path("/dev").glob("nvidia[0-9]*"))
+    if not path or path == "off" or gpu or under_torchrun():
         return
-    request = json.dumps([arguments, os.getcwd(), dict(os.environ) | {PLACE: ""}]).encode()
+    request = json.dumps([arguments, os.getcwd(), dict(os.environ) | {SOCKET: ""}]).encode()
     answer = b""
     with socket.socket(socket.AF_UNIX) as server, suppress(OSError):
-        server.connect(place)
-        socket.send_fds(server, [NUMBER.pack(len(request))], [0, 1, 2])
-        server.sendall(request)
-        before = [signal.signal(each, lambda number, _: server.send(NUMBER.pack(number))) for each in SIGNALS]
+        server.connect(path)
+        # A signal that arrives before it can be passed on waits: it must not end the client and so kill its cell.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            socket.send_fds(server, [NUMBER.pack(len(request))], [0, 1, 2])
+            server.sendall(request)
+            handlers = [
+                signal.signal(number, lambda received, _: server.send(NUMBER.pack(received))) for number in SIGNALS
+            ]
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         answer = server.recv(NUMBER.size)
-        for each, handler in zip(SIGNALS, before, strict=True):
-            signal.signal(each, handler)
+        for number, handler in zip(SIGNALS, handlers, strict=True):
+            signal.signal(number, handler)
     if answer:
-        end_as(NUMBER.unpack(answer)[0])
+        exit_with(NUMBER.unpack(answer)[0])
 
 
-def end_as(status: int) -> None:
+def exit_with(status: int) -> None:
     """End this process with that exit status, or by that signal if it is negative."""
     if status < 0:
         if -status in SIGNALS:
@@ -102,132 +107,145 @@ def end_as(status: int) -> None:
 
 
 def sources() -> dict[str, tuple[int, int]]:
-    """Time and size of every file of the package: whether what was imported is what stands there."""
+    """Time and size of every file of the package, to see if it was changed after it was imported."""
     files = Path(__file__).parents[1].rglob("*.py")
     return {str(file): (state.st_mtime_ns, state.st_size) for file in files for state in [file.stat()]}
 
 
-@functools.cache
-def imported() -> dict[str, tuple[int, int]]:
-    """Import what a cell needs, once, and say from which files."""
-    found = sources()
-    from segloss import tracking
-    from segloss.engine import cell  # noqa: F401
-
-    tracking.preload()
+def preload_modules(names: Sequence[str]) -> None:
+    """Import modules for all processes that are forked later."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of packages about themselves
-        for name in LATER:
+        for name in names:
             importlib.import_module(name)
-    gc.freeze()  # what is shared stays shared: the cells' garbage collections do not touch it
-    return found
+    gc.freeze()  # shared pages stay shared: the cells' garbage collections do not touch them
 
 
-def receive(client: socket.socket) -> tuple[list[Any], list[int]]:
-    """A request and the three files of its standard streams."""
-    header, files, _, _ = socket.recv_fds(client, NUMBER.size, 3)
+def receive(client: socket.socket) -> tuple[Request, list[int]]:
+    """A request and the file descriptors of its three standard streams."""
+    header, streams, _, _ = socket.recv_fds(client, NUMBER.size, 3)
     with client.makefile("rb") as stream:
-        return json.loads(stream.read(NUMBER.unpack(header)[0])), files
+        return tuple(json.loads(stream.read(NUMBER.unpack(header)[0]))), streams
 
 
-def serve(listener: socket.socket) -> tuple[list[Any], list[int]] | None:
-    """Fork a process for each request until standard input ends and the last has ended.
+class ForkServer:
+    """Forks a process for each request until its standard input ends and the last of these processes has ended.
 
-    Returns:
-        In each forked process its request; None in the server, at its end.
+    Args:
+        listener: The socket that accepts clients.
+        preload: Modules that are imported at the first request.
     """
-    selector = selectors.DefaultSelector()
-    selector.register(listener, selectors.EVENT_READ, "listener")
-    selector.register(sys.stdin.fileno(), selectors.EVENT_READ, "parent")
-    cells: dict[int, socket.socket] = {}  # by pid
-    open_to_more = True
-    while open_to_more or cells:
-        for key, _ in selector.select():
-            if key.data == "parent":
-                selector.unregister(key.fileobj)
-                selector.unregister(listener)
-                listener.close()
-                open_to_more = False
-            elif key.data == "listener":
-                client, _ = listener.accept()
-                client.settimeout(10)
-                with suppress(OSError, ValueError, struct.error):
-                    request, files = receive(client)
-                    if sources() == imported():
-                        pid = os.fork()
-                        if not pid:
-                            client.close()
-                            leave(selector)
-                            return request, files
-                        cells[pid] = client
-                        selector.register(client, selectors.EVENT_READ, ("client", pid))
-                        selector.register(os.pidfd_open(pid), selectors.EVENT_READ, ("cell", pid))
-                    for file in files:
-                        os.close(file)
-                if client not in cells.values():
-                    client.close()  # which says: run it yourself
-            elif key.data[1] in cells:
-                attend(selector, key, cells)
-    return None
 
+    def __init__(self, listener: socket.socket, preload: Sequence[str]) -> None:
+        self.listener, self.preload = listener, preload
+        self.imported: dict[str, tuple[int, int]] | None = None  # the sources as they were when they were imported
+        self.clients: dict[int, socket.socket] = {}  # by the process forked for them
+        self.accepting = True
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(listener, selectors.EVENT_READ, self.accept)
+        self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self.stop_accepting)
 
-def leave(selector: selectors.BaseSelector) -> None:
-    """Close in a forked process what only the server may hold, or who waits for its end waits for the cell's too."""
-    for key in list(selector.get_map().values()):
-        if isinstance(key.fileobj, socket.socket):
-            key.fileobj.close()
-        elif key.fileobj != sys.stdin.fileno():
-            os.close(key.fileobj)
-    selector.close()
+    def serve(self) -> tuple[Request, list[int]] | None:
+        """Handle events to the end.
 
+        Returns:
+            In each forked process its request; None in the server, at its end.
+        """
+        while self.accepting or self.clients:
+            for key, _ in self.selector.select():
+                if self.selector.get_map().get(key.fd) is key and (request := key.data(key)):
+                    return request
+        return None
 
-def attend(selector: selectors.BaseSelector, key: selectors.SelectorKey, cells: dict[int, socket.socket]) -> None:
-    """Pass a signal on to a cell, kill it with its client, or tell the client how it ended."""
-    who, pid = key.data
-    if who == "client":
+    def stop_accepting(self, key: selectors.SelectorKey) -> None:
+        """The parent has ended: take no more requests."""
+        self.selector.unregister(key.fileobj)
+        self.selector.unregister(self.listener)
+        self.listener.close()
+        self.accepting = False
+
+    def accept(self, key: selectors.SelectorKey) -> tuple[Request, list[int]] | None:
+        """Fork for a new client; returns its request in the forked process, None in the server."""
+        client, _ = self.listener.accept()
+        client.settimeout(10)
+        with suppress(OSError, ValueError, struct.error):
+            request, streams = receive(client)
+            if self.imports_are_current():
+                pid = os.fork()
+                if not pid:
+                    client.close()
+                    self.close_in_child()
+                    return request, streams
+                self.clients[pid] = client
+                self.selector.register(client, selectors.EVENT_READ, lambda key: self.handle_client(key, pid))
+                self.selector.register(os.pidfd_open(pid), selectors.EVENT_READ, lambda key: self.handle_exit(key, pid))
+            for stream in streams:
+                os.close(stream)
+        if client not in self.clients.values():
+            client.close()  # without an answer: the client runs its cell itself
+        return None
+
+    def imports_are_current(self) -> bool:
+        """True if the imported code is that of the files now; imports it at the first call."""
+        current = sources()
+        if self.imported is None:
+            self.imported = current
+            preload_modules(self.preload)
+        return current == self.imported
+
+    def close_in_child(self) -> None:
+        """Close the server's file descriptors in a forked process, so that they close when the server ends."""
+        for key in list(self.selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+            elif key.fileobj != sys.stdin.fileno():
+                os.close(key.fileobj)
+        self.selector.close()
+
+    def handle_client(self, key: selectors.SelectorKey, pid: int) -> None:
+        """Pass a client's signal on to its process, or kill that when the client has ended."""
         message = b""
         with suppress(OSError):
             message = key.fileobj.recv(NUMBER.size)
         os.kill(pid, NUMBER.unpack(message)[0] if len(message) == NUMBER.size else signal.SIGKILL)
         if not message:
-            selector.unregister(key.fileobj)
-        return
-    _, status = os.waitpid(pid, 0)
-    client = cells.pop(pid)
-    with suppress(KeyError):
-        selector.unregister(client)
-    selector.unregister(key.fd)
-    os.close(key.fd)
-    with client, suppress(OSError):
-        client.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+            self.selector.unregister(key.fileobj)
+
+    def handle_exit(self, key: selectors.SelectorKey, pid: int) -> None:
+        """Send a client the exit status of its process."""
+        _, status = os.waitpid(pid, 0)
+        client = self.clients.pop(pid)
+        with suppress(KeyError):
+            self.selector.unregister(client)
+        self.selector.unregister(key.fd)
+        os.close(key.fd)
+        with client, suppress(OSError):
+            client.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
-def become(request: list[Any], files: list[int]) -> None:
-    """Take over the arguments, folder, environment and standard streams of a client."""
+def take_over(request: Request, streams: list[int]) -> None:
+    """Take over the arguments, working directory, environment and standard streams of a client."""
     arguments, folder, environment = request
-    end_with_parent(signal.SIGKILL)  # whoever loses the server loses the cell too, and runs it again
-    for stream, file in enumerate(files):
-        os.dup2(file, stream)
-        os.close(file)
+    set_parent_death_signal(signal.SIGKILL)  # a client whose server is gone runs its cell again
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None
-    sys.argv[1:] = arguments
+    sys.argv[:] = ["segloss", *arguments]
 
 
-def main() -> None:
-    """The server: ``python -m segloss.runtime.forkserver <file descriptor of the socket> <its path>``."""
-    place = Path(sys.argv[2])
-    if request := serve(socket.socket(fileno=int(sys.argv[1]))):
-        become(*request)
-        from segloss.cli import main as segloss
-
-        sys.argv[0] = "segloss"
-        segloss()
-    else:
-        shutil.rmtree(place.parent, ignore_errors=True)
+def main(listener: str, path: str, entry_point: str, *preload: str) -> Any:
+    """The server: ``python -m segloss.runtime.forkserver <listener> <path> <entry point> <modules>``."""
+    request = ForkServer(socket.socket(fileno=int(listener)), preload).serve()
+    if request is None:
+        return shutil.rmtree(Path(path).parent, ignore_errors=True)
+    take_over(*request)
+    module, function = entry_point.split(":")
+    return getattr(importlib.import_module(module), function)()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -63,12 +63,12 @@ def devices() -> list[str]:
     chosen = []
     for entry in map(str.strip, visible.split(",")):
         if entry.isdigit():
-            found = gpus[int(entry)] if int(entry) < len(gpus) else []
+            selected = gpus[int(entry)] if int(entry) < len(gpus) else []
         else:
-            found = [device for gpu in gpus for device in gpu if entry and device.startswith(entry)]
-        if not found:
+            selected = [device for gpu in gpus for device in gpu if entry and device.startswith(entry)]
+        if not selected:
             break
-        chosen += [device for device in found if device not in chosen]
+        chosen += [device for device in selected if device not in chosen]
     return chosen
 
 
@@ -117,7 +117,7 @@ def try_lease(folder: Path, names: Sequence[str], count: int, share: int, stack:
 
 @contextmanager
 def lease(
-    count: int = 1, share: int = 1, say: Callable[[str], None] = lambda text: print(text, flush=True)
+    count: int = 1, share: int = 1, notify: Callable[[str], None] = lambda text: print(text, flush=True)
 ) -> Iterator[list[str]]:
     """Wait for devices, hold them inside the ``with``, and name them in CUDA_VISIBLE_DEVICES.
 
@@ -126,7 +126,7 @@ def lease(
     Args:
         count: Devices the cell trains on.
         share: Cells that may use one device at a time, 1 to 10. Cells of different shares keep to both.
-        say: Takes a sentence when the cell must wait, and one when it has its devices.
+        notify: Takes a sentence when the cell must wait, and one when it has its devices.
 
     Yields:
         The devices; none where the machine has none.
@@ -146,11 +146,11 @@ def lease(
     with ExitStack() as stack:
         taken = try_lease(folder, names, count, share, stack)
         if not taken:
-            say(f"waiting for {count} of the {len(names)} GPUs, which other cells have leased")
+            notify(f"waiting for {count} of the {len(names)} GPUs, which other cells have leased")
         while not taken:
             time.sleep(random.uniform(*POLL))
             taken = try_lease(folder, names, count, share, stack)
         part = f", one of {share} cells on it" if share > 1 else ""
-        say(f"leased {', '.join(taken)}{part}")
+        notify(f"leased {', '.join(taken)}{part}")
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
         yield taken

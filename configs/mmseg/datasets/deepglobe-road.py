@@ -1,0 +1,5 @@
+# DeepGlobe Road, 1024x1024, fold 0 of five.
+_base_ = ["./_base_/crops-512x512.py"]
+source = "deepglobe-road"
+no_validation = "its labelled images are divided in two, by five folds of which this is the first"
+test_split = "val"

@@ -1,0 +1,10 @@
+# DeepLabV3+ on ResNet-50-D, stride 8.
+_base_ = ["./_base_/r50d.py"]
+model = dict(
+    decode_head=dict(
+        type="DepthwiseSeparableASPPHead",
+        dilations=(1, 12, 24, 36),
+        c1_in_channels=256,
+        c1_channels=48,
+    )
+)

@@ -1,0 +1,3 @@
+# PSPNet on ResNet-101-D, stride 8.
+_base_ = ["./_base_/r101d.py"]
+model = dict(decode_head=dict(type="PSPHead", pool_scales=(1, 2, 3, 6)))

@@ -1,0 +1,133 @@
+"""Load pretrained weights into a model's backbone; every tensor of it must be found, with its shape."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from segloss.engine.mmcv_stub import import_timm
+from segloss.grid import ConfigError
+
+# Keys under which training frameworks store a model's tensors, and prefixes they put before their names.
+CONTAINERS = ("state_dict", "model", "model_ema")
+PREFIXES = ("module.", "backbone.", "encoder.")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, by name.
+
+    Raises:
+        ConfigError: if it is damaged, or contains something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own on a damaged file
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{path} is damaged or holds no weights: {type(error).__name__}: {text[:200]}") from error
+    while isinstance(content, dict) and (key := next((key for key in CONTAINERS if key in content), None)):
+        content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()) or not content:
+        raise ConfigError(f"{path} holds no weights: expected a dictionary of tensors")
+    return content
+
+
+def rename_by_order(weights: dict[str, Tensor], model_name: str, path: Path) -> dict[str, Tensor]:
+    """The tensors under the names of timm's full model, which has them in the same order.
+
+    Raises:
+        ConfigError: if number or shapes differ.
+    """
+    import timm
+
+    expected = timm.create_model(model_name, pretrained=False).state_dict()
+    shapes = [tuple(value.shape) for value in expected.values()]
+    if [tuple(value.shape) for value in weights.values()] != shapes:
+        raise ConfigError(
+            f"{path} holds the weights of another model: its tensors are not those of timm's {model_name}"
+        )
+    return dict(zip(expected, weights.values(), strict=True))
+
+
+def comparable(name: str) -> str:
+    """A tensor's name for comparison: timm's feature extractors join some parts of a name by underscores."""
+    while prefix := next((prefix for prefix in PREFIXES if name.startswith(prefix)), None):
+        name = name.removeprefix(prefix)
+    return name.replace(".", "_")
+
+
+def load_adapted(backbone: nn.Module, path: Path) -> None:
+    """Load a weights file as MMSegmentation's backbone does, which adapts positions to another resolution.
+
+    It skips tensors that are missing: a random matrix that is the same afterwards was not in the file.
+
+    Raises:
+        ConfigError: if the file lacks a matrix of the backbone.
+    """
+    before = {name: value.clone() for name, value in backbone.named_parameters() if value.ndim >= 2}
+    backbone.init_cfg = dict(type="Pretrained", checkpoint=str(path))
+    backbone.init_weights()
+    same = [name for name, value in backbone.named_parameters() if name in before and torch.equal(value, before[name])]
+    same = [name for name in same if before[name].std() > 0]
+    if same:
+        more = f" and {len(same) - 1} more" if len(same) > 1 else ""
+        raise ConfigError(f"{path} holds the weights of another model: {same[0]} is not there{more}")
+
+
+def load_backbone(
+    model: nn.Module, path: Path, names: str = "same", model_name: str | None = None, module: str = "backbone"
+) -> None:
+    """Load a weights file into the backbone of a segmentor; what the file has beside it (a classifier) is left out.
+
+    Args:
+        model: The segmentor.
+        path: The file.
+        names: ``same``, ``order`` or ``adapted``, as in ``segloss.grid.weights.Pretrained``.
+        model_name: timm's name of the backbone, for ``order``.
+        module: The module of the segmentor into which they are loaded.
+
+    Raises:
+        ConfigError: if the file is damaged, or lacks a tensor of the backbone.
+    """
+    backbone = model.get_submodule(module)
+    backbone = getattr(backbone, "timm_model", backbone)
+    weights = read_weights(path)
+    if names == "adapted":
+        load_adapted(backbone, path)
+        return
+    if names == "order":
+        weights = rename_by_order(weights, model_name, path)
+    available = {comparable(name): value for name, value in weights.items()}
+    expected = backbone.state_dict()
+    problems = []
+    for name, value in expected.items():
+        tensor = available.get(comparable(name))
+        if tensor is None:
+            # A counter that only matters for a cumulative average of batch statistics; old files lack it.
+            if not name.endswith("num_batches_tracked"):
+                problems.append(f"{name} is not there")
+        elif tensor.shape != value.shape:
+            problems.append(f"{name} has the shape {tuple(tensor.shape)}, expected {tuple(value.shape)}")
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise ConfigError(f"{path} holds the weights of another model: {problems[0]}{more}")
+    backbone.load_state_dict({name: available.get(comparable(name), value) for name, value in expected.items()})
+
+
+def prepare_timm(model: dict) -> None:
+    """Import timm if a model's backbone is one of its models.
+
+    Raises:
+        ConfigError: if timm is not installed.
+    """
+    if model["backbone"]["type"] == "TIMMBackbone":
+        try:
+            import_timm()
+        except ImportError as error:
+            raise ConfigError(
+                f"{model['backbone'].get('model_name')} needs timm: pip install 'segloss[bench]'"
+            ) from error

@@ -1,0 +1,206 @@
+"""Experiments: cells resolved once against configs/. Everything behind takes this frozen value. Imports no torch."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segloss.datasets import DatasetError, find
+from segloss.grid.cells import Cell, random_seed, split_variant
+from segloss.grid.configs import Configs, loss_terms, model_name
+from segloss.grid.errors import ConfigError, unknown
+from segloss.grid.options import signatures
+from segloss.grid.resources import resources
+from segloss.grid.weights import Pretrained, declared_weights
+from segloss.grid.zoo import cannot_take, cannot_train
+
+FOLD = re.compile(r"fold(?:0|[1-9]\d*)")
+ITERATIONS = re.compile(r"[1-9]\d{0,8}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A cell with everything that its name refers to.
+
+    Attributes:
+        cell: The cell.
+        settings: All that decides its result, as plain data.
+        config_hash: SHA-256 of the settings: the identity of its checkpoint, its record and its W&B run.
+        random_seed: The seed of all its random numbers.
+        source: The data on disk that its data set reads, a name of ``segloss.datasets.DATASETS``.
+        files: The MMEngine configs of its ``datasets``, ``models`` and ``schedules``.
+        loss: The terms of its loss, ``{loss, weight, options...}``.
+        auxiliary_share: The share of its cross-entropy that auxiliary heads take; None: the weight in their config.
+        scenario: Its label scenario: ``target``, the target's options, and ``teacher``, ``labelled``, ``mean_teacher``.
+        teachers: The experiments one of which teaches this one: the best of their seeds on validation.
+        resources: GPUs, CPU cores, gigabytes and minutes to request.
+        iterations: The number of iterations, where the cell's name has another than its schedule.
+        trained: The experiment whose weights are evaluated on this data set; None if the cell is trained itself.
+        pretrained: The weights from which its backbone starts; None for a model trained from scratch.
+        not_applicable: The reason for which it cannot be trained, None if it can.
+    """
+
+    cell: Cell
+    settings: Mapping[str, Any]
+    config_hash: str
+    random_seed: int
+    source: str
+    files: Mapping[str, Path]
+    loss: tuple[Mapping[str, Any], ...]
+    auxiliary_share: float | None
+    scenario: Mapping[str, Any]
+    teachers: tuple["Experiment", ...]
+    resources: Mapping[str, int]
+    iterations: int | None
+    trained: "Experiment | None"
+    pretrained: Pretrained | None
+    not_applicable: str | None
+
+    def __str__(self) -> str:
+        return str(self.cell)
+
+    @property
+    def dependencies(self) -> tuple["Experiment", ...]:
+        """The experiments that must be finished first: its teachers, or the one whose weights it evaluates."""
+        return self.teachers if self.trained is None else (self.trained,)
+
+    @property
+    def data_key(self) -> tuple[str, ...]:
+        """The data behind its result: its source, the images that keep their labels, the source it was trained on."""
+        trained = self.trained or self
+        return self.source, json.dumps(self.scenario.get("labelled"), sort_keys=True), trained.source
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def resolve(cell: Cell, configs: Configs) -> Experiment:
+    """The experiment of a cell.
+
+    Raises:
+        ConfigError: if a part of its name does not exist, or a file behind it is wrong.
+    """
+    if cell not in configs.experiments:
+        configs.experiments[cell] = _resolve(cell, configs)
+    return configs.experiments[cell]
+
+
+def _resolve(cell: Cell, configs: Configs) -> Experiment:
+    if cell.loss not in configs.losses:
+        raise unknown("loss", cell.loss, configs.losses)
+    if cell.labels not in configs.labels:
+        raise unknown("label scenario", cell.labels, configs.labels)
+    (dataset, place), (model, weights), (schedule, length) = map(
+        split_variant, (cell.dataset, cell.model, cell.schedule)
+    )
+    for axis in ("labels", "loss"):
+        if (variant := split_variant(getattr(cell, axis))[1]) is not None:
+            raise ConfigError(f"{cell}: {axis} has no variant {variant!r}")
+    fold = place if place and FOLD.fullmatch(place) else None
+    trained = resolve(replace(cell, dataset=place), configs) if place and not fold else None
+    if length is not None and not ITERATIONS.fullmatch(length):
+        raise ConfigError(f"{cell}: expected a number of iterations behind {schedule}@, got {length!r}")
+    configs.check_validation(dataset, schedule)
+    names = {"datasets": dataset, "models": model, "schedules": schedule}
+    files = {kind: configs.mmengine_file(kind, name) for kind, name in names.items()}
+    network = configs.values(files["models"]).get("model") or {}
+    scenario = {key: value for key, value in configs.labels[cell.labels].items() if key != "title"}
+    line = configs.losses[cell.loss]
+    terms = loss_terms(line)
+    teachers = tuple(resolve(teacher, configs) for teacher in teacher_cells(cell, scenario))
+    settings = {
+        "cell": str(cell),
+        **{kind.rstrip("s"): file.content_hash for kind, file in files.items()},
+        "labels": scenario,
+        "loss": terms,
+        **({"auxiliary_share": line["auxiliary_share"]} if "auxiliary_share" in line else {}),
+        **({"teachers": [teacher.settings for teacher in teachers]} if teachers else {}),
+        **({"trained": trained.settings} if trained else {}),
+    }
+    source = configs.source(dataset) + (f"-{fold}" if fold else "")
+    try:
+        find(source)
+    except DatasetError as error:
+        raise ConfigError(f"{cell}: {error}") from None
+    return Experiment(
+        cell=cell,
+        settings=settings,
+        config_hash=settings_hash(settings),
+        random_seed=random_seed(cell),
+        source=source,
+        files={kind: file.path for kind, file in files.items()},
+        loss=tuple(terms),
+        auxiliary_share=line.get("auxiliary_share"),
+        scenario=scenario,
+        teachers=teachers,
+        resources=resources(files.values()),
+        iterations=int(length) if length else None,
+        trained=trained,
+        pretrained=declared_weights(files["models"], weights, network) if weights else None,
+        not_applicable=_evaluated_elsewhere(cell, source, trained)
+        if trained
+        else _not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals)
+        or _cannot_train(network, configs.values(files["datasets"]), scenario, terms),
+    )
+
+
+def teacher_cells(cell: Cell, scenario: Mapping[str, Any]) -> list[Cell]:
+    """The cells one of which teaches a cell with that label scenario; empty for most."""
+    teacher = scenario.get("teacher")
+    if teacher is None:
+        return []
+    model, schedule = model_name(teacher.get("model", cell.model)), teacher.get("schedule", cell.schedule)
+    return [
+        Cell(cell.dataset, model, schedule, teacher["labels"], teacher["loss"], number)
+        for number in range(teacher["seeds"])
+    ]
+
+
+def _evaluated_elsewhere(cell: Cell, source: str, trained: Experiment) -> str | None:
+    """The reason for which a cell's weights cannot be evaluated on another data set, None if they can."""
+    if trained.not_applicable:
+        return f"{trained.cell} is not applicable: {trained.not_applicable}"
+    if find(source).classes != find(trained.source).classes:
+        return f"{source} has other classes than {trained.source}"
+    return None
+
+
+def _cannot_train(
+    model: Mapping[str, Any], dataset: Mapping[str, Any], scenario: Mapping[str, Any], terms: list[dict[str, Any]]
+) -> str | None:
+    """The reason for which a model takes no such data, label scenario or loss, None if it does."""
+    if not model:  # its config is code; what it cannot do is found when it is built
+        return None
+    soft = scenario["target"] != "hard" or "mean_teacher" in scenario
+    pixelwise = all("reduction" in signatures("losses")[term["loss"]]["options"] for term in terms)
+    mode = (dataset.get("test_cfg") or {}).get("mode")
+    return cannot_train(model, soft, pixelwise) or cannot_take(model, dataset.get("crop_size"), mode)
+
+
+def _not_applicable(
+    cell: Cell,
+    source: str,
+    scenario: Mapping[str, Any],
+    terms: list[dict[str, Any]],
+    teachers: tuple[Experiment, ...],
+    dataset: Mapping[str, Any],
+) -> str | None:
+    """The reason for which a cell cannot be trained, None if it can."""
+    for teacher in teachers[:1]:
+        if teacher.not_applicable:
+            return f"its teacher is not applicable: {teacher.not_applicable}"
+        if reason := dataset.get("no_validation"):
+            return f"teachers are chosen on validation images, and {cell.dataset} has none: {reason}"
+    target = signatures("labels")[scenario["target"]]
+    if target.get("source") == "raters" and not find(source).raters:
+        return f"{source} has one annotator"
+    if target.get("soft_targets", True) or scenario.get("mean_teacher", {}).get("soft"):
+        for term in terms:
+            if not signatures("losses")[term["loss"]].get("soft_targets", True):
+                return f"{term['loss']} is defined on hard labels only"
+    return None

@@ -1,0 +1,59 @@
+"""Boundary IoU, normalised surface Dice, ODS and OIS from counts of boundaries."""
+
+import numpy as np
+
+Rows = dict[str, np.ndarray]
+
+
+def boundary_metrics(rows: Rows) -> dict[str, float]:
+    """What the rows of images with a valid pixel allow; a metric that would divide by nothing is left out."""
+    result = {}
+    if "region_both" in rows:
+        both, true, predicted = (rows[f"region_{name}"].sum(0) for name in ("both", "true", "predicted"))
+        result["mBoundaryIoU"] = 100 * _mean(_share(both, true + predicted - both))
+    if "surface_true" in rows:
+        near = rows["surface_true_near"] + rows["surface_predicted_near"]
+        surface = rows["surface_true"] + rows["surface_predicted"]
+        result["mNSD"] = 100 * _mean(_share(near.sum(0), surface.sum(0)))
+        result["mNSD_I"] = 100 * _mean(np.array([_mean(image) for image in _share(near, surface)]))
+    if "edge_true" in rows:
+        result["ODS"], result["OIS"] = (100 * score for score in edge_scores(rows))
+    return {name: value for name, value in result.items() if not np.isnan(value)}
+
+
+def edge_scores(rows: Rows) -> tuple[float, float]:
+    """ODS and OIS as shares, NaN where no image has an edge.
+
+    For each threshold, precision is that of all pixels predicted in all images and recall that of all true ones. ODS is
+    the largest F of one threshold for all images; OIS takes each image's own best threshold, the lowest of several.
+    """
+    # (n, 99): at the thresholds .01 to .99
+    predicted, precise, recalled = (
+        np.flip(np.cumsum(np.flip(rows[name], 1), 1), 1)[:, 1:]
+        for name in ("edge_predicted", "edge_predicted_near", "edge_true")
+    )
+    true = np.broadcast_to(rows["edge_true"].sum(1, keepdims=True), predicted.shape)
+    if not true.any():
+        return np.nan, np.nan
+    counts = np.stack([precise, predicted, recalled, true])
+    best = np.argmax(np.nan_to_num(_f_score(*counts), nan=-1), axis=1)
+    of_best = np.take_along_axis(counts, best[None, :, None], 2)
+    return float(np.nanmax(_f_score(*counts.sum(1)))), float(_f_score(*of_best.sum(1))[0])
+
+
+def _f_score(precise: np.ndarray, predicted: np.ndarray, recalled: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Harmonic mean of precision and recall; 0 where one is 0, NaN where there is neither a prediction nor an edge."""
+    precision, recall = _share(precise, predicted), _share(recalled, true)
+    precision, recall = np.nan_to_num(precision), np.nan_to_num(recall)
+    score = _share(2 * precision * recall, precision + recall)
+    return np.where(predicted + true > 0, np.nan_to_num(score), np.nan)
+
+
+def _mean(scores: np.ndarray) -> float:
+    """Mean of those that are defined, NaN if none is."""
+    defined = scores[~np.isnan(scores)]
+    return float(defined.mean()) if len(defined) else np.nan
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)

@@ -1,0 +1,91 @@
+"""The results table: one long tidy table made from the records of a grid. Imports no torch."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from segloss.grid import Cell, Experiment, Grid
+from segloss.metrics import Counts
+from segloss.records.states import CellStatus, cell_status
+from segloss.records.verification import check_comparable, check_counts, read
+
+COLUMNS = [*Cell.__dataclass_fields__, "status", "metric", "value", "reason"]
+
+
+def measured(record: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Names and values of all metrics of a record; those after a calibrator end in its name, as ``ECE_scaled``."""
+    metrics = list(record["metrics"].items())
+    for calibrator, entry in (record["calibration"] or {}).items():
+        metrics += [(f"{name}_{calibrator}", value) for name, value in entry.get("metrics", {}).items()]
+        if "temperature" in entry:
+            metrics.append(("temperature", entry["temperature"]))
+    return metrics
+
+
+Fingerprints = Mapping[tuple[str, str], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class EvaluatedCell:
+    """A cell of a grid with its state, and where it is done its verified record and the counts beside it."""
+
+    experiment: Experiment
+    status: CellStatus
+    record: Mapping[str, Any] | None = None
+    counts: Counts | None = None
+
+
+def evaluated_cells(grid: Grid, results: Path, fingerprints: Fingerprints | None = None) -> Iterator[EvaluatedCell]:
+    """Every cell of a grid in its order; each file is read and verified once, and one cell is in memory at a time.
+
+    Args:
+        grid: The grid.
+        results: Folder of the cells.
+        fingerprints: Those of the data at hand, by ``Experiment.data_key``: a record of other data is stale.
+
+    Raises:
+        RecordError: if a record is broken or does not fit its counts.
+    """
+    for experiment in grid.experiments:
+        status = cell_status(experiment, results, (fingerprints or {}).get(experiment.data_key))
+        if status.state == "done":
+            folder = results / str(experiment.cell)
+            record = read(folder / "record.json")
+            yield EvaluatedCell(experiment, status, record, check_counts(record, folder))
+        else:
+            yield EvaluatedCell(experiment, status)
+
+
+def results_table(grid: Grid, cells: Iterable[EvaluatedCell]) -> pd.DataFrame:
+    """The results table of a grid: a row for each finished cell and metric, one with the reason for each other cell.
+
+    Columns: dataset, model, schedule, labels, loss, seed, status (one of ``states.STATES``), metric, value, reason.
+
+    Raises:
+        RecordError: if records cannot be compared.
+    """
+    rows, records = [], []
+    for cell in cells:
+        axes, status = asdict(cell.experiment.cell), cell.status
+        if cell.record is not None:
+            records.append({**cell.record, "training": None})  # of long trainings it is most of a record
+            rows += [
+                {**axes, "status": "done", "metric": name, "value": value} for name, value in measured(cell.record)
+            ]
+        else:
+            rows.append({**axes, "status": status.state, "reason": status.reason or status.state})
+    rows += [{**asdict(cell), "status": "skipped", "reason": reason} for cell, reason in grid.skipped.items()]
+    check_comparable(records)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def collect(grid: Grid, results: Path, fingerprints: Fingerprints | None = None) -> pd.DataFrame:
+    """The results table of a grid, from the records below a results folder; arguments as for `evaluated_cells`.
+
+    Raises:
+        RecordError: if records are broken or cannot be compared.
+    """
+    return results_table(grid, evaluated_cells(grid, results, fingerprints))

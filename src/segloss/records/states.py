@@ -1,0 +1,124 @@
+"""The state of a cell, decided here alone, for the results table, ``segloss status`` and the workflow's plan."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segloss.files import sha256_of
+from segloss.grid import Cell, Experiment
+from segloss.grid.weights import pretrained_entry
+from segloss.records import progress
+from segloss.records.run_lock import crash_reason, is_running
+from segloss.records.verification import RecordError, load
+
+# In the order in which they are shown. A stopped cell continues where its process ended. A stale one has a record of
+# other settings or other data than those of today, and is trained again. A blocked one waits for a failed teacher.
+STATES = ("done", "running", "waiting", "stopped", "stale", "missing", "failed", "blocked", "skipped")
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """The state of one cell.
+
+    Attributes:
+        cell: The cell.
+        state: One of ``STATES``.
+        reason: The reason of a cell that was killed, failed, is blocked, stale or skipped.
+        progress: The last progress of its process: state, host, pid, iteration, iterations, images_per_second,
+            seconds_left.
+        seconds: Its run time (only of some of the finished cells).
+    """
+
+    cell: Cell
+    state: str
+    reason: str = ""
+    progress: Mapping[str, Any] | None = None
+    seconds: float | None = None
+
+
+def counts_problem(folder: Path, expected: str) -> str | None:
+    """The reason for which counts.npz is not the file that the record beside it was made from; None if it is."""
+    try:
+        same = sha256_of(folder / "counts.npz") == expected
+    except OSError:
+        return "its counts.npz is not there"
+    return None if same else "its counts.npz is not the file that its record was made from"
+
+
+def stale_reason(experiment: Experiment, results: Path, fingerprints: Mapping[str, str] | None) -> str | None:
+    """The reason for which a cell with a record must be run again; None if it need not, or without a record.
+
+    Args:
+        experiment: The cell, resolved.
+        results: Folder of the cells.
+        fingerprints: Those of its ``training`` and ``evaluation`` data; None where the data are not at hand.
+    """
+    folder = results / str(experiment.cell)
+    if not (folder / "record.json").exists():
+        return None
+    try:
+        record = load(folder / "record.json")
+    except RecordError as error:
+        return str(error)
+    try:
+        cell, config_hash = record["cell"], record["config_hash"]
+        recorded, counts = record["data"]["fingerprints"], record["evaluation"]["counts_sha256"]
+        changed = [name for name, value in (fingerprints or {}).items() if recorded[name] != value]
+    except (KeyError, TypeError) as error:
+        return f"{folder / 'record.json'}: not a whole record: {type(error).__name__}: {error}"
+    if cell != str(experiment.cell):
+        return f"its record is that of another cell, {cell}"
+    if config_hash != experiment.config_hash:
+        return "it was trained with other settings than those in configs/"
+    weights = pretrained_entry(experiment.pretrained)
+    if weights and record.get("pretrained") != weights:
+        return "its pretrained weights have changed since it was trained"
+    if changed:
+        return f"its {' and '.join(changed)} data have changed since it was trained"
+    return counts_problem(folder, counts)
+
+
+def failure_reason(cell: Cell, results: Path) -> str | None:
+    """The reason of a cell that failed or was killed; None if neither."""
+    folder = results / str(cell)
+    if reason := crash_reason(folder):
+        return reason
+    try:
+        reason = json.loads((folder / "failure.json").read_text(encoding="utf-8"))["reason"]
+    except OSError:
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return f"failed, and its failure.json is damaged ({type(error).__name__})"
+    return reason if isinstance(reason, str) else "failed, and its failure.json is damaged (its reason is no text)"
+
+
+def block_reason(experiment: Experiment, results: Path) -> str | None:
+    """The reason for which a cell cannot be trained before another is repaired; None if it can."""
+    role = "the cell whose weights it evaluates," if experiment.trained else "its teacher"
+    for needed in experiment.dependencies:
+        has_record = (results / str(needed.cell) / "record.json").exists()
+        if not has_record and (reason := failure_reason(needed.cell, results)):
+            return f"{role} {needed.cell} failed: {reason}"
+    return None
+
+
+def cell_status(experiment: Experiment, results: Path, fingerprints: Mapping[str, str] | None = None) -> CellStatus:
+    """The state of one cell, from the files in its folder; arguments as for ``stale_reason``."""
+    cell, folder = experiment.cell, results / str(experiment.cell)
+    stale = stale_reason(experiment, results, fingerprints)
+    if stale is None and (folder / "record.json").exists():
+        return CellStatus(cell, "done")
+    current = progress.read(folder)
+    if current and is_running(folder):
+        return CellStatus(cell, "waiting" if current["state"] == "waiting" else "running", progress=current)
+    if reason := crash_reason(folder):
+        return CellStatus(cell, "stopped", reason, current)
+    if reason := failure_reason(cell, results):
+        return CellStatus(cell, "failed", reason)
+    if reason := block_reason(experiment, results):
+        return CellStatus(cell, "blocked", reason)
+    if stale:
+        return CellStatus(cell, "stale", stale)
+    return CellStatus(cell, "stopped" if current else "missing", "" if current else "not trained yet", current)

@@ -1,0 +1,66 @@
+"""One pass over the records and counts of a grid, from which a whole report is made."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from segloss.grid import Cell, Grid
+from segloss.metrics import ImageCounts, image_counts
+from segloss.records import EvaluatedCell, evaluated_cells, records_provenance, results_table
+from segloss.reports.curves import Curve, training_curves
+from segloss.reports.points import Point, PointStatistics, point_of, point_statistics
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a report takes from records and counts; small beside them.
+
+    Attributes:
+        table: The results table.
+        points: Statistics of each point.
+        curves: Training loss and validation mIoU of each seed of each point.
+        provenance: Commits, versions, machines and run time.
+        splits: The evaluated split of each data set.
+    """
+
+    table: pd.DataFrame
+    points: Mapping[Point, PointStatistics]
+    curves: Mapping[Point, list[tuple[Curve, Curve]]]
+    provenance: Mapping[str, Any]
+    splits: Mapping[str, str]
+
+
+def gather(
+    grid: Grid, results: Path, fingerprints: Mapping[tuple[str, str], Mapping[str, str]] | None = None
+) -> Evidence:
+    """Read and verify every record and its counts once; arguments as for `records.evaluated_cells`.
+
+    Raises:
+        RecordError: if records are broken, do not fit their counts, or cannot be compared.
+    """
+    cells: list[EvaluatedCell] = []
+    curves: dict[Point, list[tuple[Curve, Curve]]] = {}
+
+    def counts(evaluated: Iterable[EvaluatedCell]) -> Iterator[tuple[Cell, ImageCounts]]:
+        for entry in evaluated:
+            record = entry.record
+            if record is not None:
+                curves.setdefault(point_of(entry.experiment.cell), []).append(training_curves(record))
+                # The logged rows are most of a long training's record, the counts most of a cell: neither is kept.
+                record = {**record, "training": {**record["training"], "rows": []}}
+            cells.append(EvaluatedCell(entry.experiment, entry.status, record))
+            if entry.counts is not None:
+                yield entry.experiment.cell, image_counts(entry.counts)
+
+    points = point_statistics(counts(evaluated_cells(grid, results, fingerprints)))
+    records = [cell.record for cell in cells if cell.record is not None]
+    return Evidence(
+        table=results_table(grid, cells),
+        points=points,
+        curves=curves,
+        provenance=records_provenance(records),
+        splits={record["axes"]["dataset"]: record["data"]["split"] for record in records},
+    )

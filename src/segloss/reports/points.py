@@ -1,0 +1,120 @@
+"""Statistics over images and seeds of each point of a grid; every file of counts is read once, and none is kept.
+
+A point is (dataset, model, schedule, labels, loss); its cells differ in the seed alone.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from segloss.grid import Cell
+from segloss.metrics import ImageCounts, calibration_error, image_counts, mean_iou
+from segloss.records.verification import RecordError
+from segloss.reports.statistics import bootstrap_interval, pseudo_values
+from segloss.reports.summary import AXES
+
+# Metrics with intervals and tests: the counts of an image that each is a function of, and the function.
+STATISTICS = {"mIoU": ("overlap", mean_iou), "ECE": ("calibration", calibration_error)}
+
+Point = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PointStatistics:
+    """What intervals, comparisons and figures need of one point, a few kilobytes instead of its counts.
+
+    Attributes:
+        cells: Its finished cells, one for each seed.
+        images: Names of the images; one object for all points with the same images.
+        pseudo_values: Of each metric, (images, seeds); empty with one image.
+        means: Of each metric, the mean over seeds of the metric of the whole data set.
+        intervals: Of each metric, the bounds of its 95 % bootstrap interval.
+        calibration: Pixels, correct pixels and summed confidence of each bin, over images, (seeds, 3, bins).
+        overlap: True positives, labelled and predicted pixels of each class, over images, (seeds, 3, classes).
+    """
+
+    cells: tuple[Cell, ...]
+    images: tuple[str, ...]
+    pseudo_values: Mapping[str, np.ndarray]
+    means: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    calibration: np.ndarray
+    overlap: np.ndarray
+
+
+def stack_seeds(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> ImageCounts:
+    """The counts of several seeds of one point as arrays (images, seeds, ...).
+
+    Raises:
+        RecordError: if the seeds were evaluated on different images.
+    """
+    for cell, other in zip(cells, counts, strict=True):
+        if other.names != counts[0].names:
+            raise RecordError(f"{cell} and {cells[0]} were evaluated on different images: they cannot be compared")
+    overlap, calibration = (
+        np.stack([getattr(entry, kind) for entry in counts], 1) for kind in ("overlap", "calibration")
+    )
+    return ImageCounts(counts[0].names, overlap, calibration)
+
+
+def statistics_of(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> PointStatistics:
+    """The statistics of one point from the counts of its seeds."""
+    stacked = stack_seeds(cells, counts)
+    arrays = {metric: (getattr(stacked, kind), function) for metric, (kind, function) in STATISTICS.items()}
+    several = len(stacked.names) > 1  # the jackknife leaves one image out
+    return PointStatistics(
+        cells=tuple(cells),
+        images=tuple(stacked.names),
+        pseudo_values={metric: pseudo_values(*array) for metric, array in arrays.items()} if several else {},
+        means={metric: float(function(values.sum(0)).mean()) for metric, (values, function) in arrays.items()},
+        intervals={metric: bootstrap_interval(*array) for metric, array in arrays.items()},
+        calibration=stacked.calibration.sum(0),
+        overlap=stacked.overlap.sum(0),
+    )
+
+
+def point_statistics(cells: Iterable[tuple[Cell, ImageCounts]]) -> dict[Point, PointStatistics]:
+    """The statistics of all points, from their cells in an order in which the seeds of a point are neighbours.
+
+    Takes an iterator, so that only the counts of one point are in memory at a time.
+    """
+    points: dict[Point, PointStatistics] = {}
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for point, group in groupby(cells, key=lambda entry: point_of(entry[0])):
+        seeds, counts = zip(*group, strict=True)
+        statistics = statistics_of(seeds, counts)
+        points[point] = replace(statistics, images=known.setdefault(statistics.images, statistics.images))
+    return points
+
+
+def point_of(cell: Cell) -> Point:
+    """The point of a cell."""
+    return tuple(getattr(cell, axis) for axis in AXES)
+
+
+def done_cells(table: pd.DataFrame) -> Iterator[Cell]:
+    """The finished cells of a results table, the seeds of a point side by side."""
+    done = table.loc[table.status == "done", [*AXES, "seed"]].drop_duplicates()
+    for _, rows in done.groupby(AXES, sort=False):
+        yield from (Cell(*row) for row in rows.itertuples(index=False))
+
+
+def read_statistics(table: pd.DataFrame, results: Path) -> dict[Point, PointStatistics]:
+    """The statistics of all points of a results table, from the counts below a results folder.
+
+    Raises:
+        RecordError: a file of counts is damaged, or the seeds of a point were evaluated on different images.
+    """
+
+    def read(cell: Cell) -> ImageCounts:
+        path = results / str(cell) / "counts.npz"
+        try:
+            return image_counts(path)
+        except ValueError as error:
+            raise RecordError(f"{path}: {error}") from error
+
+    return point_statistics((cell, read(cell)) for cell in done_cells(table))

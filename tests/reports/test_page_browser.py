@@ -1,0 +1,238 @@
+"""The page in a real browser: sort, filter, open cells; no error, no network, no axe violation; widths and themes."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+
+from tests.conftest import DATA, grid_of, run
+from tests.reports.made_pages import HOSTILE, LOSS, make_page
+
+CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+VIEWS = [(width, theme) for theme in ("light", "dark") for width in (390, 820, 1440)]
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; Debian: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window."""
+    with playwright.sync_playwright() as system:
+        chromium = system.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the made grid."""
+    return make_page(tmp_path_factory.mktemp("page"))
+
+
+@contextmanager
+def opened(browser: Any, page: Path, width: int = 1440, theme: str = "light", place: str = "") -> Iterator[Any]:
+    """A page as a reader opens it; afterwards it must have logged nothing and asked for nothing but itself."""
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    tab.set_default_timeout(15_000)
+    logged: list[str] = []
+    requested: list[str] = []
+    tab.on("console", lambda message: logged.append(message.text))
+    tab.on("pageerror", lambda error: logged.append(str(error)))
+    tab.on("request", lambda request: requested.append(request.url))
+    tab.goto(f"{page.as_uri()}{place}")
+    yield tab
+    tab.wait_for_timeout(100)
+    assert logged == []
+    assert {url.split("#")[0] for url in requested if not url.startswith("data:")} == {page.as_uri()}
+    assert tab.evaluate("window.hacked") is None
+    tab.close()
+
+
+def column(tab: Any, name: str) -> list[str]:
+    """The texts of a column of the results, by its heading."""
+    headings = tab.locator("#table thead th").all_inner_texts()
+    place = next(number for number, heading in enumerate(headings) if heading.strip().startswith(name))
+    return [cell.strip() for cell in tab.locator(f"#table tbody tr > :nth-child({place + 1})").all_inner_texts()]
+
+
+def numbers(texts: list[str]) -> list[float]:
+    return [float(text.split()[0]) for text in texts if re.match(r"[\d.]+", text)]
+
+
+def violations(tab: Any) -> list[str]:
+    """What axe-core objects to, with the place."""
+    tab.wait_for_timeout(300)
+    response = axe.Axe().run(tab).response
+    return [f"{rule['id']}: {node['html'][:160]}" for rule in response["violations"] for node in rule["nodes"]]
+
+
+def test_the_table_sorts_by_mouse_and_by_keyboard(browser: Any, made: Path) -> None:
+    with opened(browser, made) as tab:
+        assert column(tab, "Loss")[:4] == ["CE", LOSS, "Lovász", "CE + JML"]
+        heading = tab.locator("#table thead th", has_text="mIoU")
+        heading.click()
+        values = numbers(column(tab, "mIoU"))
+        assert heading.get_attribute("aria-sort") == "ascending"
+        assert len(values) == 9
+        assert values == sorted(values)
+        heading.get_by_role("button").focus()
+        tab.keyboard.press("Enter")
+        assert heading.get_attribute("aria-sort") == "descending"
+        assert numbers(column(tab, "mIoU")) == sorted(values, reverse=True)
+
+
+def test_the_table_filters_and_the_chart_follows(browser: Any, made: Path) -> None:
+    with opened(browser, made) as tab:
+        assert "12 of 12 rows" in tab.locator("#count").inner_text()
+        tab.get_by_role("combobox", name="Label scenario", exact=True).select_option("bls")
+        assert set(column(tab, "Labels")) == {"BLS"}
+        assert "4 of 12 rows" in tab.locator("#count").inner_text()
+        tab.get_by_role("combobox", name="Loss family", exact=True).select_option("compound")
+        assert column(tab, "Loss") == ["CE + JML"]
+        tab.wait_for_selector("#scatters svg")
+        assert "one point" in tab.locator("#scatters svg").get_attribute("aria-label")
+        tab.get_by_role("combobox", name="Loss family", exact=True).select_option("")
+        tab.locator("#search").fill("foc")
+        assert column(tab, "Loss") == [LOSS]
+        tab.locator("#search").fill("nothing like it")
+        assert "No row matches" in tab.locator("#table tbody").inner_text()
+
+
+def test_spread_metrics_and_baseline_can_be_chosen(browser: Any, made: Path) -> None:
+    with opened(browser, made) as tab:
+        assert re.fullmatch(r"[\d.]+ ± [\d.]+", column(tab, "mIoU")[1])
+        tab.get_by_role("combobox", name="Spread", exact=True).select_option("interval")
+        assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", column(tab, "mIoU")[1])
+        assert column(tab, "minus CE")[4] == "–"  # the baseline itself
+        tab.get_by_role("combobox", name="Compare with", exact=True).select_option("loss:focal")
+        differences = column(tab, f"minus {LOSS}")
+        assert [place for place, text in enumerate(differences) if text == "–"] == [0, 1, 5, 6, 9, 10]
+        tab.get_by_role("combobox", name="Compare with", exact=True).select_option("labels:hard")
+        assert column(tab, "minus Hard")[:4] == ["–"] * 4
+        tab.get_by_role("combobox", name="Metric", exact=True).select_option("NLL")
+        assert re.fullmatch(r"\d\.\d{4} ± [\d.]+", column(tab, "NLL")[1])
+        assert "-log of the probability" in tab.locator("#meaning").inner_text()
+
+
+def test_every_number_leads_to_its_cells(browser: Any, made: Path) -> None:
+    with opened(browser, made) as tab:
+        link = tab.locator("#table tbody tr", has_text="BLS").filter(has_text="CE + JML").locator("a").first
+        shown = link.inner_text()
+        link.click()
+        dialog = tab.get_by_role("dialog", name="CE + JML, BLS")
+        dialog.get_by_text("Seed 0: record").wait_for()
+        row = dialog.locator("tr", has=tab.get_by_role("rowheader", name="mIoU ↑", exact=True))
+        mean, first, second = row.locator("td").all_inner_texts()
+        assert mean.startswith(shown)
+        assert (float(first) + float(second)) / 2 == pytest.approx(float(shown), abs=0.011)
+        for heading in ("Metrics", "Reliability", "Training loss", "Validation mIoU", "Classes", "Records"):
+            assert dialog.get_by_role("heading", name=heading, exact=True).count() == 1
+        assert dialog.locator("svg").count() == 3
+        assert dialog.get_by_role("img", name="errors of image image0, seed 0").count() == 1
+        dialog.get_by_text("Seed 1: record").click()
+        assert '"cell": "phantom/unet-tiny/tiny/bls/ce-jml/seed1"' in dialog.locator("pre:visible").inner_text()
+        dialog.get_by_text("Seed 1: configuration").click()
+        assert dialog.locator("pre:visible").count() == 2
+        tab.keyboard.press("Escape")
+        assert tab.get_by_role("dialog").count() == 0
+        assert tab.evaluate("document.activeElement.textContent") == shown
+    with opened(browser, made, place="#phantom/unet-tiny/tiny/raters/ce") as tab:
+        assert tab.get_by_role("dialog", name="CE, Raters").is_visible()
+
+
+def test_a_failed_cell_shows_its_reason_as_it_was_written(browser: Any, made: Path) -> None:
+    with opened(browser, made) as tab:
+        assert tab.get_by_role("heading", level=1).inner_text() == HOSTILE
+        tab.locator("#filter-state").select_option("failed")
+        assert tab.locator("#absent-table tbody tr").count() == 1
+        assert HOSTILE in tab.locator("#absent-table tbody tr").inner_text()
+        tab.locator("#filter-state").select_option("")
+        tab.locator("#search-absent").fill("hard labels only")
+        assert set(tab.locator("#absent-table tbody tr > :nth-child(2)").all_inner_texts()) == {"skipped"}
+        tab.locator("#search-absent").fill("onerror")
+        tab.locator("#absent-table tbody a").click()
+        dialog = tab.get_by_role("dialog")
+        assert f"Seed 0 failed: {HOSTILE}" in dialog.inner_text()
+        dialog.get_by_text("Seed 0: traceback").click()
+        assert dialog.locator("pre:visible").inner_text() == f"Traceback: {HOSTILE}"
+
+
+@pytest.mark.parametrize(("width", "theme"), VIEWS)
+def test_axe_finds_nothing_and_nothing_overflows(browser: Any, made: Path, width: int, theme: str) -> None:
+    with opened(browser, made, width, theme) as tab:
+        tab.wait_for_selector("#scatters svg")
+        assert violations(tab) == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        tab.locator("#table tbody tr").nth(1).locator("a").first.click()
+        tab.wait_for_selector("#cell svg")
+        tab.get_by_text("Seed 1: record").first.click()
+        assert violations(tab) == []
+    with opened(browser, made.parents[1] / "index.html", width, theme) as tab:
+        assert violations(tab) == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_theme_can_be_chosen(browser: Any, made: Path) -> None:
+    with opened(browser, made, theme="light") as tab:
+        button = tab.get_by_role("button", name="Dark theme")
+        before = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        button.click()
+        assert button.get_attribute("aria-pressed") == "true"
+        assert tab.evaluate("getComputedStyle(document.body).backgroundColor") != before
+
+
+def test_the_keyboard_reaches_the_results_first(browser: Any, made: Path) -> None:
+    with opened(browser, made) as tab:
+        tab.keyboard.press("Tab")
+        assert tab.evaluate("document.activeElement.textContent") == "Skip to the results"
+        tab.keyboard.press("Enter")
+        assert tab.evaluate("document.activeElement.id") == "results"
+
+
+def test_violations_and_requests_are_seen(browser: Any, tmp_path: Path) -> None:
+    page, found = tmp_path / "bad.html", []
+    page.write_text("<html><body><img src='other.png'><p style='color:#ccc'>pale</p></body></html>")
+
+    def visit() -> None:
+        with opened(browser, page) as tab:
+            found.extend(line.split(":")[0] for line in violations(tab))
+
+    with pytest.raises(AssertionError, match=r"other\.png|ERR_FILE_NOT_FOUND"):
+        visit()
+    assert {"color-contrast", "html-has-lang", "image-alt"} <= set(found)
+
+
+def real_page(workplace: Path, dataset: str, *cells: str) -> Path:
+    """The page of cells that were really trained."""
+    from segloss import records
+    from segloss.reports.page import write_page
+
+    lines = f"title: Real\ndatasets: [{dataset}]\nmodels: [unet-tiny]\nschedule: tiny\n"
+    (workplace / "configs/grids/tiny.yaml").write_text(f"{lines}labels: [hard]\nlosses: [ce]\nseeds: 1\n")
+    for cell in cells:
+        run("segloss", "train", cell, cwd=workplace, WANDB_MODE="disabled", SEGLOSS_DATA=str(DATA))
+    grid = grid_of("tiny", workplace)
+    table = records.collect(grid, workplace / "results")
+    return write_page(grid, table, workplace / "results", workplace / "reports/tiny")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dataset", "photographs"), [("phantom", 4), ("camvid-cpu", 0)])
+def test_the_page_of_a_real_training(browser: Any, workplace: Path, dataset: str, photographs: int) -> None:
+    if dataset == "camvid-cpu" and not (DATA / "camvid").is_dir():
+        pytest.skip(f"CamVid is not in {DATA}")
+    page = real_page(workplace, dataset, f"{dataset}/unet-tiny/tiny/hard/ce/seed0")
+    with opened(browser, page, place=f"#{dataset}/unet-tiny/tiny/hard/ce") as tab:
+        tab.wait_for_selector("#cell svg")
+        assert violations(tab) == []
+        shown = [image.get_attribute("alt").split(" of image")[0] for image in tab.locator("#cell img").all()]
+        assert shown.count("image") == photographs
+        assert [shown.count(kind) for kind in ("label", "prediction", "errors")] == [4, 4, 4]
