@@ -38,19 +38,19 @@ def dataset(folder: Path, pipeline: list[dict], split: str = "train"):
 
 def test_a_visit_is_the_same_whoever_draws_it_and_when(phantom: Path) -> None:
     images = dataset(phantom, PIPELINE)
-    visits = SampleSequence(images, seed=5, visits=400)
+    visits = SampleSequence(images, seed=5, samples=400)
     drawn = [visits[n] for n in (0, 1, 170, 399)]
     np.random.seed(0)
-    again = [SampleSequence(images, seed=5, visits=400)[n] for n in (399, 170, 1, 0)][::-1]
+    again = [SampleSequence(images, seed=5, samples=400)[n] for n in (399, 170, 1, 0)][::-1]
     for one, other in zip(drawn, again, strict=True):
         assert torch.equal(one["inputs"], other["inputs"])
         assert torch.equal(one["data_samples"].gt_sem_seg.data, other["data_samples"].gt_sem_seg.data)
-    other_seed = SampleSequence(images, seed=6, visits=400)[0]
+    other_seed = SampleSequence(images, seed=6, samples=400)[0]
     assert not torch.equal(drawn[0]["inputs"], other_seed["inputs"])
 
 
 def test_workers_change_nothing(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, visits=12)
+    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=12)
     here = [visits[n]["inputs"] for n in range(12)]
     loader = torch.utils.data.DataLoader(visits, batch_size=None, num_workers=2, sampler=range(12))
     for one, other in zip(here, loader, strict=True):
@@ -115,14 +115,14 @@ def test_a_transform_that_draws_is_not_remembered(phantom: Path) -> None:
 def test_every_pass_shows_each_image_once_in_another_order(phantom: Path) -> None:
     count = 7
     images = [dict(number=number, data_samples=SegDataSample()) for number in range(count)]
-    visits = SampleSequence(images, seed=1, visits=3 * count)
+    visits = SampleSequence(images, seed=1, samples=3 * count)
     passes = [[visits[n]["number"] for n in range(start, start + count)] for start in range(0, 3 * count, count)]
     assert all(sorted(one) == list(range(count)) for one in passes)
     assert passes[0] != passes[1]
 
 
 def test_augmentation_differs_between_visits_of_one_image(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, visits=10**6)
+    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=10**6)
     inputs = {}
     for n in range(400):
         sample = visits[n]
@@ -132,8 +132,8 @@ def test_augmentation_differs_between_visits_of_one_image(phantom: Path) -> None
 
 
 def test_raters_are_warped_together_with_their_image(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, complete(PIPELINE, [dict(type="LoadRaters")])), seed=5, visits=50)
-    plain = SampleSequence(dataset(phantom, PIPELINE), seed=5, visits=50)
+    visits = SampleSequence(dataset(phantom, complete(PIPELINE, [dict(type="LoadRaters")])), seed=5, samples=50)
+    plain = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=50)
     agree = []
     for n in range(50):
         sample, without = visits[n]["data_samples"], plain[n]
