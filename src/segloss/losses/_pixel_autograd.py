@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segloss.losses._sums import LEAST, slices, without_void
+from segloss.losses._sums import LEAST, blocks, without_void
 
 
 class HardPixelLosses(torch.autograd.Function):
@@ -65,8 +65,8 @@ class SoftPixelLosses(torch.autograd.Function):
         ctx.save_for_backward(log_p, target, weights)
         ctx.derivative, ctx.exponent = derivative, exponent
         losses = torch.empty_like(logits[:, 0])
-        for part in slices(len(log_p), log_p[:1].numel()):
-            losses[part] = _weighted(value(log_p[part], exponent), target[part], weights).sum(1)
+        for part in blocks(*log_p.shape):
+            losses[part[::2]] = _weighted(value(log_p[part], exponent), target[part], weights).sum(1)
         return losses
 
     @staticmethod
@@ -74,10 +74,9 @@ class SoftPixelLosses(torch.autograd.Function):
     def backward(ctx, gradient: Tensor):
         log_p, target, weights = ctx.saved_tensors
         result = torch.empty_like(log_p)
-        for part in slices(len(log_p), log_p[:1].numel()):
-            by_log_p = (
-                _weighted(ctx.derivative(log_p[part], ctx.exponent), target[part], weights) * gradient[part, None]
-            )
+        for part in blocks(*log_p.shape):
+            derivative = ctx.derivative(log_p[part], ctx.exponent)
+            by_log_p = _weighted(derivative, target[part], weights).mul_(gradient[part[::2]][:, None])
             torch.addcmul(by_log_p, log_p[part].exp(), by_log_p.sum(1, keepdim=True), value=-1, out=result[part])
         return result, None, None, None, None, None
 

@@ -16,14 +16,31 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK = 1 << 20  # elements: temporaries of this size stay in the processor's cache
+BLOCK = 1 << 16  # elements of each temporary where a chain has many
+VECTOR = 64  # elements: a multiple of any processor's vectors, unrolled loops included
 LEAST = -1e30  # log p where the logits differ by more than float32 holds: 0 times it is 0, and sums of it are finite
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def slices(images: int, size: int) -> Iterator[slice]:
     """Cut images, or rows, of a size each into runs of about CHUNK elements, at least one of them in each."""
-    step = max(1, CHUNK // max(1, size))
+    step = max(1, images) if torch.compiler.is_compiling() else max(1, CHUNK // max(1, size))
     return (slice(start, start + step) for start in range(0, max(1, images), step))
+
+
+def blocks(images: int, classes: int, pixels: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Cut (images, classes, pixels) into pieces whose temporaries all fit into the inner cache: runs of pixels.
+
+    Of whole vectors only, so that every number is the same as in one piece to the last bit: the library's scalar and
+    vector forms of pow differ. Where the pixels of an image are no whole vectors, the pieces are images.
+    """
+    if pixels % VECTOR or torch.compiler.is_compiling():  # a compiler would unroll the loop, and fuses by itself
+        yield from ((part, slice(None), slice(None)) for part in slices(images, classes * pixels))
+        return
+    step = max(1024, BLOCK // max(1, classes) // VECTOR * VECTOR)
+    for image in range(images):
+        for start in range(0, pixels, step):
+            yield slice(image, image + 1), slice(None), slice(start, start + step)
 
 
 def class_sums(values: Tensor, target: Tensor, classes: int) -> Tensor:
@@ -56,6 +73,14 @@ def _softmax(logits: Tensor, log: bool) -> Tensor:
     return torch.log_softmax(logits, 1) if log else torch.softmax(logits, 1)
 
 
+def _likelihood(probabilities: Tensor, index: Tensor, log_likelihood: Tensor | None, valid: Tensor | None) -> Tensor:
+    """p_y, 0 where void: (B, N). From its logarithm if that is known: a look-up reads a cache line for each number."""
+    if log_likelihood is None:
+        return probabilities.gather(1, index)[:, 0]
+    likelihood = log_likelihood.exp()
+    return likelihood if valid is None else likelihood.mul_(valid)
+
+
 class HardSums(torch.autograd.Function):
     """(logits (B, C, N), target (B, N), valid (B, N) or None) -> log p_y (B, N), and per class Σp·y, Σp, Σp² (B, C)."""
 
@@ -75,15 +100,16 @@ class HardSums(torch.autograd.Function):
             log_likelihood = None if log_likelihood is None else log_likelihood.mul_(keep)
         likelihood = None
         if "minimum" in wanted or "product" in wanted:
-            likelihood = probabilities.gather(1, index)[:, 0]
+            likelihood = _likelihood(probabilities, index, log_likelihood, valid)
             overlap = class_sums(likelihood, index[:, 0], logits.shape[1])
         if "predicted" in wanted:
             predicted = probabilities.sum(-1)
         if "squares" in wanted:
             squares = row_sums(torch.mul, probabilities, probabilities)
-        # The caller's target and mask: copies without void would cost a tenth of the logits at 19 classes. And p_y
-        # only where nothing else will be kept per pixel.
-        ctx.save_for_backward(probabilities, target, valid, None if "likelihood" in wanted else likelihood)
+        # The caller's target and mask: copies without void would cost a tenth of the logits at 19 classes. And one
+        # number per pixel, from which p_y is had without another look-up.
+        ctx.save_for_backward(probabilities, target, valid, likelihood if log_likelihood is None else log_likelihood)
+        ctx.logarithm = log_likelihood is not None
         return log_likelihood, overlap, predicted, squares
 
     @staticmethod
@@ -92,8 +118,8 @@ class HardSums(torch.autograd.Function):
         probabilities, target, valid, likelihood = ctx.saved_tensors
         target = without_void(target, valid)
         index = target[:, None]
-        if likelihood is None:
-            likelihood = probabilities.gather(1, index)[:, 0]
+        if ctx.logarithm or likelihood is None:
+            likelihood = _likelihood(probabilities, index, likelihood if ctx.logarithm else None, valid)
         direct = torch.zeros_like(likelihood)  # the gradient of log p_y, to which p_y adds that of the overlap
         if g_log_likelihood is not None:
             direct += g_log_likelihood if valid is None else g_log_likelihood * valid
@@ -114,7 +140,10 @@ class HardSums(torch.autograd.Function):
             # Autocast would round this product to half precision.
             with torch.autocast(probabilities.device.type, enabled=False):
                 mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + direct
-            gradient = torch.sub(g_predicted[:, :, None], mean[:, None]).mul_(probabilities)
+            gradient = torch.empty_like(probabilities)
+            for part in blocks(*probabilities.shape):
+                torch.sub(g_predicted[part[0], :, None], mean[part[::2]][:, None], out=gradient[part])
+                gradient[part] *= probabilities[part]
         else:
             mean = direct
             gradient = probabilities * -mean[:, None]
