@@ -157,8 +157,8 @@ def test_what_cannot_work_is_a_skipped_cell(
     if sentence:
         assert re.search(sentence, experiment.not_applicable)
         (in_workplace / "configs/grids/own.yaml").write_text(
-            f"{{title: T, datasets: [phantom], models: ['mmseg::{model}', unet-tiny], schedule: tiny, labels: [{labels}],"
-            f" losses: [{loss}], seeds: 1}}"
+            f"{{title: T, datasets: [phantom], models: ['mmseg::{model}', unet-tiny], schedule: tiny,"
+            f" labels: [{labels}], losses: [{loss}], seeds: 1}}"
         )
         grid = grid_of("own")
         assert list(grid.skipped.values()) == [experiment.not_applicable]
