@@ -63,8 +63,8 @@ def target_of(labels: str, folder: Path, batch: dict) -> tuple[torch.Tensor, tor
     init_default_scope("mmseg")
     segmentor = MODELS.build(config_of(f"phantom/unet-tiny/tiny/{labels}/ce/seed0", folder).model)
     seen = segmentor.data_preprocessor(batch, training=True)
-    (part,) = segmentor.parts(seen["inputs"], seen["data_samples"])
-    return part.target, part.valid, seen["data_samples"]
+    ((term,),) = segmentor.targets(seen["inputs"], seen["data_samples"])
+    return term.target, term.valid, seen["data_samples"]
 
 
 def votes_slowly(raters: np.ndarray, weights: np.ndarray) -> np.ndarray:
