@@ -5,13 +5,24 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Other implementations, to be compared with, and Triton's interpreter: beside the environment, not in it.
 PEERS := .venv-peers
+# Tests that run side by side.
+JOBS ?= 2
 
-.PHONY: bench test check perf faults lock
+.PHONY: bench test test-fast check perf faults lock
 .DEFAULT_GOAL := bench
 
+# One sentence instead of an error of pip's; a .venv of another Python is made anew.
+define CHECK_PYTHON
+import sys
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    sys.exit("segloss needs Python 3.11, 3.12 or 3.13, %s is %s: make PYTHON=<one of them>" % (sys.executable, sys.version.split()[0]))
+endef
+export CHECK_PYTHON
+
 $(READY): requirements.txt pyproject.toml
-	@echo "setting up $(VENV): about 130 pinned packages, once"
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@echo "setting up $(VENV): about 150 pinned packages, once"
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -24,8 +35,12 @@ $(PEERS)/.ready: requirements-peers.txt $(READY)
 bench: $(READY)  ## train and tabulate the demo grid on the embedded data set
 	$(BIN)/snakemake --cores all --config grid=demo
 
-test: $(READY) $(PEERS)/.ready  ## all tests
-	PYTHONPATH=$(PEERS) $(BIN)/python -m pytest
+test: $(READY) $(PEERS)/.ready  ## all tests, JOBS of them side by side; then those that measure time or fill the machine
+	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not alone"
+	PYTHONPATH=$(PEERS) $(BIN)/python -m pytest -m alone
+
+test-fast: $(READY) $(PEERS)/.ready  ## the tests without trainings and workflows
+	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not alone"
 
 perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics and whole grids beside their peers
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --out reports/perf/losses.md

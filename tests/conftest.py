@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,24 @@ def workplace(tmp_path: Path, phantom: Path) -> Path:
     (tmp_path / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE)
     (tmp_path / "configs/grids/tiny.yaml").write_text(TINY_GRID)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def server_socket() -> Iterator[str]:
+    """The socket of a fork server that lasts as long as this run of pytest."""
+    code = "import os; from segloss.workflow import start_forkserver; start_forkserver(); "
+    code += "print(os.environ['SEGLOSS_FORKSERVER'], flush=True); input()"
+    environment = {**os.environ, "SEGLOSS_FORKSERVER": ""}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment, **pipes) as process:
+        yield process.stdout.readline().strip()
+        process.communicate("\n")
+
+
+@pytest.fixture
+def forked(server_socket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells that this test trains are forked from one server that has the imports: the same result, seconds sooner."""
+    monkeypatch.setenv("SEGLOSS_FORKSERVER", server_socket)
 
 
 @pytest.fixture

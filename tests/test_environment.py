@@ -66,6 +66,19 @@ def test_the_packages_fit_together() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_hooks_before_a_commit_are_what_make_check_runs() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1]
+    commands = {line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()}
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    # Hooks get the changed files where the command takes ".".
+    hooks = {hook["entry"].replace(" --force-exclude", " .") for hook in local["hooks"]}
+    assert hooks == commands
+    steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["check-and-test"]["steps"]
+    assert steps[-1] == {"run": ".ci/run"}
+    assert "make check\nmake test\n" in (ROOT / ".ci/run").read_text()
+
+
 def test_conda_installs_the_same_set() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]

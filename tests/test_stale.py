@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.faults.place import copy_workflow
 from tests.conftest import TINY_GRID, TINY_SCHEDULE, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stale")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stale"), pytest.mark.usefixtures("forked")]
 
 CELL = "phantom/unet-tiny/tiny/hard/ce/seed0"
 ONE_CELL = (
@@ -70,8 +70,9 @@ def halve_learning_rate(folder: Path) -> None:
 
 def assert_stale(folder: Path, reason: str) -> None:
     """Status, table and plan agree that the cell is stale, for that reason."""
-    assert "0/1: 1 stale" in status(folder)
-    assert f"stale     {CELL}  {reason}" in status(folder)
+    text = status(folder)
+    assert "0/1: 1 stale" in text
+    assert f"stale     {CELL}  {reason}" in text
     table = folder / "stale.csv"
     run("segloss", "collect", "tiny", "--output", str(table), "--partial", cwd=folder)
     assert f"stale,,,{reason}" in table.read_text()

@@ -13,7 +13,7 @@ import yaml
 
 from tests.conftest import BIN, DATA, TINY_GRID, TINY_SCHEDULE, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked")]
 
 
 def snakemake(workplace: Path, *options: str, check: bool = True, grid: str = "tiny", config: tuple = ()) -> str:
@@ -165,6 +165,7 @@ def test_what_cannot_run_is_said_before_the_first_job(workplace: Path, config: t
     assert not (workplace / "results").exists()
 
 
+@pytest.mark.alone
 def test_the_demo_is_planned_within_seconds(workplace: Path) -> None:
     started = time.monotonic()
     plan = snakemake(workplace, "-n", grid="demo")
@@ -172,6 +173,7 @@ def test_the_demo_is_planned_within_seconds(workplace: Path) -> None:
     assert jobs(plan)["train"] == 48
 
 
+@pytest.mark.alone
 def test_five_thousand_cells_are_planned_within_a_minute(workplace: Path) -> None:
     demo = yaml.safe_load((workplace / "configs/grids/demo.yaml").read_text())
     (workplace / "configs/grids/large.yaml").write_text(yaml.safe_dump({**demo, "seeds": 313}))

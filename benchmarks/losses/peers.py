@@ -15,6 +15,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.losses import plain
+
 VOID = 255
 Peer = Callable[[Tensor, Tensor], Tensor]
 
@@ -162,7 +164,62 @@ def entries(classes: int) -> list[Entry]:
                 smp=sm("LovaszLoss", mode="multiclass", ignore_index=VOID),
             ),
         ),
-        Entry("lovasz_softmax", {"classes": "all"}, one_of(kornia=ko(lambda k: k.lovasz_softmax_loss)), void=False),
+        Entry(
+            "lovasz_softmax",
+            {"classes": "all", "per_image": True},
+            one_of(kornia=ko(lambda k: k.lovasz_softmax_loss)),
+            void=False,
+        ),
+        Entry("lovasz_hinge", {"per_image": True}, one_of(kornia=ko(_kornia_hinge)), void=False),
+        *[
+            Entry(name, {}, one_of(plain_autograd=getattr(plain, name)), void=name.startswith("poly"))
+            for name in (
+                "confidence_penalty",
+                "margin_label_smoothing",
+                "average_calibration_error",
+                "topk_cross_entropy",
+                "poly_cross_entropy",
+                "poly_focal",
+                "asymmetric_focal",
+                "asymmetric_focal_tversky",
+                "unified_focal",
+            )
+        ],
+        Entry("average_calibration_error", {"soft_bins": True}, {}, void=False),
+        Entry(
+            "neighbor_aware_calibration",
+            {"border": "zero"},
+            one_of(monai=None if monai is None else monai.NACLLoss(classes=classes, dim=2)),
+            void=False,
+        ),
+        Entry("ohem_cross_entropy", {}, one_of(mmseg=mm("OhemCrossEntropy"))),
+        Entry(
+            "focal_tversky",
+            {"smooth": 1e-5},
+            one_of(smp_power_after_the_mean=sm("TverskyLoss", mode="multiclass", alpha=0.3, beta=0.7, gamma=0.75)),
+            void=False,
+        ),
+        Entry(
+            "boundary",
+            {},
+            one_of(monai=mn("BoundaryLoss", softmax=True, include_background=False)),
+            void=False,
+        ),
+        Entry(
+            "hausdorff",
+            {},
+            one_of(
+                monai=mn("HausdorffDTLoss", softmax=True),  # predicted is p > ½
+                mmseg_two_classes_only=mm("HuasdorffDisstanceLoss"),
+            ),
+            void=False,
+        ),
+        Entry(
+            "cldice",
+            {},
+            one_of(monai_classes_together=mn("SoftclDiceLoss", softmax=True, include_background=False)),
+            void=False,
+        ),
     ]
 
 
@@ -196,6 +253,16 @@ def _bce_dice(smp: types.ModuleType) -> Peer:
     def loss(z: Tensor, y: Tensor) -> Tensor:
         y = F.one_hot(y, z.shape[1]).movedim(-1, 1).to(z.dtype)
         return F.binary_cross_entropy_with_logits(z, y) + dice(z, y)
+
+    return loss
+
+
+def _kornia_hinge(kornia: types.ModuleType) -> Peer:
+    """The hinge of each class against the rest, in a loop: kornia has that of one foreground."""
+
+    def loss(z: Tensor, y: Tensor) -> Tensor:
+        classes = [kornia.lovasz_hinge_loss(z[:, c : c + 1], (y == c).long()) for c in range(z.shape[1])]
+        return sum(classes[1:], start=classes[0]) / len(classes)
 
     return loss
 

@@ -32,7 +32,7 @@ from segloss.runtime.leases import LeaseError, lease
 from segloss.runtime.torchrun import launch, under_torchrun
 
 # Options whose values are paths; a relative one is relative to the folder in which the command was typed.
-PATHS = ("results", "data_root", "output", "table", "folder")
+PATHS = ("results", "data_root", "output", "table", "folder", "published", "first", "second", "report")
 
 
 def find_root(start: Path) -> Path:
@@ -236,6 +236,63 @@ def report(arguments: argparse.Namespace) -> None:
     reports.report(grid, arguments.table, results_folder(arguments), data, fingerprints)
 
 
+def table(arguments: argparse.Namespace) -> None:
+    """Print a table of a grid as a paper prints it, from its results.csv."""
+    from segloss.files import write_text
+    from segloss.reports.table_command import make_table
+
+    grid = load_grid(arguments.grid, Configs())
+    text = make_table(
+        grid,
+        arguments.table or Path("reports") / grid.name / "results.csv",
+        results_folder(arguments),
+        rows=arguments.rows,
+        columns=[axis for axis in arguments.columns.split(",") if axis],
+        metrics=arguments.metrics.split(","),
+        spread=arguments.spread,
+        form=arguments.format,
+        only={axis: names.split(",") for axis, _, names in (entry.partition("=") for entry in arguments.only)},
+        published=arguments.published,
+        width=arguments.width,
+    )
+    if arguments.output:
+        write_text(arguments.output, text)
+    else:
+        print(text, end="")
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Compare two results folders: which numbers differ beyond their intervals."""
+    from segloss.reports.compare import compare_folders
+
+    print(compare_folders(arguments.first, arguments.second), end="")
+
+
+def dashboard(arguments: argparse.Namespace) -> None:
+    """Write a grid's results table and report as one W&B run, which ``segloss sync`` sends."""
+    from segloss import tracking
+
+    grid = load_grid(arguments.grid, Configs())
+    report = arguments.report or Path("reports") / grid.name
+    if not (report / "results.csv").is_file():
+        raise RecordError(f"{report / 'results.csv'} is not there: segloss collect and segloss report write it")
+    print(f"{tracking.write_dashboard(grid, report, results_folder(arguments))}: segloss sync sends it")
+    print(tracking.format_dashboard(grid))
+
+
+def clean(arguments: argparse.Namespace) -> None:
+    """Show the weights and checkpoints of a grid that nothing needs any more; --yes removes them."""
+    from segloss.records.clean import format_removable, removable, remove
+
+    configs = Configs()
+    grid = load_grid(arguments.grid, configs)
+    fingerprints = known_fingerprints(grid.experiments, data_root(arguments))
+    files, kept = removable(grid, configs, results_folder(arguments), fingerprints)
+    if arguments.yes:
+        remove(files)
+    print(format_removable(files, kept, removed=arguments.yes))
+
+
 def sync(arguments: argparse.Namespace) -> None:
     """Send the runs that W&B recorded offline."""
     from segloss import tracking
@@ -358,6 +415,65 @@ def report_options(parser: Parser) -> None:
     add_data_root(parser)
 
 
+def table_options(parser: Parser) -> None:
+    """The arguments of ``segloss table``."""
+    add_grid(parser)
+    parser.add_argument("--table", help="its results.csv (default: reports/<grid>/results.csv)")
+    add_results(parser)
+    parser.add_argument(
+        "--rows",
+        default="loss",
+        help="the axis down: dataset, model, schedule, labels or loss, or loss.<option> or labels.<option> for an "
+        "ablation (default: loss)",
+    )
+    parser.add_argument("--columns", default="dataset,labels", help="axes across (default: dataset,labels)")
+    parser.add_argument(
+        "--metrics",
+        default="paper",
+        help="metrics, or sets of them: paper, calibration, soft, levels, worst, classes (default: paper)",
+    )
+    parser.add_argument("--style", choices=("paper",), default="paper", help="the layout (default: paper)")
+    parser.add_argument("--format", choices=("latex", "markdown", "csv"), default="latex", help="default: latex")
+    parser.add_argument(
+        "--spread",
+        choices=("sd", "interval", "none"),
+        default="sd",
+        help="standard deviation over seeds, 95 %% interval, or none (default: sd)",
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="AXIS=NAME,...", help="keep these values of an axis; repeatable"
+    )
+    parser.add_argument(
+        "--published",
+        nargs="?",
+        const="known",
+        help="print published numbers beside: those that come with segloss, or of a CSV file (axes, metric, value)",
+    )
+    parser.add_argument("--width", type=float, default=397, help="width of the text in points for LaTeX (default: 397)")
+    parser.add_argument("--output", help="file to write (default: the terminal)")
+
+
+def compare_options(parser: Parser) -> None:
+    """The arguments of ``segloss compare``."""
+    parser.add_argument("first", help="a results folder")
+    parser.add_argument("second", help="another results folder")
+
+
+def dashboard_options(parser: Parser) -> None:
+    """The arguments of ``segloss dashboard``."""
+    add_grid(parser)
+    add_results(parser)
+    parser.add_argument("--report", help="folder of the grid's report (default: reports/<grid>)")
+
+
+def clean_options(parser: Parser) -> None:
+    """The arguments of ``segloss clean``."""
+    add_grid(parser)
+    add_results(parser)
+    add_data_root(parser)
+    parser.add_argument("--yes", action="store_true", help="remove the files (default: show them)")
+
+
 def sync_options(parser: Parser) -> None:
     """The arguments of ``segloss sync``."""
     add_results(parser)
@@ -372,6 +488,10 @@ VERBS = {
     "status": (status, status_options),
     "collect": (collect, collect_options),
     "report": (report, report_options),
+    "table": (table, table_options),
+    "compare": (compare, compare_options),
+    "clean": (clean, clean_options),
+    "dashboard": (dashboard, dashboard_options),
     "sync": (sync, sync_options),
 }
 

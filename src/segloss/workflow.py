@@ -182,7 +182,7 @@ class Plan:
             for kind in ("predictions", "reliability")
             for cell in self.grid.cells
         )
-        texts = ("table.md", "table.tex", "table.csv", "intervals.csv", "comparisons.csv")
+        texts = ("table.md", "details.md", "table.tex", "table.csv", "intervals.csv", "comparisons.csv", "index.html")
         return [f"{self.report}/{name}" for name in (*texts, *pictures)]
 
     @property
@@ -220,9 +220,10 @@ class Plan:
         return self.experiment(cell).resources
 
     def table_text(self) -> str:
-        """The table of the grid for the terminal, and the path of its file."""
-        file = Path(self.report) / "table.md"
-        return f"\n{file.read_text(encoding='utf-8')}\n{file}" if file.exists() else ""
+        """The table of the grid for the terminal, and the paths of its file and of its page."""
+        file, page = Path(self.report) / "table.md", Path(self.report) / "index.html"
+        pages = f"{file}\n{page.absolute().as_uri()}" if page.exists() else f"{file}"
+        return f"\n{file.read_text(encoding='utf-8')}\n{pages}" if file.exists() else ""
 
 
 def stale_records(grid: Grid, results: Path) -> dict[str, str]:

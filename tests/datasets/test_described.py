@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from segloss.datasets import DATASETS, DatasetError, add_described, locate, training_config
-from segloss.datasets._described import SCHEMA, described
+from segloss.datasets._described import SCHEMA, described, read_description
 from segloss.datasets._new_dataset import new_dataset
 
 COLOURS = np.array([(0, 0, 0), (255, 0, 0), (0, 200, 0)], np.uint8)
@@ -297,3 +297,27 @@ def test_a_folder_without_labels_is_a_sentence(tmp_path):
         new_dataset(tmp_path, tmp_path / "x.yaml")
     with pytest.raises(DatasetError, match=r"there is no folder .*nowhere"):
         new_dataset(tmp_path / "nowhere")
+
+
+def test_the_readmes_example_is_a_description(tmp_path):
+    """Each line of it, those commented out too, one split at a time."""
+    text = (Path(__file__).parents[2] / "configs" / "datasets" / "README.md").read_text()
+    example = next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "images:" in block)
+    whole = read_description(written(tmp_path, example))
+    assert set(whole) == set(json.loads(SCHEMA.read_text())["properties"]) - {"terms", "crop_size", "window"}
+    lines = [line for line in example.splitlines() if not line.startswith(("split", "resize"))]
+    optional = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    assert [line.split(":")[0] for line in optional] == ["split", "split", "crop_size", "window"]
+    plain = "\n".join(line for line in lines if not line.startswith("# "))
+    rest = "\n".join(re.sub(r"\]\s{2,}.*", "]", line) for line in optional[2:])
+    for split in optional[:2]:
+        rule = re.sub(r"\}\}\s{2,}.*", "}}", split)
+        patterns = plain.replace(" photos", ' "{split}/photos').replace(".jpg", '.jpg"') if "folders" in rule else plain
+        patterns = (
+            patterns.replace("masks/*_mask.png", '"{split}/*.png"')
+            .replace("ann/", '"{split}/')
+            .replace("*.png, bob/*.png", 'a*.png", "{split}/b*.png"')
+            if "folders" in rule
+            else patterns
+        )
+        read_description(written(tmp_path, f"{patterns}\n{rule}\n{rest}\n"))

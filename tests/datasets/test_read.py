@@ -114,7 +114,8 @@ def test_labels_of_all_widths_and_palettes(tmp_path):
     palette = Image.fromarray(IDS).convert("P")
     palette.putpalette([255, 0, 0] * 256)  # colours of a palette are no ids
     palette.putdata(IDS.ravel().tolist())
-    wide = np.where(IDS == 255, 65535, IDS).astype(np.uint16)
+    wide = IDS.astype(np.uint16)
+    wide[IDS == 255] = 65535
     for pixels in (IDS, palette, wide, np.repeat(IDS[..., None], 3, -1), np.dstack([*[IDS] * 3, IDS * 0 + 9])):
         assert read_label(saved(tmp_path, pixels)).tolist() == IDS.tolist()
     assert read_label(saved(tmp_path, wide.astype(np.int32), "a.tif")).tolist() == IDS.tolist()

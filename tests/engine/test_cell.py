@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import BIN, TINY_SCHEDULE, experiment_of, run
 
 CELL = "phantom/unet-tiny/tiny/random-rater/ce-jml/seed0"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked")]
 
 
 def counts(folder: Path, cell: str = CELL) -> dict[str, np.ndarray]:
@@ -148,7 +148,7 @@ def test_a_cell_that_fails_leaves_its_reason_and_a_later_success_takes_it_away(w
             "is not applicable: lovasz_softmax is defined on hard labels only",
         ),
         ("phantom/unet-tiny/tiny/hard/jmll/seed0", "segloss: unknown loss 'jmll' (did you mean 'jml'?)"),
-        ("camvid-cpu/unet-tiny/tiny/hard/jml/seed0", "data set camvid is not at nowhere/camvid; "),
+        ("camvid-cpu/unet-tiny/tiny/hard/jml/seed0", "/nowhere/camvid; with network access: segloss prepare camvid"),
         ("../../x/hard/jml/seed0", "segloss: '../../x/hard/jml/seed0' is no cell"),
     ],
 )

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS as MMSEG_DATASETS
 from mmseg.registry import TRANSFORMS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from segloss.datasets import DATASETS, DatasetError
+from segloss.datasets import DATASETS, DatasetError, add_described, training_config
 from segloss.engine.cache import CachedPipeline, SharedCache, bytes_allowed
 from segloss.engine.data import ListDataset, SampleSequence, complete
 
@@ -37,19 +38,19 @@ def dataset(folder: Path, pipeline: list[dict], split: str = "train"):
 
 def test_a_visit_is_the_same_whoever_draws_it_and_when(phantom: Path) -> None:
     images = dataset(phantom, PIPELINE)
-    visits = SampleSequence(images, seed=5, visits=400)
+    visits = SampleSequence(images, seed=5, samples=400)
     drawn = [visits[n] for n in (0, 1, 170, 399)]
     np.random.seed(0)
-    again = [SampleSequence(images, seed=5, visits=400)[n] for n in (399, 170, 1, 0)][::-1]
+    again = [SampleSequence(images, seed=5, samples=400)[n] for n in (399, 170, 1, 0)][::-1]
     for one, other in zip(drawn, again, strict=True):
         assert torch.equal(one["inputs"], other["inputs"])
         assert torch.equal(one["data_samples"].gt_sem_seg.data, other["data_samples"].gt_sem_seg.data)
-    other_seed = SampleSequence(images, seed=6, visits=400)[0]
+    other_seed = SampleSequence(images, seed=6, samples=400)[0]
     assert not torch.equal(drawn[0]["inputs"], other_seed["inputs"])
 
 
 def test_workers_change_nothing(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, visits=12)
+    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=12)
     here = [visits[n]["inputs"] for n in range(12)]
     loader = torch.utils.data.DataLoader(visits, batch_size=None, num_workers=2, sampler=range(12))
     for one, other in zip(here, loader, strict=True):
@@ -58,7 +59,7 @@ def test_workers_change_nothing(phantom: Path) -> None:
 
 @pytest.mark.parametrize("limit", [0, 100_000, 2**28])
 def test_images_decoded_once_give_the_samples_of_images_decoded_anew(phantom: Path, limit: int) -> None:
-    pipeline = complete(PIPELINE, ["LoadRaters"])
+    pipeline = complete(PIPELINE, [dict(type="LoadRaters")])
     pipeline.insert(3, dict(type="Resize", scale=(48, 56)))
     remembering, reading = dataset(phantom, pipeline), dataset(phantom, pipeline)
     remembering.cache, reading.cache = CachedPipeline(remembering.pipeline, len(remembering), limit), None
@@ -87,6 +88,7 @@ def test_the_cache_is_shared_by_forked_workers_and_bounded() -> None:
         worker.start()
     for worker in workers:
         worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 6
     kept = [index for index in range(8) if cache.get(index) is not None]
     assert len(kept) == len(cache) == 4
     assert cache.bytes <= 5_000
@@ -113,14 +115,14 @@ def test_a_transform_that_draws_is_not_remembered(phantom: Path) -> None:
 def test_every_pass_shows_each_image_once_in_another_order(phantom: Path) -> None:
     count = 7
     images = [dict(number=number, data_samples=SegDataSample()) for number in range(count)]
-    visits = SampleSequence(images, seed=1, visits=3 * count)
+    visits = SampleSequence(images, seed=1, samples=3 * count)
     passes = [[visits[n]["number"] for n in range(start, start + count)] for start in range(0, 3 * count, count)]
     assert all(sorted(one) == list(range(count)) for one in passes)
     assert passes[0] != passes[1]
 
 
 def test_augmentation_differs_between_visits_of_one_image(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, visits=10**6)
+    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=10**6)
     inputs = {}
     for n in range(400):
         sample = visits[n]
@@ -130,8 +132,8 @@ def test_augmentation_differs_between_visits_of_one_image(phantom: Path) -> None
 
 
 def test_raters_are_warped_together_with_their_image(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, complete(PIPELINE, ["LoadRaters"])), seed=5, visits=50)
-    plain = SampleSequence(dataset(phantom, PIPELINE), seed=5, visits=50)
+    visits = SampleSequence(dataset(phantom, complete(PIPELINE, [dict(type="LoadRaters")])), seed=5, samples=50)
+    plain = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=50)
     agree = []
     for n in range(50):
         sample, without = visits[n]["data_samples"], plain[n]
@@ -168,6 +170,43 @@ def test_classes_are_those_of_the_data_sets_own_reader(tmp_path: Path) -> None:
     Image.fromarray(colours[:, :2]).save(folder / "annotations/001_annotation.png")
     with pytest.raises(DatasetError, match=r"001_annotation.png must be 3 x 2 pixels as its image, got 2 x 2"):
         ListDataset("cwfid", str(folder), "train", [PIPELINE[0], PIPELINE[1], PIPELINE[-1]])[0]
+
+
+@pytest.mark.parametrize("resize", ["", "resize: [32, 48]"])
+def test_a_described_data_set_through_its_generic_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resize: str
+) -> None:
+    """Images of four channels with masks in colours, from the YAML file to samples for training and evaluation."""
+    monkeypatch.setattr("segloss.datasets.DATASETS", dict(DATASETS))
+    random = np.random.default_rng(0)
+    for n in range(5):
+        for name in ("i", "l"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        Image.fromarray(random.integers(256, size=(40, 60, 4)).astype(np.uint8)).save(tmp_path / f"i/{n}.png")
+        Image.fromarray(np.uint8([(0, 0, 0), (9, 9, 9)])[np.eye(40, 60, dtype=int)]).save(tmp_path / f"l/{n}.png")
+    (tmp_path / "made.yaml").write_text(
+        f"""
+images: "i/*.png"
+labels: "l/*.png"
+classes: {{ground: [0, 0, 0], line: [9, 9, 9]}}
+split: {{shares: {{train: 0.6, test: 0.4}}}}
+channels: 4
+crop_size: [32, 32]
+{resize}
+"""
+    )
+    add_described(tmp_path / "made.yaml")
+    config = Config.fromstring(training_config(tmp_path / "made.yaml"), ".py")
+    init_default_scope("mmseg")
+    common = dict(source=config.source, folder=str(tmp_path))
+    training = ListDataset(**common, split="train", pipeline=complete(config.train_pipeline))
+    sample = SampleSequence(training, 0, 5)[0]
+    assert sample["inputs"].shape == (4, 32, 32)
+    assert set(sample["data_samples"].gt_sem_seg.data.unique().tolist()) <= {0, 1}
+    tested = ListDataset(**common, split="test", pipeline=complete(config.test_pipeline), test_mode=True)[0]
+    assert tested["inputs"].shape == ((4, 32, 48) if resize else (4, 40, 60))
+    assert tested["data_samples"].gt_sem_seg.data.sum() == 40  # at its own size
+    assert len(config.normalisation["mean"]) == 4
 
 
 @TRANSFORMS.register_module(force=True)
@@ -214,7 +253,7 @@ def test_a_missing_rater_is_void(phantom: Path, tmp_path: Path) -> None:
     (folder / "train.txt").unlink()
     first = (phantom / "phantom/train.txt").read_text().split("\n")[0].split()
     (folder / "train.txt").write_text(" ".join([*first[:3], "-", *first[4:]]) + "\n")
-    raters = dataset(tmp_path, complete(PIPELINE, ["LoadRaters"]))[0]["data_samples"].gt_raters.data
+    raters = dataset(tmp_path, complete(PIPELINE, [dict(type="LoadRaters")]))[0]["data_samples"].gt_raters.data
     assert (raters[1] == 255).all()
     assert (raters[0] != 255).any()
 

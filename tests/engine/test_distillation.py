@@ -126,6 +126,7 @@ def test_a_student_waits_for_its_teachers_settings(taught: Path, edit) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_the_best_seed_on_validation_teaches(taught: Path) -> None:
     student, results = experiment_of(STUDENT), taught / "results"
     with pytest.raises(TeacherError, match=f"needs its teacher first: segloss train {TEACHER}/seed0"):
@@ -154,6 +155,7 @@ def test_the_best_seed_on_validation_teaches(taught: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_teachers_first_students_alone_and_blocked_students(taught: Path, edit) -> None:
     command = ("snakemake", "--cores", "1", "--config", "grid=own")
     run(*command, cwd=taught)
@@ -190,6 +192,7 @@ def test_teachers_first_students_alone_and_blocked_students(taught: Path, edit) 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_student_killed_and_resumed_is_the_same(taught: Path) -> None:
     from tests.engine.test_cell import assert_same, counts, start, wait_for_iteration
 

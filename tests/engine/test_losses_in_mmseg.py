@@ -204,6 +204,28 @@ def test_a_deferred_option_holds_from_its_fraction_of_the_training_on() -> None:
         build("ldam", defer=dict(reweighting=0.8))
 
 
+def test_a_ramp_lets_an_option_or_a_terms_weight_grow() -> None:
+    logits, labels = batch()
+    alone = build("confidence_penalty", alpha=0.4, ramp=dict(alpha=(0.2, 0.6)))
+    terms = [dict(loss="dice", weight=1.0), dict(loss="boundary", weight=2.0, ramp=dict(weight=(0.0, 0.5)))]
+    together = MODELS.build(dict(type="CompoundLoss", terms=terms))
+    dice, boundary = (CATALOGUE[name](logits, labels) for name in ("dice", "boundary"))
+    for progress, alpha, weight in (
+        (0.0, 0.0, 0.0),
+        (0.25, 0.05, 1.0),
+        (0.4, 0.2, 1.6),
+        (0.6, 0.4, 2.0),
+        (1.0, 0.4, 2.0),
+    ):
+        alone.progress = together.progress = progress
+        expected = CATALOGUE["confidence_penalty"](logits, labels, alpha=alpha)
+        torch.testing.assert_close(alone(logits, labels), expected)
+        torch.testing.assert_close(together(logits, labels), dice + weight * boundary)
+    assert terms[1] == dict(loss="boundary", weight=2.0, ramp=dict(weight=(0.0, 0.5)))
+    with pytest.raises(TypeError, match=r"ConfidencePenaltyLoss is to ramp 'beta', which is not among its options"):
+        build("confidence_penalty", ramp=dict(beta=(0.0, 1.0)))
+
+
 def falls_on_phantom(loss: dict, phantom: Path) -> None:
     """A stock decode head on the pixels of a few images of phantom, trained for some steps."""
     torch.manual_seed(0)

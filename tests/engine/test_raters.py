@@ -48,7 +48,7 @@ def gaps(phantom: Path, tmp_path: Path) -> Path:
 
 
 def pipeline(*augmentation: dict) -> list[dict]:
-    return complete([*STEPS[:2], *augmentation, STEPS[2]], ["LoadRaters"])
+    return complete([*STEPS[:2], *augmentation, STEPS[2]], [dict(type="LoadRaters")])
 
 
 def dataset(folder: Path, steps: list[dict], source: str = "phantom", split: str = "train") -> ListDataset:
@@ -94,7 +94,7 @@ def weighted_slowly(raters: np.ndarray, draw: float) -> np.ndarray:
             one, other = (rater == number) & seen, (most == number) & seen
             if one.any() or other.any():
                 scores.append(2 * (one & other).sum() / (one.sum() + other.sum()))
-        weights.append(max(np.mean(scores) if scores else 1.0, 1e-6))
+        weights.append(np.mean(scores) if any(scores) else 1.0)
     votes = votes_slowly(raters, np.array(weights))
     return votes / votes.sum(0)
 
@@ -148,7 +148,7 @@ def test_the_target_of_a_batch_is_that_of_a_slow_reference(in_workplace: Path, g
         dict(type="RandomCrop", crop_size=(32, 32)),
         dict(type="RandomFlip", prob=0.5),
     )
-    visits = SampleSequence(dataset(gaps, steps), seed=4, visits=16)
+    visits = SampleSequence(dataset(gaps, steps), seed=4, samples=16)
     batch = pseudo_collate([visits[n] for n in range(16)])
     drawn = [sample.gt_raters.data.numpy().copy() for sample in batch["data_samples"]]
     draws = [sample.metainfo["draw"] for sample in batch["data_samples"]]
@@ -176,7 +176,7 @@ def test_the_target_of_a_batch_is_that_of_a_slow_reference(in_workplace: Path, g
 def test_the_target_turns_with_the_image(in_workplace: Path, phantom: Path, labels: str) -> None:
     def batch(probability: float) -> dict:
         steps = pipeline(dict(type="RandomCrop", crop_size=(32, 32)), dict(type="RandomFlip", prob=probability))
-        visits = SampleSequence(dataset(phantom / "phantom", steps), seed=3, visits=6)
+        visits = SampleSequence(dataset(phantom / "phantom", steps), seed=3, samples=6)
         return pseudo_collate([visits[n] for n in range(6)])
 
     plain, flipped = batch(0.0), batch(1.0)
@@ -194,7 +194,7 @@ def test_the_target_of_a_crop_is_the_crop_of_the_target(in_workplace: Path, phan
     """Not so for Dice weights and STAPLE: they judge the raters by what is seen of them, as their functions say."""
 
     def sample(*augmentation: dict) -> dict:
-        visits = SampleSequence(dataset(phantom / "phantom", pipeline(*augmentation)), seed=3, visits=6)
+        visits = SampleSequence(dataset(phantom / "phantom", pipeline(*augmentation)), seed=3, samples=6)
         return pseudo_collate([visits[n] for n in range(6)])
 
     cropped, whole = sample(dict(type="RandomCrop", crop_size=(32, 32))), sample()
@@ -232,7 +232,7 @@ def test_raters_are_read_once_for_all_visits(phantom: Path, monkeypatch: pytest.
     reads, read = [], data.read_classes
     monkeypatch.setattr(data, "read_classes", lambda path, source: reads.append(path) or read(path, source))
     images = dataset(phantom / "phantom", pipeline(dict(type="RandomCrop", crop_size=(32, 32))))
-    visits = SampleSequence(images, seed=0, visits=3 * len(images))
+    visits = SampleSequence(images, seed=0, samples=3 * len(images))
     visits[0]
     assert len(reads) == len(set(reads)) == 1 + 4  # the label and four raters
     for n in range(1, 3 * len(images)):
@@ -246,7 +246,7 @@ def test_raters_are_read_once_for_all_visits(phantom: Path, monkeypatch: pytest.
 
 
 def test_whose_map_is_drawn_is_uniform_and_the_same_for_any_worker(gaps: Path) -> None:
-    visits = SampleSequence(dataset(gaps, pipeline()), seed=9, visits=1600)
+    visits = SampleSequence(dataset(gaps, pipeline()), seed=9, samples=1600)
     loader = torch.utils.data.DataLoader(visits, batch_size=None, num_workers=2, sampler=range(5, 25))
     there = [sample["data_samples"].metainfo["draw"] for sample in loader]
     assert there == [visits[n]["data_samples"].metainfo["draw"] for n in range(5, 25)]

@@ -12,7 +12,7 @@ from segloss.datasets import DATASETS
 from tests.conftest import DATA, TINY_SCHEDULE, run
 from tests.datasets.test_qubiq import nifti
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked")]
 
 # Sizes that let one CPU core train and score in seconds, by the data set's config.
 SMALLER = {

@@ -198,6 +198,7 @@ def own_labels(workplace: Path, line: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_labels_of_unlabelled_images_are_not_read_and_a_weight_of_zero_is_supervised_training(workplace: Path) -> None:
     cell = "phantom/unet-tiny/tiny/own/ce-jml/seed0"
     data = workplace / "data/phantom"
@@ -231,6 +232,7 @@ def test_labels_of_unlabelled_images_are_not_read_and_a_weight_of_zero_is_superv
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_killed_and_resumed_it_is_the_same_cell(workplace: Path) -> None:
     from tests.engine.test_cell import start, wait_for_iteration
 

@@ -49,7 +49,7 @@ def counted(power: int, folder: Path) -> Counts:
     for split in ("train", "val", "test"):
         images, how = evaluated("phantom", Path("data/phantom"), split)
         model = Knowing([entry["image"] for entry in images.load_data_list()], power)
-        evaluate(model, DataLoader(images, collate_fn=pseudo_collate), how, None, folder)
+        evaluate(model, DataLoader(images, collate_fn=pseudo_collate), how, {}, folder)
         together.merge(Counts.load(folder / "counts.npz"))
     return together
 

@@ -34,15 +34,15 @@ FAULTS = [
     # Evaluation
     (
         "engine/evaluation.py",
-        "rescale(probabilities, temperature)",
-        "rescale(probabilities, 1 / temperature)",
+        "calibrate(probabilities), labels",
+        "probabilities, labels",
         f"{EVALUATION}::test_the_scaled_metrics_are_those_of_the_logits_divided_by_the_temperature",
     ),
     (
         "engine/evaluation.py",
-        "fit.temperature() if fit.derivatives.any() else 1.0",
-        "1.0",
-        f"{EVALUATION}::test_the_fitted_temperature_of_an_overconfident_model_is_large_and_improves_it",
+        "fit.update(probabilities[some], labels[some], valid[some])",
+        "fit.update(probabilities[some], labels[some].roll(1), valid[some])",
+        f"{EVALUATION}::test_the_fitted_calibrators_of_an_overconfident_model_improve_it",
     ),
     (
         "engine/evaluation.py",
@@ -174,7 +174,7 @@ FAULTS = [
     ),
     (
         "grid/experiments.py",
-        'target.get("source") == "raters" and not DATASETS[source].raters',
+        'target.get("source") == "raters" and not find(source).raters',
         "False",
         f"{GRID}::test_scenarios_with_raters_need_a_data_set_with_raters",
     ),
@@ -290,7 +290,7 @@ FAULTS = [
     (
         "records/verification.py",
         "if value != reference:",
-        'if name != "metrics version" and value != reference:',
+        'if what != "metrics version" and value != reference:',
         f"{RECORDS}::test_what_cannot_be_compared_is_refused_and_both_are_named",
     ),
     (
@@ -344,7 +344,7 @@ FAULTS = [
     ),
     (
         "workflow.py",
-        "for entry in (*experiment.teachers, experiment)",
+        "for entry in (*experiment.dependencies, experiment)",
         "for entry in (experiment,)",
         f"{STATES}::test_a_stale_cell_and_a_stale_teacher_are_forced",
     ),

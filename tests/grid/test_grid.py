@@ -80,7 +80,7 @@ def test_every_grid_of_the_repository_is_valid(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (dict(losses=["jmll"]), r"unknown loss 'jmll' \(did you mean 'jml'\?\); known: bce-dice, .*jml"),
+        (dict(losses=["jmll"]), r"unknown loss 'jmll' \(did you mean 'jml'\?\); known: .*bce-dice, .*jml"),
         (dict(labels=["hrd"]), r"unknown label scenario 'hrd' \(did you mean 'hard'\?\); known: bls, .*hard, .*raters"),
         (dict(datasets=["cityscape"]), r"unknown data set 'cityscape'.*; known: .*camvid, .*phantom"),
         (
@@ -128,6 +128,11 @@ def test_an_unknown_grid_names_the_known_ones(in_workplace: Path) -> None:
         ),
         ("defer: {reweighting: 0.8}", "defer: {rewaiting: 0.8}", r"ldam-drw: unknown option of ldam to defer 'rewai"),
         ("defer: {reweighting: 0.8}", "defer: {reweighting: 2}", r"ldam-drw.defer.reweighting: 2 is greater than"),
+        ("weight: [0.0, 1.0]", "wait: [0.0, 1.0]", r"boundary: ramp: unknown number 'wait' .*; known: weight"),
+        ("weight: [0.0, 1.0]", "weight: [0.5, 0.5]", r"ramp: weight must begin before it ends, got \[0.5, 0.5\]"),
+        ("weight: [0.0, 1.0]", "weight: [0.0, 2]", r"boundary.terms.1.ramp.weight.1: 2 is greater than"),
+        ("{title: Dice, loss: dice}", "{title: Dice, loss: dice, ramp: {weight: [0, 1]}}", r"unknown number 'weight'"),
+        ("k: 0.1}", "k: 0.1, ramp: {k: [0, 1]}}", r"topk: ramp: Expected k to be .*, got 0.0"),
         ("{title: Dice, loss: dice}", "{title: Dice}", r"losses.yaml: dice: .*not valid"),
         ("{title: Dice, loss: dice}", "{title: Dice, loss: dice", r"losses.yaml: not valid YAML"),
     ],

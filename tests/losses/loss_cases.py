@@ -45,6 +45,26 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "compatible_tversky": [*REGION_OPTIONS, {"alpha": 0.9, "beta": 0.2}],
     "ldam": [{"class_counts": COUNTS}, {"class_counts": COUNTS, "scale": 3.0, "reweighting": 0.9}],
     "lmf": [{"class_counts": COUNTS}, {"class_counts": COUNTS, "ldam_weight": 1.5, "gamma": 1.5, "scale": 2.0}],
+    "confidence_penalty": [{}, {"alpha": 0.5, "ce_weight": 0.3}],
+    "margin_label_smoothing": [{}, {"margin": 1.0, "alpha": 0.7, "ce_weight": 0.0}],
+    "neighbor_aware_calibration": [{}, {"border": "zero", "distance": "l2"}, {"kernel_size": 5, "ce_weight": 0.5}],
+    "average_calibration_error": [
+        {},
+        {"bins": 5, "soft_bins": True},
+        {"bins": 7, "per_image": False, "classes": "all"},
+        {"soft_bins": True, "per_image": False},
+    ],
+    "poly_cross_entropy": [{}, {"epsilon": -1.0, "alpha": WEIGHTS}],
+    "poly_focal": [{}, {"gamma": 0.5, "epsilon": 2.0, "alpha": WEIGHTS}],
+    "topk_cross_entropy": [{}, {"k": 0.6}],
+    "ohem_cross_entropy": [{}, {"threshold": 0.3, "min_kept": 5}, {"threshold": None, "min_kept": 7}],
+    "focal_tversky": [{}, {"alpha": 0.4, "power": 2.0, "classes": "all"}],
+    "asymmetric_focal": [{}, {"delta": 0.2, "gamma": 0.5}],
+    "asymmetric_focal_tversky": [{}, {"delta": 0.4, "gamma": 0.3, "classes": "all"}],
+    "unified_focal": [{}, {"region_weight": 0.2, "delta": 0.3}],
+    "boundary": [{}, {"include_background": True}],
+    "hausdorff": [{}, {"alpha": 1.0, "include_background": True, "log": True}],
+    "cldice": [{}, {"iterations": 1, "smooth": 0.1, "include_background": True}],
     "compound": [
         {"terms": [{"loss": "cross_entropy", "weight": 0.25}, {"loss": "jaccard_metric", "weight": 0.75}]},
         {
@@ -53,7 +73,17 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         },
     ],
 }
-HARD_ONLY = {"lovasz_softmax", "lovasz_hinge"}
+HARD_ONLY = {"lovasz_softmax", "lovasz_hinge", "boundary", "cldice"}
+READS_NEIGHBOURS = {"neighbor_aware_calibration", "boundary", "hausdorff", "cldice"}
+BACKGROUND_APART = {  # class 0 is the background
+    "asymmetric_focal",
+    "asymmetric_focal_tversky",
+    "unified_focal",
+    "boundary",
+    "hausdorff",
+    "cldice",
+}
+MAY_BE_NEGATIVE = {"confidence_penalty", "boundary"}
 Case = tuple[str, dict[str, Any]]
 HARD: list[Case] = [(name, options) for name, each in OPTIONS.items() for options in each]
 SOFT: list[Case] = [(name, options) for name, options in HARD if name not in HARD_ONLY]

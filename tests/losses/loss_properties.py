@@ -1,8 +1,12 @@
 """What holds for every loss, as functions of a loss, so that deliberate faults can be put to the same questions."""
 
 import torch
-from loss_cases import CLASSES, inputs, value_and_gradient
+from loss_cases import BACKGROUND_APART, CLASSES, READS_NEIGHBOURS, inputs, value_and_gradient
 from loss_reference import REFERENCES, images_of
+from loss_reference_maps import MAP_REFERENCES
+from loss_reference_pixels import PIXEL_REFERENCES
+
+REFERENCES.update(PIXEL_REFERENCES)
 
 JDT = ("jaccard_metric", "dice_semimetric", "compatible_tversky")
 
@@ -14,6 +18,9 @@ def close(actual, expected, tolerance=1e-9):
 
 def masked_is_dropped(loss, options, soft, seed=0):
     """Void pixels add nothing: the same value and gradient as without them, whatever stands in the target there."""
+    if loss.__name__ in READS_NEIGHBOURS:  # other pixels would become neighbours
+        void_is_invisible(loss, options, soft, seed)
+        return
     logits, target, probabilities, _ = inputs(seed, (8,))
     valid = torch.ones(3, 8, dtype=torch.bool)
     valid[:, [1, 4, 7]] = False
@@ -32,12 +39,27 @@ def masked_is_dropped(loss, options, soft, seed=0):
     assert torch.count_nonzero(gradient[..., ~kept]) == 0
 
 
+def void_is_invisible(loss, options, soft, seed=0):
+    """Neither the target nor the logits of void pixels matter."""
+    logits, target, probabilities, valid = inputs(seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    expected = value_and_gradient(loss, logits, probabilities if soft else target, valid=valid, **options)
+    noise = 5 * torch.randn(logits.shape, generator=generator, dtype=logits.dtype)
+    other = torch.where(valid[:, None], logits, noise)
+    given = torch.where(valid[:, None], probabilities, torch.nan) if soft else torch.where(valid, target, 255)
+    value, gradient = value_and_gradient(loss, other, given, valid=valid, **options)
+    close((value, gradient), expected)
+    assert torch.count_nonzero(gradient.movedim(1, -1)[~valid]) == 0
+
+
 def equals_the_slow_way(loss, options, soft, seed=0):
     """Value and gradient of an independent implementation, see `loss_reference`."""
     logits, target, probabilities, valid = inputs(seed, (4, 5))
     given = probabilities if soft else target
 
     def slow(logits, given):
+        if loss.__name__ in READS_NEIGHBOURS:
+            return MAP_REFERENCES[loss.__name__](logits, given, valid, **options)
         return REFERENCES[loss.__name__](images_of(logits, given, valid), **options)
 
     close(
@@ -73,6 +95,8 @@ def axes_may_be_permuted(loss, options, soft, seed=0):
         loss, logits.movedim(-1, 2), given.movedim(-1, 2 if soft else 1), valid=valid.movedim(-1, 1), **options
     )
     close((moved[0], moved[1].movedim(2, -1)), expected)
+    if loss.__name__ in READS_NEIGHBOURS:
+        return
     flat = value_and_gradient(
         loss, logits.flatten(2), given.flatten(2 if soft else 1), valid=valid.flatten(1), **options
     )
@@ -80,6 +104,8 @@ def axes_may_be_permuted(loss, options, soft, seed=0):
 
 
 def no_spatial_axis_is_one_pixel(loss, options, soft, seed=0):
+    if options.get("border") == "zero":  # the window of a pixel with an axis has outside neighbours
+        return
     logits, target, probabilities, valid = inputs(seed, (1,), images=9)
     given = probabilities if soft else target
     expected = value_and_gradient(loss, logits, given, valid=valid, **options)
@@ -90,7 +116,7 @@ def no_spatial_axis_is_one_pixel(loss, options, soft, seed=0):
 def classes_may_be_renamed(loss, options, soft, seed=0):
     """Permuting the channels, the labels and whatever is given per class changes nothing."""
     logits, target, probabilities, valid = inputs(seed)
-    order = torch.tensor([3, 0, 4, 2, 1])
+    order = torch.tensor([0, 3, 4, 2, 1] if loss.__name__ in BACKGROUND_APART else [3, 0, 4, 2, 1])
     name = order.argsort()
 
     def renamed(value):

@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
-from loss_cases import HARD, SOFT, inputs, value_and_gradient
+from loss_cases import HARD, SOFT, WEIGHTS, inputs, value_and_gradient
 
+from segloss import losses
 from segloss.losses import cross_entropy, get, switches
 
 IMAGES = 8
@@ -19,6 +20,16 @@ def data(soft: bool):
     valid[-2:] = False
     target[2:] = torch.where(target[2:] == 2, 0, target[2:])
     return logits, (probabilities if soft else target), valid
+
+
+def pixel_weights():
+    return torch.rand(IMAGES, 6, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+def without_exchange():
+    """Modules and terms whose sums stay with their process."""
+    term = {"loss": "jaccard_metric", "exchange": False}
+    return [losses.JaccardMetricLoss(exchange=False), losses.CompoundLoss(terms=[term])]
 
 
 def one_process(name, options, soft):
@@ -39,8 +50,13 @@ def work(rank: int, processes: int, port: int, folder: str) -> None:
         logits, target, valid = data(soft)
         for name, options in cases:
             results.append(value_and_gradient(get(name), logits[share], target[share], valid=valid[share], **options))
+    mine = (logits[share], target[share])
+    weighted = {"class_weights": WEIGHTS, "pixel_weights": pixel_weights()[share]}
+    results.append(value_and_gradient(cross_entropy, *mine, valid=valid[share], **weighted))
     with switches(exchange=False):
-        results.append(value_and_gradient(cross_entropy, logits[share], target[share], valid=valid[share]))
+        results.append(value_and_gradient(cross_entropy, *mine, valid=valid[share]))
+    for module in without_exchange():
+        results.append(value_and_gradient(module, *mine, valid=valid[share]))
     torch.save((share.start, share.stop, results), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -65,8 +81,15 @@ def test_processes_together_are_one(processes, tmp_path):
             torch.testing.assert_close(
                 share_gradient / processes, gradient[start:stop], rtol=1e-9, atol=1e-9, msg=f"gradient {name} {options}"
             )
-    # Without the exchange each process stands alone.
     logits, target, valid = data(True)
+    weighted = {"class_weights": WEIGHTS, "pixel_weights": pixel_weights()}
+    value, gradient = value_and_gradient(cross_entropy, logits, target, valid=valid, **weighted)
     for start, stop, results in shares:
-        alone = cross_entropy(logits[start:stop], target[start:stop], valid=valid[start:stop])
-        torch.testing.assert_close(results[-1][0], alone)
+        torch.testing.assert_close(results[len(cases)][0], value)
+        torch.testing.assert_close(results[len(cases)][1] / processes, gradient[start:stop])
+        # Without the exchange each process is alone.
+        here = slice(start, stop)
+        for result, loss in zip(results[len(cases) + 1 :], (cross_entropy, *without_exchange()), strict=True):
+            alone = value_and_gradient(loss, logits[here], target[here], valid=valid[here])
+            torch.testing.assert_close(result, alone)
+            assert loss is cross_entropy or result[0] != value_and_gradient(loss, logits, target, valid=valid)[0]

@@ -82,7 +82,7 @@ def test_input_that_does_not_fit(name, logits, target, valid, sentence):
         ("cross_entropy", {"pixel_weights": TARGET - 1.0}, "Expected finite pixel_weights of at least 0"),
         ("compound", {"terms": []}, r"Expected at least one term such as .*, got \[\]."),
         ("compound", {"terms": [{"weight": 1.0}]}, "a term to name its loss under 'loss', got {'weight': 1.0}."),
-        ("compound", {"terms": [{"loss": "dise"}]}, "got 'dise'; known are bce_dice, "),
+        ("compound", {"terms": [{"loss": "dise"}]}, "got 'dise'; known are asymmetric_focal, "),
     ],
 )  # fmt: skip
 def test_options_that_do_not_fit(name, options, sentence):
@@ -98,7 +98,7 @@ def test_lovasz_says_why_it_takes_no_probabilities():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="Expected the name of a loss, got 'jacard'; known are bce_dice, compatible"):
+    with pytest.raises(ValueError, match="Expected the name of a loss, got 'jacard'; known are asymmetric_focal, "):
         get("jacard")
 
 

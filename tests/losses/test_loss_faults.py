@@ -24,7 +24,7 @@ FAULTS = [
     ("_batch.py", "return self.valid_target.amax(-1) > threshold", "return self.target.amax(-1) > threshold"),
     ("_batch.py", "return self.valid.sum(-1).to(self.logits.dtype)", "return self.logits[:, 0].isfinite().sum(-1)"),
     ("_pixel.py", "miss.pow(gamma - 1) * (gamma", "miss.pow(gamma - 1) * ((gamma + 1)"),
-    ("_pixel.py", "torch.where(weight > 0, weight, 1)", "weight"),  # 0 / 0 where nothing is valid
+    ("_all_reduce.py", "torch.where(weight > 0, weight, 1)", "weight"),  # 0 / 0 where nothing is valid
     ("_pixel.py", ".clamp_min(torch.finfo(log_p.dtype).tiny)", ""),  # infinite slope at p = 1
     ("_region.py", "nothing = size <= torch.finfo(size.dtype).tiny", "nothing = size < -1"),
     ("_region.py", "weights = weights * (images_with_class > 0)", "weights = weights * 1"),
@@ -49,11 +49,56 @@ FAULTS = [
     ("_margin.py", "** 0.25", "** 0.5"),
     ("_margin.py", "math.expm1(count * math.log(beta))", "math.expm1(math.log(beta))"),
     ("_sort.py", "keys += ONE - values.abs()", "keys += values.abs()"),  # sorted upwards
+    ("_jdt.py", 'classes = "all" if batch.soft', 'classes = "present" if batch.soft'),
+    ("_sigmoid.py", "(g_entropy * weights[target])[:, None]", "g_entropy[:, None]"),
+    ("_composite.py", "batch.classes if weights is None else weights.sum()", "batch.classes"),
+    ("_overlap.py", '{"square": 2, "simple": 1', '{"square": 2, "simple": 2'),
+    ("_overlap.py", "(weights * size).sum(-1) + smooth", "(weights * size).sum(-1)"),
+    ("_overlap.py", "weights = weights * factors", "weights = weights * 1"),
+    ("_lovasz_autograd.py", "share = counted * weights", "share = counted * 1"),
+    ("_lovasz_autograd.py", "torch.where(is_class, -slopes, slopes)", "slopes"),
+    ("_lovasz_autograd.py", "slopes *= all_errors > 0", "pass"),
+    ("_lovasz_autograd.py", "torch.where(alone, 1, other))\n    return torch", "other)\n    return torch"),
     (
         "_pixel_autograd.py",
         ".exp(), by_log_p.sum(1, keepdim=True), value=-1",
         ".exp(), by_log_p.sum(1, keepdim=True), value=0",
     ),
+    ("_poly.py", "log_p.exp().mul_(-epsilon)", "log_p.exp().mul_(epsilon)"),
+    ("_poly.py", "miss.pow(gamma + 1)", "miss.pow(gamma)"),
+    ("_hard_pixels.py", "math.floor(share * pixels + 1e-9)", "math.ceil(share * pixels)"),
+    ("_hard_pixels.py", "kept = everyones > limit", "kept = everyones > smallest"),  # the threshold is ignored
+    ("_hard_pixels.py", "hardness = losses - torch.special.entr(batch.valid_target).sum(1).flatten()", "pass"),
+    ("_hard_pixels.py", "hardness.masked_fill(~batch.valid.flatten(), -torch.inf)", "hardness"),  # void is ranked
+    ("_hard_pixels.py", "index_copy_(1, pixels, result)", "index_copy_(1, pixels, 2 * result)"),
+    ("_hard_pixels.py", "scatter_add_(0, c[None], -scale[None])", "scatter_add_(0, c[None], scale[None])"),
+    ("_image_sums.py", "values * keep, by_log_p.mul_(keep)", "values, by_log_p.mul_(keep)"),
+    ("_image_sums.py", "values * weights[index], by_log_p.mul_(weights[index])", "values * weights[index], by_log_p"),
+    ("_unified_focal.py", "background[0], foreground[0] = 1 - delta, 0", "background[0] = 1 - delta"),
+    ("_unified_focal.py", "form = (1 - delta, delta, smooth)", "form = (delta, 1 - delta, smooth)"),
+    ("_image_sums.py", "by_logits.mul_(keep[:, None])", "by_logits"),
+    ("_image_sums.py", "sub_(y, alpha=ce_weight)", "sub_(y)"),
+    ("_image_sums.py", "by_logits.scatter_add_(1, index", "by_logits.scatter_(1, index"),
+    ("_calibration.py", "return value, gradient.addcmul_(p, value[:, None], value=-1)", "return value, gradient"),
+    ("_calibration.py", "gradient = beyond.sign_()", "gradient = beyond.sign_().abs_().clamp_(min=1)"),
+    ("_calibration.py", "maps.div_(number.clamp_min_(1))", "maps.div_(number.amax().clamp_min(1))"),  # as if no border
+    ("_calibration.py", "size - shift).add_(maps.narrow(axis, shift, size - shift))", "size - shift)"),  # one side
+    ("_calibration_error.py", "for factor in (bin_weight, valid):", "for factor in (bin_weight,):"),
+    ("_calibration_error.py", "upper * (error - gap.gather(2, lower + 1))", "upper * error"),
+    (
+        "_calibration_error.py",
+        "occupied.sum(-1, keepdim=True)",
+        "torch.full_like(occupied.sum(-1, keepdim=True), bins)",
+    ),
+    ("_calibration_error.py", "tables = tables.sum(1, keepdim=True)", "pass"),  # bins of each image all the same
+    ("_distance.py", "1 - 2 * inside", "1 - inside"),
+    ("_distance.py", "nearest.amax() <= shift**2", "nearest.amin() <= shift**2"),
+    ("_distance.py", "flat.any(1) & ~flat.all(1)", "flat.any(1)"),
+    ("_boundary.py", "predicted &= batch.valid[part][:, None]", "pass"),
+    ("_boundary.py", "pixels * (batch.classes - first)", "pixels * batch.classes"),
+    ("_skeleton.py", "skeleton + torch.relu(ridge - skeleton * ridge)", "skeleton + ridge"),
+    ("_skeleton.py", "rest.narrow(axis, 1, last).sub_(before)", "pass"),  # a gradient twice
+    ("_skeleton.py", "counted = batch.present(0.5)", "counted = batch.present(0.5) | True"),
 ]
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from loss_cases import CLASSES, HARD, SOFT, value_and_gradient
+from loss_cases import CLASSES, HARD, MAY_BE_NEGATIVE, SOFT, value_and_gradient
 
 from segloss.losses import get
 
@@ -62,7 +62,7 @@ def test_any_call_is_finite_and_blind_to_void(
     assert value.shape == ()
     assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert value.isfinite()
-    assert value >= -1e-6
+    assert value >= -1e-6 or name in MAY_BE_NEGATIVE
     assert gradient.dtype == dtype
     assert gradient.isfinite().all()
     assert torch.count_nonzero(gradient.movedim(1, -1)[~valid]) == 0

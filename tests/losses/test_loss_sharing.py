@@ -127,6 +127,7 @@ def test_unchecked_losses_compile_to_one_graph(name, soft):
     given = probabilities if soft else target
     with losses.unchecked():
         for options in OPTIONS[name][:2]:
+            torch._dynamo.reset()
             compiled = torch.compile(get(name), backend="aot_eager", fullgraph=True)
             torch.testing.assert_close(
                 value_and_gradient(compiled, logits, given, valid=valid, **options),

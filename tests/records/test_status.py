@@ -162,6 +162,7 @@ def test_time_left_is_that_of_cells_of_the_same_kind(in_workplace: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_five_thousand_cells_are_shown_in_two_seconds(in_workplace: Path) -> None:
     demo = yaml.safe_load((in_workplace / "configs/grids/demo.yaml").read_text())
     (in_workplace / "configs/grids/large.yaml").write_text(yaml.safe_dump({**demo, "seeds": 313}))

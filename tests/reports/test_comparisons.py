@@ -10,7 +10,8 @@ import torch
 from segloss.grid import Cell
 from segloss.metrics import Counts, summarize
 from segloss.records.verification import RecordError
-from segloss.reports.comparisons import compare_along, markdown
+from segloss.reports.comparisons import compare_along, markdown_differences
+from segloss.reports.points import read_statistics
 
 TITLES = {"losses": {"ce": "CE", "same": "Same", "better": "Better"}, "labels": {"hard": "Hard"}}
 RIGHT = {"ce": 0.6, "same": 0.6, "better": 0.75}
@@ -43,7 +44,7 @@ def table(seeds: int) -> pd.DataFrame:
 def test_a_true_difference_is_found_and_no_other(tmp_path: Path) -> None:
     names = [f"image{number}" for number in range(40)]
     counts = {loss: [trained(tmp_path, loss, seed, names) for seed in range(3)] for loss in RIGHT}
-    every = compare_along("loss", table(3), tmp_path)
+    every = compare_along("loss", read_statistics(table(3), tmp_path))
     assert set(every.metric) == {"mIoU", "ECE"}
     compared = every[every.metric == "mIoU"].set_index("loss")
     assert list(compared.index) == ["same", "better"]
@@ -61,14 +62,14 @@ def test_a_true_difference_is_found_and_no_other(tmp_path: Path) -> None:
         means = [np.mean([summarize(one)["ECE"] for one in counts[name]]) for name in (loss, "ce")]
         assert errors.difference[loss] == pytest.approx(means[0] - means[1], abs=1e-9)
     assert errors.high["better"] < 0
-    text = markdown(every, TITLES)
+    text = markdown_differences(every, TITLES)
     assert "mIoU minus that of CE (higher is better)" in text
     assert "ECE minus that of CE (lower is better)" in text
     assert "(2 of mIoU between losses, 2 of ECE between losses)" in text
     lines = [line for line in text.splitlines() if line.startswith("| Better |")]
     assert len(lines) == 2
     assert all(line.endswith(" * |") for line in lines)
-    assert compare_along("labels", table(3), tmp_path).empty
+    assert compare_along("labels", read_statistics(table(3), tmp_path)).empty
 
 
 def test_kinds_of_label_are_compared_under_the_same_loss(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_kinds_of_label_are_compared_under_the_same_loss(tmp_path: Path) -> None
     for loss in RIGHT:
         for seed in range(2):
             trained(tmp_path, loss, seed, names)
-    by_loss = compare_along("loss", table(2), tmp_path)
+    by_loss = compare_along("loss", read_statistics(table(2), tmp_path))
     rows = table(2)
     rows = rows[rows.status == "done"]
     swapped = rows.assign(labels=rows.loss, loss="only")
@@ -86,12 +87,12 @@ def test_kinds_of_label_are_compared_under_the_same_loss(tmp_path: Path) -> None
         new = tmp_path / str(Cell("d", "m", "s", cell.loss, "only", cell.seed))
         new.parent.mkdir(parents=True, exist_ok=True)
         old.rename(new)
-    by_labels = compare_along("labels", swapped, tmp_path)
+    by_labels = compare_along("labels", read_statistics(swapped, tmp_path))
     assert by_labels.labels.tolist() == by_loss.loss.tolist()
     for column in ("difference", "low", "high", "p", "p_holm"):
         assert by_labels[column].tolist() == by_loss[column].tolist()
     titles = {"losses": {"only": "Only"}, "labels": TITLES["losses"]}
-    text = markdown(by_labels, titles)
+    text = markdown_differences(by_labels, titles)
     assert "mIoU minus that of CE (higher is better)" in text
     assert "| Labels | Only |" in text
 
@@ -99,20 +100,20 @@ def test_kinds_of_label_are_compared_under_the_same_loss(tmp_path: Path) -> None
 def test_one_seed_gives_a_difference_and_no_claim(tmp_path: Path) -> None:
     for loss in RIGHT:
         trained(tmp_path, loss, 0, ["a", "b", "c"])
-    compared = compare_along("loss", table(1), tmp_path)
+    compared = compare_along("loss", read_statistics(table(1), tmp_path))
     assert compared.p.isna().all()
     assert compared.p_holm.isna().all()
-    assert "(one seed: no interval)" in markdown(compared, TITLES)
+    assert "(one seed: no interval)" in markdown_differences(compared, TITLES)
 
 
 def test_losses_of_different_images_are_not_compared(tmp_path: Path) -> None:
     for loss in RIGHT:
         trained(tmp_path, loss, 0, ["a", "b", "other" if loss == "better" else "c"])
     with pytest.raises(RecordError, match="better and ce of d/m/s/hard were evaluated on different images"):
-        compare_along("loss", table(1), tmp_path)
+        compare_along("loss", read_statistics(table(1), tmp_path))
 
 
 def test_a_grid_of_one_loss_compares_nothing(tmp_path: Path) -> None:
     trained(tmp_path, "ce", 0, ["a", "b"])
     only = table(1)
-    assert compare_along("loss", only[only.loss == "ce"], tmp_path).empty
+    assert compare_along("loss", read_statistics(only[only.loss == "ce"], tmp_path)).empty

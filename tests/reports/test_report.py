@@ -1,5 +1,9 @@
 """The whole report from records: header, intervals, calibration, ranks, pictures; and what it claims by chance."""
 
+import dataclasses
+import shlex
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +13,13 @@ import pytest
 from segloss import records
 from segloss.grid import Cell, Grid
 from segloss.metrics import calibration_error, image_counts, mean_iou
-from segloss.reports import report_ranks, write_report
+from segloss.reports import report, style, write_report
 from segloss.reports.comparisons import compare_along
-from segloss.reports.intervals import intervals
-from segloss.reports.ranks import rank, tells
+from segloss.reports.drawings import draw_ranks
+from segloss.reports.intervals import interval_table
+from segloss.reports.points import read_statistics
+from segloss.reports.ranks import is_conclusive, markdown_ranks, rank, rankings
+from segloss.reports.sentences import summary
 from segloss.reports.summary import AXES
 from tests.conftest import grid_of
 from tests.written_records import write_cell
@@ -45,20 +52,28 @@ def test_a_report_says_what_was_evaluated_how_and_how_surely(in_workplace: Path)
     assert text == (folder / "table.md").read_text()
     header = "Seeds: 2. Weights evaluated: last (of 16 iterations). Evaluation: phantom: test split, whole images."
     assert text.splitlines()[2] == header
-    sections = [line for line in text.splitlines() if line.startswith("## ")]
+    assert len(text.splitlines()) < 32  # a screen
+    assert "[details.md](details.md)" in text
+    assert "Made by `snakemake --cores all --config grid=own`" in text
+    details = (folder / "details.md").read_text()
+    sections = [line for line in details.splitlines() if line.startswith("## ")]
     assert sections == ["## Calibration", "## Intervals", "## Differences", "## Ranks"]
-    assert "| Loss | Hard: ECE ↓ | Hard: ECE, scaled ↓ |" in text
-    assert "Mean rank over 4 blocks (data set, labels)" in text
-    assert "Not in every block, and left out: Lovász." in text
-    assert "this design allows no p below" in text
-    assert "The blocks are of 1 data set" in text
+    assert "| Loss | Hard: ECE ↓ | Hard: ECE, scaled ↓ |" in details
+    assert "Mean rank over 4 blocks (data set, labels)" in details
+    assert "Not in every block, and left out: Lovász." in details
+    assert "this design allows no p below" in details
+    assert "The blocks are of 1 data set" in details
     bounds = pd.read_csv(folder / "intervals.csv")
     assert len(bounds) == 2 * len(table[table.status == "done"][AXES].drop_duplicates())
     assert (bounds.low <= bounds["mean"]).all()
     assert (bounds["mean"] <= bounds.high).all()
     means = table[(table.status == "done") & (table.metric == "ECE")].groupby(AXES, sort=False).value.mean()
     np.testing.assert_allclose(bounds[bounds.metric == "ECE"]["mean"], means, rtol=1e-12)
-    assert (folder / "reliability-phantom-unet-tiny.png").stat().st_size > 10_000
+    figures = {path.name: path.stat().st_size for path in folder.glob("*-phantom-unet-tiny.*")}
+    kinds = ("reliability", "calibration", "classes")
+    assert set(figures) == {f"{kind}-phantom-unet-tiny.{form}" for kind in kinds for form in ("png", "pdf", "svg")}
+    assert min(figures.values()) > 5_000
+    assert (folder / "table.tex").read_text().count(r"\begin{table") >= 4
 
 
 def test_the_header_names_windows_views_and_the_choice_of_weights(in_workplace: Path) -> None:
@@ -94,25 +109,28 @@ def ranked_table(blocks: int, random: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_a_picture_of_ranks_is_drawn_where_blocks_are_enough(in_workplace: Path) -> None:
-    random, grid = np.random.default_rng(0), grid_of("tiny")
-    enough = "".join(report_ranks(grid, ranked_table(8, random), in_workplace))
+def test_ranks_are_drawn_where_blocks_are_enough(in_workplace: Path) -> None:
+    random, titles = np.random.default_rng(0), grid_of("tiny").titles
+    ranked, left_out = rankings(ranked_table(8, random))
+    enough = markdown_ranks(ranked, left_out, titles)
     assert "Mean rank over 8 blocks" in enough
     assert "no independent data sets" in enough
     assert "The blocks are of" not in enough
     assert "| JML | 1.00 | 1.00 |" in enough
+    draw_ranks(ranked, titles["losses"], in_workplace)
     for metric in ("mIoU", "ECE"):
         assert (in_workplace / f"ranks-{metric}.png").stat().st_size > 5_000
-    few = "".join(report_ranks(grid, ranked_table(2, random), in_workplace))
-    assert "so few blocks cannot show which losses differ" in few
-    assert not (in_workplace / "ranks-mIoU.png").exists()
-    assert report_ranks(grid, ranked_table(1, random), in_workplace) == []
+    ranked, left_out = rankings(ranked_table(2, random))
+    assert "so few blocks cannot show which losses differ" in markdown_ranks(ranked, left_out, titles)
+    draw_ranks(ranked, titles["losses"], in_workplace)
+    assert not list(in_workplace.glob("ranks-*"))
+    assert rankings(ranked_table(1, random))[0] == {}
 
 
 def test_whether_ranks_can_tell_is_decided_by_the_largest_possible_distance() -> None:
     frame = pd.DataFrame(np.tile([3.0, 2, 1], (3, 1)), columns=list("abc"))
-    assert not tells(rank(frame.iloc[:2], True))
-    assert tells(rank(pd.concat([frame] * 3, ignore_index=True), True))
+    assert not is_conclusive(rank(frame.iloc[:2], True))
+    assert is_conclusive(rank(pd.concat([frame] * 3, ignore_index=True), True))
 
 
 def simulated(folder: Path, skill: dict[str, float], random: np.random.Generator) -> pd.DataFrame:
@@ -150,7 +168,7 @@ def test_tables_of_synthetic_records_find_true_differences_and_keep_the_error_ra
     false, found, covered = [], [], []
     for number in range(60):
         table = simulated(tmp_path / str(number), skill, random)
-        compared = compare_along("loss", table, tmp_path / str(number))
+        compared = compare_along("loss", read_statistics(table, tmp_path / str(number)))
         compared = compared[compared.metric == "mIoU"].set_index("loss")
         claimed = compared.p_holm < 0.05
         false.append(claimed[["same", "other"]].any())
@@ -160,6 +178,122 @@ def test_tables_of_synthetic_records_find_true_differences_and_keep_the_error_ra
     assert sum(false) <= 7
     assert np.mean(found) > 0.95
     assert np.mean(covered) > 0.88
-    bounds = intervals(table, tmp_path / "59").set_index(["loss", "metric"])
+    bounds = interval_table(read_statistics(table, tmp_path / "59")).set_index(["loss", "metric"])
     assert bounds["mean"]["worse", "mIoU"] < bounds.low["ce", "mIoU"] < bounds.high["ce", "mIoU"]
     assert bounds.high["ce", "mIoU"] < bounds["mean"]["better", "mIoU"]
+
+
+@pytest.fixture
+def small(in_workplace: Path) -> tuple[Grid, Path]:
+    """A grid of one loss and two seeds with its records, and its results.csv."""
+    grid = grid_of("tiny")
+    for cell in grid.cells:
+        write_cell(in_workplace / "results", cell)
+    path = in_workplace / "reports/tiny/results.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(records.collect(grid, Path("results")).to_csv(index=False))
+    return grid, path
+
+
+def test_a_report_reads_each_file_of_counts_once(small: tuple[Grid, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, path = small
+    opened: list[str] = []
+    load = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: opened.append(self.name) or load(self))
+    report(grid, path, Path("results"), Path("data"))
+    assert opened.count("counts.npz") == len(grid.cells)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda path: path.unlink(), r"results.csv must be a results.csv, it cannot be read .*: collect it first"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), r"results.csv must be a results.csv, it cannot be read"),
+        (lambda path: (path.unlink(), path.mkdir()), r"results.csv must be a results.csv, it cannot be read"),
+        (lambda path: path.write_text(path.read_text().replace("mIoU", "mIuO", 1)), "differs from the records"),
+    ],
+    ids=["missing", "not UTF-8", "a folder", "changed"],
+)
+def test_a_damaged_table_ends_in_one_sentence(small: tuple[Grid, Path], damage: Callable, sentence: str) -> None:
+    grid, path = small
+    damage(path)
+    with pytest.raises(records.RecordError, match=sentence):
+        report(grid, path, Path("results"), Path("data"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive at all"])
+def test_damaged_predictions_end_in_one_sentence(small: tuple[Grid, Path], content: bytes) -> None:
+    grid, path = small
+    (Path("results") / str(grid.cells[0]) / "predictions.npz").write_bytes(content)
+    with pytest.raises(records.RecordError, match=r"predictions.npz must hold predicted class maps, but it is damaged"):
+        report(grid, path, Path("results"), Path("data"))
+
+
+def test_predictions_of_another_shape_end_in_one_sentence(small: tuple[Grid, Path]) -> None:
+    grid, path = small
+    place = Path("results") / str(grid.cells[0]) / "predictions.npz"
+    for shape in ((3,), (4, 4)):
+        np.savez(place, test_0000=np.zeros(shape, np.uint8))
+        with pytest.raises(records.RecordError, match=r"predictions.npz must hold predicted class maps"):
+            report(grid, path, Path("results"), Path("data"))
+
+
+def test_the_command_of_a_report_is_typed_for_its_folders(small: tuple[Grid, Path], tmp_path: Path) -> None:
+    grid, path = small
+    (tmp_path / "my results").mkdir()
+    shutil.copytree("results", tmp_path / "my results", dirs_exist_ok=True)
+    place = tmp_path / "R&D" / "tiny" / "results.csv"
+    place.parent.mkdir(parents=True)
+    shutil.copy(path, place)
+    text = report(grid, place, tmp_path / "my results", Path("data"))
+    command = text.split("Made by `")[1].split("`")[0]
+    assert shlex.split(command) == [
+        *("snakemake", "--cores", "all", "--config", "grid=tiny"),
+        "results=my results",
+        "reports=R&D",
+    ]
+
+
+def test_hostile_and_equal_titles_lose_no_report(small: tuple[Grid, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, path = small
+    monkeypatch.setattr(style, "FORMATS", ("svg",))
+    for title in ("_$x$ $ \\frac{ | <script>alert(1)</script>\n&#~^%", "=1+1", ""):
+        titles = {kind: dict.fromkeys(names, title) for kind, names in grid.titles.items()}
+        text = report(dataclasses.replace(grid, title=title, titles=titles), path, Path("results"), Path("data"))
+        assert "<script>" not in text
+        assert (path.parent / "reliability-phantom-unet-tiny.svg").exists()
+
+
+@pytest.mark.slow
+def test_a_report_is_the_same_bytes_again(small: tuple[Grid, Path]) -> None:
+    grid, path = small
+    report(grid, path, Path("results"), Path("data"))
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    for file in path.parent.glob("*.*"):
+        if file != path:
+            file.unlink()
+    report(grid, path, Path("results"), Path("data"))
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+    assert len(before) > 10
+
+
+def test_summary_sentences_by_hand() -> None:
+    titles = {"losses": {"ce": "CE", "dice": "Dice", "jml": "JML"}, "labels": {"hard": "Hard", "bls": "BLS"}}
+    rows = [
+        dict(dataset="d", model="m", schedule="s", labels=labels, loss=loss, against="loss", baseline="ce")
+        | dict(metric=metric, difference=difference, p=p, p_holm=p)
+        for labels, loss, metric, difference, p in (
+            ("hard", "dice", "mIoU", 5.0, 0.001),
+            ("bls", "dice", "mIoU", 4.0, 0.01),
+            ("hard", "jml", "mIoU", 3.0, 0.2),
+            ("bls", "jml", "mIoU", -3.0, 0.04),
+            ("hard", "dice", "ECE", 2.0, 0.3),
+        )
+    ]
+    assert summary(pd.DataFrame(rows), titles) == (
+        "- mIoU: Dice beats CE under both label scenarios (higher mIoU); JML is worse than CE under BLS (lower mIoU). "
+        "One other difference is not significant.\n"
+        "- ECE: no difference from CE is significant (1 tested).\n"
+    )
+    one_seed = pd.DataFrame(rows).assign(p=np.nan, p_holm=np.nan)
+    assert summary(one_seed, titles).startswith("There is one seed")

@@ -256,6 +256,7 @@ def compete(folder: Path, shares: tuple[int, int], cells: int, kills: int, **var
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("number", "shares", "cells"), [(8, (1, 1), 100), (2, (2, 3), 60)])
 def test_two_grids_that_compete_for_devices(made, tmp_path: Path, number: int, shares: tuple, cells: int) -> None:
     names = {f"made{index}" for index in range(number)}

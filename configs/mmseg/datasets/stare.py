@@ -19,4 +19,5 @@ test_pipeline = [
 ]
 no_validation = "its literature splits twenty images in ten and ten"
 test_split = "test"
-test_cfg = dict(mode="whole")
+# Of the vessel borders of the two observers four fifths are within 2 pixels of the other observer's.
+test_cfg = dict(mode="whole", boundaries=dict(surface_tolerance=2.0))

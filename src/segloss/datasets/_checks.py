@@ -51,9 +51,9 @@ def labels_sha256(dataset: Dataset, folder: Path) -> str:
 
 def check_labels(dataset: Dataset, folder: Path, expected: str) -> None:
     """Raise DatasetError unless the label files are those whose ``labels_sha256`` was written down."""
-    found = labels_sha256(dataset, folder)
-    if found != expected:
-        raise DatasetError(f"{dataset.name}: the label files in {folder} are not those published (sha256 {found})")
+    files = labels_sha256(dataset, folder)
+    if files != expected:
+        raise DatasetError(f"{dataset.name}: the label files in {folder} are not those published (sha256 {files})")
 
 
 def check_sizes(dataset: Dataset, folder: Path) -> None:

@@ -18,6 +18,7 @@ of reading and training; dataset.schema.json has them all.
 
 import functools
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -112,6 +113,8 @@ def read_description(file: Path) -> dict[str, Any]:
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
     if isinstance(content, dict) and not all(isinstance(key, str) for key in content.get("classes") or {}):
         raise DatasetError(f"{file}: classes: names must be text; put numbers and yes/no in quotes")
+    if "\\x00" in repr(content):
+        raise DatasetError(f"{file} must not hold the character 0")
     error = jsonschema.exceptions.best_match(validator.iter_errors(content))
     if error is not None:
         place = ": ".join(str(step) for step in error.absolute_path)
@@ -130,7 +133,7 @@ def _check(description: Mapping[str, Any], file: Path) -> None:
         raise DatasetError(f"{file}: split by folders and {{split}} in images, labels and raters go together")
     if "labels" not in description and "lists" not in split:
         raise DatasetError(f"{file}: labels: a pattern is missing; only lists that name the labels can do without")
-    if "shares" in split and abs(sum(split["shares"].values()) - 1) > 1e-6:
+    if "shares" in split and not abs(sum(split["shares"].values()) - 1) < 1e-6:
         raise DatasetError(f"{file}: split: shares must add up to 1, got {sum(split['shares'].values()):g}")
     if description.get("reference") == "majority" and "raters" not in description:
         raise DatasetError(f"{file}: reference: majority needs raters")
@@ -154,7 +157,7 @@ def window_of(description: Mapping[str, Any], file: Path) -> tuple[float, float]
     if "window" not in description:
         return None
     low, high = description["window"]
-    if not low < high:
+    if not -math.inf < low < high < math.inf:
         raise DatasetError(f"{file}: window: the first value must be below the second, got {low} and {high}")
     return low, high
 
@@ -165,7 +168,7 @@ Value = int | tuple[int, int, int]
 def _values(stated: Any) -> list[Value]:
     """A value, or several, of a class as integers or RGB colours."""
     if isinstance(stated, dict):
-        return [value for each in stated["any"] for value in _values(each)]
+        return [value for entry in stated["any"] for value in _values(entry)]
     if isinstance(stated, str):
         return [tuple(bytes.fromhex(stated[1:]))]
     return [tuple(stated) if isinstance(stated, list) else stated]
@@ -264,8 +267,8 @@ def _matches(folder: Path, pattern: str) -> list[tuple[str, str]]:
         for directory, _, names in os.walk(top, followlinks=True)
         for name in names
     )
-    found = ((match[1], path) for path in paths if (match := expression.fullmatch(path)))
-    return sorted(found, key=lambda pair: pair[1])
+    matches = ((match[1], path) for path in paths if (match := expression.fullmatch(path)))
+    return sorted(matches, key=lambda pair: pair[1])
 
 
 def _share(

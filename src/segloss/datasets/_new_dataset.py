@@ -70,7 +70,7 @@ def new_dataset(folder: Path, file: Path | None = None) -> tuple[Path, Path]:
 
 def groups_of(folder: Path) -> list[Group]:
     """The files below a folder by directory, ending and last words as in ``x_mask.png``, splits taken together."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
+    paths_of_pattern: dict[str, dict[str, str]] = defaultdict(dict)
     folders: dict[str, dict[str, str]] = defaultdict(dict)
     for directory, _, names in os.walk(folder, followlinks=True):
         pattern, split = _without_split(Path(os.path.relpath(directory, folder)))
@@ -83,10 +83,13 @@ def groups_of(folder: Path) -> list[Group]:
             end = _last_words(stem) if common else ""
             key = stem.removesuffix(end)
             entry = (pattern / f"*{end}{suffix}").as_posix()
-            found[entry][f"{split[1]}/{key}" if split else key] = key
+            paths_of_pattern[entry][f"{split[1]}/{key}" if split else key] = key
             if split:
                 folders[entry][split[0]] = split[1]
-    return [Group(pattern, frozenset(keys), tuple(sorted(folders[pattern].items()))) for pattern, keys in found.items()]
+    return [
+        Group(pattern, frozenset(keys), tuple(sorted(folders[pattern].items())))
+        for pattern, keys in paths_of_pattern.items()
+    ]
 
 
 def _last_words(stem: str) -> str:

@@ -23,6 +23,6 @@ def read_nifti(path: Path) -> np.ndarray:
         values = nibabel.load(path).get_fdata(dtype=np.float64, caching="unchanged")
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise DatasetError(f"{path} is no NIfTI file that can be read ({error})") from error
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DatasetError(f"{path} cannot be read ({error})") from error
+    except (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error) as error:
+        raise DatasetError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
     return values.reshape([size for axis, size in enumerate(values.shape) if axis < 2 or size > 1])

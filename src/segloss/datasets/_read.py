@@ -31,18 +31,26 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{path} cannot be read ({error})") from error
+        raise DatasetError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An image or label file of one picture, decoded."""
-    with readable(path), Image.open(io.BytesIO(content(path))) as image:
+    with readable(path), _decoded(path) as image:
+        yield image
+
+
+def _decoded(path: Path) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content(path)))
         pictures = getattr(image, "n_frames", 1)
-        image.load()
         if pictures > 1:
             raise DatasetError(f"{path} must hold one picture, got {pictures}")
-        yield image
+        image.load()
+    except TypeError as error:  # Pillow's for a TIFF file without its dimensions
+        raise OSError(*error.args) from error
+    return image
 
 
 def read_image(

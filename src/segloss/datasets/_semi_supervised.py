@@ -1,4 +1,4 @@
-"""Which images of a training list keep their labels in semi-supervised training."""
+"""The labelled and unlabelled images of a training list in semi-supervised learning."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -39,7 +39,7 @@ COUNTS = {"train": 160, "val": 32, "test": 64}
 RATER_MEANS = (-1.2, -0.4, 0.4, 1.2)  # pixels; their mean is 0, the boundary that the image shows
 RATER_SPREAD = 0.6  # pixels
 VOID = 255
-RECORD = "phantom.json"  # the parameters; written last, so that its presence says that all is there
+RECORD = "phantom.json"  # the parameters; written last, so that its presence means that the data set is whole
 
 CLASSES = ("background", "disc", "box", "bar", "dot")
 PALETTE = ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0))
@@ -109,7 +109,7 @@ def scene(random: np.random.Generator) -> list[Shape]:
 
 
 def paint(shapes: Sequence[Shape], offsets: Sequence[float]) -> np.ndarray:
-    """The class map uint8 (SIZE, SIZE) of a scene whose k-th shape lies where d_k + offsets[k] > 0."""
+    """The class map uint8 (SIZE, SIZE) of a scene whose k-th shape is where d_k + offsets[k] > 0."""
     labels = np.zeros((SIZE, SIZE), np.uint8)
     for shape, offset in zip(shapes, offsets, strict=True):
         labels[shape.distance + offset > 0] = shape.class_id
@@ -148,7 +148,7 @@ def render(shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray:
 
 
 def void_mask(random: np.random.Generator) -> np.ndarray:
-    """Where void lies, bool (SIZE, SIZE): a bar across half of the images, nothing in the others."""
+    """The void pixels, bool (SIZE, SIZE): a bar across half of the images, nothing in the others."""
     row, column = random.uniform(0, SIZE, size=2)
     distance = bar(row, column, random.uniform(2, 14), random.uniform(1.5, 3.0), random.uniform(0, math.pi))
     return (distance > 0) & (random.random() < 0.5)
@@ -242,7 +242,7 @@ def _is_this_version(folder: Path) -> bool:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether no file is missing or empty, as after a crash of the machine."""
+    """True if no file is missing or empty, as some may be after a crash of the machine."""
     try:
         check_files_of_lists(PHANTOM, folder, COUNTS)
     except DatasetError:

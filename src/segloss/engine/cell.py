@@ -54,9 +54,12 @@ from segloss.grid import ConfigError, Experiment
 from segloss.grid.data import experiment_fingerprints, sources
 from segloss.grid.weights import pretrained_entry, require_weights
 from segloss.losses import set_switches
-from segloss.metrics import METRICS_VERSION
+from segloss.metrics import METRICS_VERSION, Boundaries
 from segloss.records import progress
 from segloss.tracking import Run, tracked
+
+# Rows of the training's log that a record keeps; weights.pt has all of them.
+ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,7 @@ class Measured:
     """All metrics of a trained model; those on validation images are None where the data set has none."""
 
     metrics: dict[str, float]
-    scaled: dict[str, float] | None
-    temperature: float | None
+    calibration: dict[str, dict[str, Any]] | None
     validation: dict[str, Any] | None
     test: Any
     seconds: float
@@ -199,7 +201,13 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
         pretrained_entry=weights,
         # With other labels, another teacher or other pretrained weights it is another training of the same settings.
         identity=distillation.training_identity(experiment.config_hash, prints["training"], entry, weights),
-        evaluation=Evaluation(len(source.classes), config.reference, Protocol(**config.protocol)),
+        evaluation=Evaluation(
+            len(source.classes),
+            config.reference,
+            Protocol(**config.protocol),
+            Boundaries(**config.boundaries),
+            tuple(config.calibrators),
+        ),
     )
 
 
@@ -231,8 +239,12 @@ def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
     if prepared.teacher:
         processes.unwrap(runner.model).teacher = prepared.teacher
     started = time.monotonic()
+    if state:
+        rows.replay(
+            *(state["hooks"][hook][key] for hook, key in (("LogHook", "rows"), ("BestWeightsHook", "validations")))
+        )
     if weights:
-        rows.replay(weights["rows"])
+        rows.replay(weights["rows"], weights["validations"])
     else:
         runner.train()
         if processes.rank() == 0:
@@ -262,22 +274,33 @@ def load_trained(prepared: Prepared, results: Path, machine: Machine) -> Trained
     return Trained(model, images, weights, prepared.config.iterations, 0.0)
 
 
+def calibration_entry(
+    evaluation: Evaluation, calibrators: Mapping[str, Any], metrics: Mapping[str, dict[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """The record's entry about calibrators: the metrics after each, or the reason for which it was not fitted."""
+    entry: dict[str, dict[str, Any]] = {name: {"metrics": measured} for name, measured in metrics.items()}
+    if "scaled" in entry:
+        entry["scaled"] = {"temperature": calibrators["scaled"].temperature, **entry["scaled"]}
+    return entry | {name: {"skipped": reason} for name, reason in evaluation.skipped().items()}
+
+
 def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
     """Evaluate the trained model on the validation and test images; writes counts.npz and predictions.npz."""
     started = time.monotonic()
-    model, config = trained.model, prepared.config
+    model, config, evaluation = trained.model, prepared.config, prepared.evaluation
     if processes.rank() == 0:
         progress.write(prepared.folder, "evaluating")
-    validation = temperature = None
+    validation, calibrators = None, {}
     if config.validation_dataset:
         loader = evaluation_loader(config.validation_dataset, machine)
-        metrics, temperature = validate(model, loader, prepared.evaluation)
+        metrics, calibrators = validate(model, loader, evaluation)
         validation = {"split": loader.dataset.split, "images": len(loader.dataset), "metrics": metrics}
     test = evaluation_loader(config.test_dataset, machine)
     read_image = test.dataset.read_image if prepared.source.redistributable else None
-    metrics, scaled = evaluate(model, test, prepared.evaluation, temperature, prepared.folder, read_image=read_image)
+    metrics, calibrated = evaluate(model, test, evaluation, calibrators, prepared.folder, read_image=read_image)
+    calibration = calibration_entry(evaluation, calibrators, calibrated) if validation else None
     processes.barrier()  # until rank 0 has written the counts
-    return Measured(metrics, scaled, temperature, validation, test.dataset, time.monotonic() - started)
+    return Measured(metrics, calibration, validation, test.dataset, time.monotonic() - started)
 
 
 def data_entry(prepared: Prepared, trained: Trained, measured: Measured) -> dict[str, Any]:
@@ -295,6 +318,13 @@ def data_entry(prepared: Prepared, trained: Trained, measured: Measured) -> dict
     }
 
 
+def thinned(rows: Sequence[Any], most: int = ROWS) -> list[Any]:
+    """At most so many rows, evenly spaced: the first, the last, and whole rows between them; nothing is averaged."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
+
+
 def training_entry(config: Config, trained: Trained) -> dict[str, Any]:
     """The record's entry about the training."""
     weights = trained.weights
@@ -304,7 +334,7 @@ def training_entry(config: Config, trained: Trained) -> dict[str, Any]:
         "iterations": config.iterations,
         "seconds": trained.seconds,
         "images_per_second": images / trained.seconds if images else None,  # none if it was only evaluated again
-        "rows": weights["rows"],
+        "rows": thinned(weights["rows"]),
         "checkpoint": {
             "rule": config.checkpoint,
             "iteration": weights["iteration"],
@@ -339,11 +369,10 @@ def publish(
             "metrics_version": METRICS_VERSION,
             "reference": config.reference,
             "protocol": config.protocol,
+            "boundaries": config.boundaries,
             "counts_sha256": sha256_of(prepared.folder / "counts.npz"),
         },
-        "temperature_scaling": {"temperature": measured.temperature, "metrics": measured.scaled}
-        if measured.validation
-        else None,
+        "calibration": measured.calibration,
         "seconds": seconds,
         "peak_memory_bytes": peak_memory(),
         "metrics": measured.metrics,
@@ -370,7 +399,12 @@ def train_and_evaluate(experiment: Experiment, results: Path, data_root: Path, m
         trained = load_trained(prepared, results, machine) if experiment.trained else train(prepared, run, machine)
         measured = measure(prepared, trained, machine)
         record = publish(prepared, trained, measured, machine, time.monotonic() - started)
-        run.summarise({key: record[key] for key in ("seconds", "peak_memory_bytes")} | record["metrics"])
+        run.show(prepared.folder, prepared.source.classes, prepared.config.iterations)
+        validated = {
+            f"validation/{name}": value for name, value in (measured.validation or {"metrics": {}})["metrics"].items()
+        }
+        totals = {key: record[key] for key in ("seconds", "peak_memory_bytes")}
+        run.summarise(totals | validated | dict(records.measured(record)))
     return record
 
 

@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from segloss.datasets import find, training_lists
 from segloss.engine.data import complete
+from segloss.engine.evaluation import CALIBRATORS
 from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
 from segloss.engine.semi_supervised import unlabelled_pipeline
@@ -21,6 +22,7 @@ from segloss.grid.configs import TRAINING_KEYS
 from segloss.grid.errors import unknown
 from segloss.labels import CATALOGUE as SCENARIOS
 from segloss.losses import CATALOGUE as LOSSES
+from segloss.metrics import Boundaries, Counts
 
 # Below the folder of the generated data sets, which can be written to.
 CLASS_COUNTS = Path("data") / ".class_counts"
@@ -29,6 +31,8 @@ SCENARIO_SEGMENTORS = {
     "EncoderDecoder": "ScenarioEncoderDecoder",
     "CascadeEncoderDecoder": "ScenarioCascadeEncoderDecoder",
 }
+# Keys of a data set's test_cfg beside those of the inference protocol.
+EVALUATION_KEYS = ("boundaries", "calibrators")
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 
 
@@ -42,7 +46,7 @@ def loss_config(terms: list[dict[str, Any]], weight: float, class_counts: list[i
 
     Losses that take the class counts of the training set get them.
     """
-    if len(terms) > 1:
+    if len(terms) > 1 or "weight" in terms[0].get("ramp", {}):
         name, options = "compound", dict(terms=terms)
     else:
         options = dict(terms[0])
@@ -184,12 +188,41 @@ def protocol(dataset: Config, name: str) -> dict[str, Any]:
     """
     known = [field.name for field in fields(Protocol)]
     for key in dataset.test_cfg:
-        if key not in known:
-            raise ConfigError(f"{name}: test_cfg: {unknown('key', key, known)}")
+        if key not in (*known, *EVALUATION_KEYS):
+            raise ConfigError(f"{name}: test_cfg: {unknown('key', key, (*known, *EVALUATION_KEYS))}")
     try:
-        return asdict(Protocol(**dataset.test_cfg))
+        return asdict(Protocol(**{key: value for key, value in dataset.test_cfg.items() if key in known}))
     except ValueError as error:
         raise ConfigError(f"{name}: test_cfg: {error}") from None
+
+
+def boundaries(dataset: Config, name: str, num_classes: int) -> dict[str, float | None]:
+    """The tolerances of boundary metrics in a data set's ``test_cfg``; None for those that are not counted.
+
+    Raises:
+        ConfigError: if it has other keys or impossible values.
+    """
+    declared, known = dataset.test_cfg.get("boundaries", {}), [field.name for field in fields(Boundaries)]
+    for key in declared:
+        if key not in known:
+            raise ConfigError(f"{name}: test_cfg: boundaries: {unknown('key', key, known)}")
+    try:
+        return asdict(Counts(num_classes, boundaries=Boundaries(**declared)).boundaries)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{name}: test_cfg: boundaries: {error}") from None
+
+
+def calibrators(dataset: Config, name: str) -> tuple[str, ...]:
+    """The post-hoc calibrators of a data set's ``test_cfg``. Default: all.
+
+    Raises:
+        ConfigError: if there is no such calibrator.
+    """
+    declared = tuple(dataset.test_cfg.get("calibrators", CALIBRATORS))
+    for calibrator in declared:
+        if calibrator not in CALIBRATORS:
+            raise ConfigError(f"{name}: test_cfg: {unknown('calibrator', str(calibrator), CALIBRATORS)}")
+    return declared
 
 
 def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict[str, Any]]:
@@ -202,8 +235,8 @@ def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict
     return transforms
 
 
-def data_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
-    """The data sets of a cell: ``train_dataset``, ``unlabelled_dataset``, ``validation_dataset``, ``test_dataset``."""
+def training_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
+    """The ``train_dataset`` and ``unlabelled_dataset`` of a cell."""
     source, scenario = find(experiment.source), experiment.scenario
     train_pipeline = complete(dataset.train_pipeline, rater_transforms(scenario, len(source.classes)))
     common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
@@ -212,11 +245,7 @@ def data_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[
     if "mean_teacher" in scenario and training_lists(source, folder, scenario.get("labelled"))[1]:
         pipeline = unlabelled_pipeline(dataset.train_pipeline, scenario["mean_teacher"].get("cutmix", 0.5))
         unlabelled = dict(**training, unlabelled=True, pipeline=pipeline)
-    return dict(
-        train_dataset=dict(**training, pipeline=train_pipeline),
-        unlabelled_dataset=unlabelled,
-        **evaluated_configs(experiment, dataset, folder),
-    )
+    return dict(train_dataset=dict(**training, pipeline=train_pipeline), unlabelled_dataset=unlabelled)
 
 
 def evaluated_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
@@ -249,16 +278,20 @@ def schedule_config(experiment: Experiment) -> Config:
 
 
 def evaluation_config(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """The entries of the config that concern evaluation alone, for weights that were trained on other data.
+    """The entries of the config that concern evaluation alone.
 
     Args:
         experiment: The cell, resolved.
         folder: The folder of its data set.
     """
     dataset = Config.fromfile(experiment.files["datasets"])
-    evaluated = evaluated_configs(experiment, dataset, folder)
+    name, classes = experiment.cell.dataset, len(find(experiment.source).classes)
     return dict(
-        **evaluated, reference=dataset.get("reference", "label"), protocol=protocol(dataset, experiment.cell.dataset)
+        **evaluated_configs(experiment, dataset, folder),
+        reference=dataset.get("reference", "label"),
+        protocol=protocol(dataset, name),
+        boundaries=boundaries(dataset, name, classes),
+        calibrators=calibrators(dataset, name),
     )
 
 
@@ -277,9 +310,8 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
             default_scope="mmseg",
             seed=experiment.random_seed,
             model=model_config(experiment, dataset, class_counts),
-            **data_configs(experiment, dataset, folder),
-            reference=dataset.get("reference", "label"),
-            protocol=protocol(dataset, experiment.cell.dataset),
+            **training_configs(experiment, dataset, folder),
+            **evaluation_config(experiment, folder),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,
             channels_last=Config.fromfile(experiment.files["models"]).get("channels_last", False),

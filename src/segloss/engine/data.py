@@ -183,9 +183,9 @@ class PackSample(PackSegInputs):
     """PackSegInputs that keeps the image's name and every map made beside the label.
 
     The raters' maps become ``gt_raters`` (R, H, W), the known truth ``gt_truth`` (C, H, W). A transform of one's own
-    adds a map (H, W) or (channels, H, W) to the results and its name to ``results["pixel_fields"]``: it stands in the
-    data sample under that name. Such a map is warped like the label if it is (H, W), was made right after the label was
-    read and its name is in ``seg_fields`` too; one made by ``complete``'s ``before_packing`` needs no warping.
+    adds a map (H, W) or (channels, H, W) to the results and its name to ``results["pixel_fields"]``; it is stored in
+    the data sample under that name. Such a map is warped like the label if it is (H, W), was made right after the
+    label was read and its name is in ``seg_fields`` too; one made by ``before_packing`` needs no warping.
     """
 
     def transform(self, results: dict) -> dict:
@@ -231,16 +231,16 @@ def complete(
     result = []
     for step in pipeline:
         if step["type"] == "PackSegInputs":
-            result += [*(dict(each) for each in before_packing), {**step, "type": "PackSample"}]
+            result += [*(dict(transform) for transform in before_packing), {**step, "type": "PackSample"}]
         else:
             result.append(step)
         if step["type"] in READS_LABEL:
-            result += [dict(each) for each in beside_label]
+            result += [dict(transform) for transform in beside_label]
     return result
 
 
 def missing_raters(dataset: ListDataset) -> dict[str, int]:
-    """How many images lack how many of their raters, for the record: ``{"0": 36, "1": 23}``."""
+    """The number of images by the number of their raters without a map, for the record: ``{"0": 36, "1": 23}``."""
     missing = Counter(sum(path is None for path in image["rater_paths"]) for image in dataset.load_data_list())
     return {str(number): missing[number] for number in sorted(missing)}
 
@@ -252,12 +252,12 @@ class SampleSequence(Dataset):
     Every pass over the images is one permutation of them.
     """
 
-    def __init__(self, dataset: Dataset, seed: int, visits: int) -> None:
-        self.dataset, self.seed, self.visits = dataset, seed, visits
+    def __init__(self, dataset: Dataset, seed: int, samples: int) -> None:
+        self.dataset, self.seed, self.samples = dataset, seed, samples
         self._pass, self._permutation = -1, None
 
     def __len__(self) -> int:
-        return self.visits
+        return self.samples
 
     def __getitem__(self, n: int) -> dict:
         number, place = divmod(n, len(self.dataset))

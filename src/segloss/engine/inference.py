@@ -1,7 +1,7 @@
-"""From images to the class probabilities that are evaluated, at the size of the labels, as the data set's config says.
+"""From images to the class probabilities that are evaluated, at the size of the labels.
 
-Whatever is combined, windows, scales or mirror images, probabilities are averaged and not logits: what is scored, and
-what ECE is measured on, is the mean of the distributions that the model gives. (MMSegmentation's ``slide_inference``
+Where windows, scales or mirrored images are combined, probabilities are averaged, not logits: mIoU and ECE are those of
+the mean of the predicted distributions. (MMSegmentation's ``slide_inference``
 averages the windows' logits, its ``SegTTAModel`` the views' probabilities.)
 """
 
@@ -14,19 +14,19 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Protocol:
-    """How predictions are made: the ``test_cfg`` of a data set's config.
+    """The inference protocol: the ``test_cfg`` of a data set's config.
 
     Attributes:
         mode: ``whole`` images or ``slide``, overlapping windows.
         crop_size: Height and width of a window.
         stride: Its steps; default two thirds of the window, rounded up.
-        scales: Each image is seen at these sizes, relative to what the test pipeline gives. Default: that size.
-        flip: Whether each view is seen mirrored too.
+        scales: Sizes at which each image is predicted, relative to that of the test pipeline. Default: that size.
+        flip: Predict each view mirrored too.
         size_divisor: Height and width are filled up with zeros to a multiple of it, as in MMSegmentation's
-            SegDataPreProcessor: a U-Net of five stages wants 16. Default 1.
+            SegDataPreProcessor: a U-Net of five stages needs 16. Default 1.
 
     Raises:
-        ValueError: if they do not fit together.
+        ValueError: if they contradict each other.
     """
 
     mode: str = "whole"
@@ -50,14 +50,14 @@ class Protocol:
 
 
 def windows(length: int, crop: int, stride: int) -> list[slice]:
-    """Windows of one axis, as MMSegmentation lays them: the last is moved back to end with the image."""
+    """The windows of one axis, as in MMSegmentation: the last is moved back to end with the image."""
     steps = -(-max(length - crop, 0) // stride)
     stops = [min(step * stride + crop, length) for step in range(steps + 1)]
     return [slice(max(stop - crop, 0), stop) for stop in stops]
 
 
 def logits_of(model: nn.Module, inputs: Tensor, size_divisor: int) -> Tensor:
-    """What a segmentor says of normalised images (B, 3, H, W): (B, C, H, W)."""
+    """The logits (B, C, H, W) of a segmentor for normalised images (B, 3, H, W)."""
     height, width = inputs.shape[-2:]
     filled = functional.pad(inputs, (0, -width % size_divisor, 0, -height % size_divisor))
     logits = model.encode_decode(filled, [dict(img_shape=filled.shape[2:])] * len(filled))
@@ -74,8 +74,8 @@ def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def view_probabilities(model: nn.Module, inputs: Tensor, size: tuple[int, int], protocol: Protocol) -> Tensor:
     """Probabilities (B, C, *size) from one view of the images.
 
-    Of whole images the logits are brought to the size, then the softmax taken, as MMSegmentation does; of windows the
-    mean of the probabilities is brought to the size.
+    Of whole images the logits are resized before the softmax, as in MMSegmentation; of windows the mean of the
+    probabilities is resized.
     """
     if protocol.mode == "whole":
         return resized(logits_of(model, inputs, protocol.size_divisor), size).softmax(1)
@@ -101,7 +101,7 @@ def predict(model: nn.Module, inputs: Tensor, size: tuple[int, int], protocol: P
         model: A segmentor in evaluation mode.
         inputs: Normalised images (B, 3, H, W).
         size: Height and width of their labels.
-        protocol: How.
+        protocol: The inference protocol.
 
     Returns:
         (B, C, *size) float32.

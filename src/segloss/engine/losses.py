@@ -21,7 +21,7 @@ class TargetTerm:
 
     Attributes:
         target: Probabilities (B, C, H, W) or class indices (B, H, W).
-        valid: Which pixels count, bool (B, H, W).
+        valid: The valid pixels, bool (B, H, W).
         weight: Factor of the loss against this target.
         temperature: The logits are divided by it.
         pixelwise: True: for losses that are means over pixels only, False: for the others only, None: for all.
@@ -34,11 +34,11 @@ class TargetTerm:
     pixelwise: bool | None = None
 
     def concerns(self, loss: str) -> bool:
-        """Whether a loss of the catalogue is computed against this target."""
+        """True if a loss of the catalogue is computed against this target."""
         return self.pixelwise is None or CATALOGUE[loss].pixelwise == self.pixelwise
 
 
-# Heads hand their losses an index map and nothing else. Other targets are passed beside it, for the time of one
+# Heads hand their losses an index map and nothing else. Other targets are passed beside it, for one
 # ``loss`` call.
 _TARGET: ContextVar[Sequence[TargetTerm]] = ContextVar("target", default=())
 
@@ -61,7 +61,7 @@ class SegmentationLoss(PlainLoss):
         loss_name: Key in the training log; must contain ``loss`` to be part of the sum. Default: ``loss_<function>``.
         use_sigmoid: Only False: MMEngine merges a config's loss into that of its base, which often names it.
         avg_non_ignore: Either; the mean is over valid pixels always. Accepted for the same reason.
-        defer, exchange, options: As in ``segloss.losses.SegmentationLoss``.
+        defer, ramp, exchange, options: As in ``segloss.losses.SegmentationLoss``.
 
     Raises:
         TypeError: for an option the function does not have, or a deferred one that is not given.
@@ -76,6 +76,7 @@ class SegmentationLoss(PlainLoss):
         use_sigmoid: bool = False,
         avg_non_ignore: bool = True,
         defer: Mapping[str, float] | None = None,
+        ramp: Mapping[str, Sequence[float]] | None = None,
         exchange: bool = True,
         **options: Any,
     ) -> None:
@@ -86,7 +87,7 @@ class SegmentationLoss(PlainLoss):
                 "softmax; BceDiceLoss has sigmoids. If the base config sets it, add _delete_=True to the loss."
             )
         try:
-            super().__init__(loss_weight=loss_weight, defer=defer, exchange=exchange, **options)
+            super().__init__(loss_weight=loss_weight, defer=defer, ramp=ramp, exchange=exchange, **options)
         except TypeError as error:
             raise TypeError(
                 f"{error}. If it comes from the loss of the base config, add _delete_=True to the loss."
@@ -133,14 +134,14 @@ class SegmentationLoss(PlainLoss):
     def options_for(self, term: TargetTerm, options: dict[str, Any]) -> dict[str, Any] | None:
         """The options with which the loss is computed against a target; None where it is not."""
         if "terms" in options:
-            terms = [each for each in options["terms"] if term.concerns(each["loss"])]
+            terms = [entry for entry in options["terms"] if term.concerns(entry["loss"])]
             return {**options, "terms": terms} if terms else None
         return options if term.concerns(type(self).function.__name__) else None
 
     def weighted(
         self, valid: Tensor, weight: Tensor | None, options: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
-        """Which pixels count, and their weights if the loss is a mean over pixels."""
+        """The valid pixels, and their weights if the loss is a mean over pixels."""
         if weight is None:
             return valid, None
         weight = weight.reshape(valid.shape)

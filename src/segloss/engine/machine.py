@@ -1,4 +1,4 @@
-"""How a cell runs on this machine: threads, precision, memory layout, compilation, several processes; all recorded."""
+"""Options of the machine: threads, precision, memory format, compilation, several processes; all of them recorded."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from segloss.engine import processes
 
 @dataclass(frozen=True)
 class Machine:
-    """How a cell runs here, which is recorded but does not make it another cell.
+    """The options with which a cell runs on a machine. They are recorded, but do not make it another cell.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
@@ -29,9 +29,9 @@ class Machine:
         workers: Processes that load data beside the training; 0 loads in the training process.
         checkpoint_seconds: Time between two saves of the training's state.
         precision: Of the training's forward and backward pass: ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
-        channels_last: Whether the model's memory is laid out with the channels last.
-        compiled: Whether torch compiles the backbone.
-        fused: Whether the optimiser's fused implementation is taken.
+        channels_last: Use the channels-last memory format.
+        compiled: Compile the backbone with torch.compile.
+        fused: Use the optimiser's fused implementation.
     """
 
     device: str
@@ -45,7 +45,7 @@ class Machine:
 
 
 def limit_threads(threads: int) -> None:
-    """Let torch, OpenCV and OpenMP together use that many threads, so that cells side by side do not fight."""
+    """Limit torch, OpenCV and OpenMP to that many threads, so that cells side by side do not compete."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(0 if threads == 1 else threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -58,11 +58,11 @@ def device_name(machine: Machine) -> str:
 
 @OPTIM_WRAPPERS.register_module()
 class BfloatOptimWrapper(OptimWrapper):
-    """OptimWrapper that trains in bfloat16 where torch holds that to be safe; its range needs no scaled loss."""
+    """OptimWrapper that trains in bfloat16 under torch's autocast; its range needs no loss scaling."""
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """The forward pass and the loss; the losses of segloss compute in float32 whatever they get."""
+        """The forward pass and the loss; the losses of segloss compute in float32."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
@@ -72,7 +72,7 @@ def optimizer(config: ConfigDict, machine: Machine) -> dict[str, Any]:
     """The config of the optimiser on this machine.
 
     Raises:
-        ValueError: if the machine's device has no such precision.
+        ValueError: if the device does not support the precision.
     """
     wrapper = {"fp32": "OptimWrapper", "bf16": "BfloatOptimWrapper", "fp16": "AmpOptimWrapper"}[machine.precision]
     if machine.precision == "fp16" and machine.device == "cpu":

@@ -105,13 +105,13 @@ def load_backbone(
     expected = backbone.state_dict()
     problems = []
     for name, value in expected.items():
-        found = available.get(comparable(name))
-        if found is None:
+        tensor = available.get(comparable(name))
+        if tensor is None:
             # A counter that only matters for a cumulative average of batch statistics; old files lack it.
             if not name.endswith("num_batches_tracked"):
                 problems.append(f"{name} is not there")
-        elif found.shape != value.shape:
-            problems.append(f"{name} has the shape {tuple(found.shape)}, expected {tuple(value.shape)}")
+        elif tensor.shape != value.shape:
+            problems.append(f"{name} has the shape {tuple(tensor.shape)}, expected {tuple(value.shape)}")
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise ConfigError(f"{path} holds the weights of another model: {problems[0]}{more}")

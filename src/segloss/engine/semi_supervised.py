@@ -1,7 +1,7 @@
-"""Learning from unlabelled images: two loaders, a weak and a strong view, and a mean teacher that labels the weak one.
+"""Semi-supervised learning: two loaders, a weak and a strong view, and a mean teacher that labels the weak view.
 
-The student's moving average labels the weak view (geometry only) of an unlabelled image; the student is trained to say
-the same of the strong view (colours, blur, CutMix). No label of such an image is ever read.
+The student's moving average labels the weak view (geometry only) of an unlabelled image; the student is trained to
+predict the same on the strong view (colours, blur, CutMix). No label of such an image is ever read.
 
 References: Tarvainen and Valpola, Mean teachers are better role models, 2017, https://arxiv.org/abs/1703.01780;
 Sohn et al., FixMatch, 2020, https://arxiv.org/abs/2001.07685; French et al., Semi-supervised semantic segmentation
@@ -30,13 +30,13 @@ from segloss.engine.distillation import whole_logits
 from segloss.engine.losses import VOID, TargetTerm
 from segloss.labels import pseudo_labels
 
-# Steps of a training pipeline that change colours: the weak view has none of them.
+# Transforms that change colours; the weak view has none of them.
 CHANGES_COLOURS = ("PhotoMetricDistortion",)
 
 
 @TRANSFORMS.register_module()
 class WholeImageShown(BaseTransform):
-    """Stands where a label would be read: a map of zeros, so that what is padded later is known to show nothing."""
+    """Placeholder label of zeros; padding can then be told apart as void."""
 
     def transform(self, results: dict) -> dict:
         """Adds ``gt_seg_map``."""
@@ -104,7 +104,7 @@ def unlabelled_pipeline(pipeline: list[dict], cutmix: float) -> list[dict]:
         elif step["type"] == "PackSegInputs":
             result += [dict(type="StrongView", cutmix=cutmix), {**step, "type": "PackViews"}]
         elif step["type"] == "RandomCrop":
-            result.append({**step, "cat_max_ratio": 1.0})  # which classes a crop shows is not known
+            result.append({**step, "cat_max_ratio": 1.0})  # the classes in a crop are not known
         elif step["type"] not in CHANGES_COLOURS:
             result.append(step)
     return result
@@ -127,10 +127,10 @@ class TwoLoaders:
 
 @MODELS.register_module()
 class ViewsPreProcessor(SegDataPreProcessor):
-    """SegDataPreProcessor that treats both views of the unlabelled images as it treats the labelled ones."""
+    """SegDataPreProcessor for labelled images and both views of unlabelled ones."""
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
-        """The batch as the segmentor takes it; where there are unlabelled images with both views and their samples."""
+        """The batch for the segmentor, with both views of unlabelled images and their samples if there are any."""
         unlabelled = data.get("unlabelled")
         done = super().forward({key: data[key] for key in data if key != "unlabelled"}, training)
         if unlabelled is None:
@@ -150,10 +150,10 @@ class MeanTeacher(nn.Module):
         momentum: α of average = α average + (1 - α) student after every iteration, less at the start:
             min(1 - 1 / (n + 1), α) after n. Default .99. The running statistics of normalisation are averaged alike:
             the student's own belong to other weights.
-        threshold: Pixels where the teacher's largest probability is below it do not count. Default .95.
-        soft: Whether the teacher's probabilities are the target, instead of its most probable class.
+        threshold: Pixels where the teacher's largest probability is below it are ignored. Default .95.
+        soft: Use the teacher's probabilities as the target instead of its most probable class.
         temperature: Of a soft target. Default 1.
-        weight: Factor of the losses on unlabelled images. Default 1. At 0 these images are not looked at.
+        weight: Factor of the losses on unlabelled images. Default 1. At 0 these images are not used.
         ramp_up: Share of the training over which the weight grows, as exp(-5 (1 - t)^2). Default .1.
     """
 
@@ -175,22 +175,24 @@ class MeanTeacher(nn.Module):
         self.steps, self.progress = 0, 1.0
 
     def get_extra_state(self) -> Tensor:
-        """How many iterations it has followed."""
+        """The number of iterations it has followed."""
         return torch.tensor(self.steps)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on from there."""
+        """Continue from that state."""
         self.steps = int(state)
 
     @torch.no_grad()
     def follow(self, student: nn.Module) -> None:
-        """Take the student's latest iteration into the average; before the first it is the student."""
-        own, other = (dict([*of.named_parameters(), *of.named_buffers()]) for of in (self.average, student))
-        averaged = [name for name, value in own.items() if value.is_floating_point()]
+        """Update the average with the student's latest weights; before the first update it equals the student."""
+        average, other = (
+            dict([*module.named_parameters(), *module.named_buffers()]) for module in (self.average, student)
+        )
+        averaged = [name for name, value in average.items() if value.is_floating_point()]
         momentum = min(1 - 1 / (self.steps + 1), self.momentum)
-        get_ema_multi_avg_fn(momentum)([own[name] for name in averaged], [other[name] for name in averaged], None)
-        for name in own.keys() - set(averaged):
-            own[name].copy_(other[name])
+        get_ema_multi_avg_fn(momentum)([average[name] for name in averaged], [other[name] for name in averaged], None)
+        for name in average.keys() - set(averaged):
+            average[name].copy_(other[name])
         self.steps += 1
 
     def current_weight(self) -> float:
@@ -208,10 +210,10 @@ class MeanTeacher(nn.Module):
             student: The segmentor.
             weak: Normalised images (B, 3, H, W).
             strong: The same, distorted.
-            samples: Their data samples: VOID where nothing is shown, and the boxes of CutMix.
+            samples: Their data samples: VOID in padding, and the boxes of CutMix.
 
         Returns:
-            All losses of all heads, times the weight, and ``unlabelled.kept``, the share of pixels that count.
+            All losses of all heads, times the weight, and ``unlabelled.kept``, the share of pixels not ignored.
         """
         weight = self.current_weight()
         if weight == 0:
@@ -234,13 +236,13 @@ class MeanTeacher(nn.Module):
 
 
 def cutmix(maps: tuple[Tensor, ...], boxes: list[tuple[int, int, int, int]]) -> tuple[Tensor, ...]:
-    """Fill the box (top, left, bottom, right) of every image with the same place of the image before it in the batch.
+    """Fill the box (top, left, bottom, right) of every image with the same region of the previous image of the batch.
 
     Args:
-        maps: Tensors (B, H, W) or (B, C, H, W) that belong together: images, targets, which pixels count.
+        maps: Corresponding tensors (B, H, W) or (B, C, H, W): images, targets, valid pixels.
         boxes: One for each image.
     """
-    mixed = tuple(of.clone() for of in maps)
+    mixed = tuple(tensor.clone() for tensor in maps)
     for number, (top, left, bottom, right) in enumerate(boxes):
         for new, old in zip(mixed, maps, strict=True):
             new[number, ..., top:bottom, left:right] = old[number - 1, ..., top:bottom, left:right]

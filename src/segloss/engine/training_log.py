@@ -1,6 +1,7 @@
 """The log of a training: rows of losses, learning rate and speed; it stops when a loss is NaN or infinite."""
 
 import math
+import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,8 +54,15 @@ def _stack(values: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([value.to(values[-1].device) for value in values])
 
 
+def peak_memory() -> int:
+    """The largest memory of this process so far in bytes: allocated by torch on a GPU, else its resident size."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 class LogHook(Hook):
-    """Logs rows of losses, learning rate and speed; stops the training when a loss is NaN or infinite.
+    """Logs rows of losses, learning rate, speed and memory; stops the training when a loss is NaN or infinite.
 
     Args:
         log: Takes each row too.
@@ -74,13 +82,13 @@ class LogHook(Hook):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from that state."""
-        self.replay(state["rows"])
+        self.rows = state["rows"]
         self.values = {name: list(values) for name, values in state["values"].items()}
 
-    def replay(self, rows: list[Row]) -> None:
-        """Log the rows of earlier runs again: the W&B run of a resumed training begins a new file."""
-        self.rows = rows
-        for row in rows:
+    def replay(self, rows: Sequence[Row], validations: Sequence[Row]) -> None:
+        """Log the rows and validations of earlier runs again: the W&B run of a resumed training begins a new file."""
+        earlier = [*rows, *({"iteration": entry["iteration"], "val/mIoU": entry["mIoU"]} for entry in validations)]
+        for row in sorted(earlier, key=lambda entry: entry["iteration"]):
             self.log({name: value for name, value in row.items() if name != "iteration"}, int(row["iteration"]))
 
     @contextmanager
@@ -115,6 +123,7 @@ class LogHook(Hook):
         count, seconds = len(self.values["loss"]), time.monotonic() - self.started_at
         row["train/lr"] = runner.optim_wrapper.get_lr()["lr"][0]
         row["train/images_per_second"] = count * len(data_batch["inputs"]) / seconds
+        row["train/memory_gb"] = peak_memory() / 1e9
         self.rows.append({"iteration": iteration, **row})
         self.log(row, iteration)
         runner.logger.info(

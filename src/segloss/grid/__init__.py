@@ -1,4 +1,4 @@
-"""The grid: what a grid file asks for, resolved once against configs/ into experiments. Imports no torch."""
+"""The grid: a grid file resolved once against configs/ into experiments. Imports no torch."""
 
 from segloss.grid.cells import NAME, Cell
 from segloss.grid.configs import Configs

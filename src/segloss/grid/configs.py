@@ -30,6 +30,27 @@ def loss_terms(line: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"weight": 1.0} | {key: value for key, value in line.items() if key not in LINE_KEYS} | exchange]
 
 
+def check_ramp(term: Mapping[str, Any], weights: set[str], where: str) -> None:
+    """Check that a term's ``ramp`` names numbers of the term that may be 0, and that each begins before it ends.
+
+    Args:
+        term: A term as `loss_terms` returns it.
+        weights: ``{"weight"}`` if the term's weight may grow too.
+        where: The beginning of an error.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    numbers = {name for name, value in term.items() if type(value) in (int, float)} - {"weight"} | weights
+    for name, (start, end) in term.get("ramp", {}).items():
+        if name not in numbers:
+            raise ConfigError(f"{where}: {unknown('number', name, numbers)}")
+        if start >= end:
+            raise ConfigError(f"{where}: {name} must begin before it ends, got [{start}, {end}]")
+        if name != "weight":
+            check_options("losses", term["loss"], {name: 0.0}, where)
+
+
 def model_name(entry: str) -> str:
     """A model as grids name it, ``mmseg::<folder>/<config>`` included, as one part of a path."""
     return Path(entry.removeprefix(ZOO_PREFIX)).name.removesuffix(".py") if entry.startswith(ZOO_PREFIX) else entry
@@ -67,13 +88,14 @@ class Configs:
             if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):
                 raise ConfigError(f"{path}: {name}: auxiliary_share is of the cross-entropy, and there is none")
             for term in loss_terms(line):
-                apart = {"loss", "weight", "exchange", *(("defer",) if "loss" in line else ())}
+                apart = {"loss", "weight", "exchange", "ramp", *(("defer",) if "loss" in line else ())}
                 settings = {key: value for key, value in term.items() if key not in apart}
                 check_options("losses", term["loss"], settings, f"{path}: {name}")
                 for option in term.get("defer", {}):
                     if option not in settings:
                         kind = f"option of {term['loss']} to defer"
                         raise ConfigError(f"{path}: {name}: {unknown(kind, option, settings)}")
+                check_ramp(term, {"weight"} if "terms" in line else set(), f"{path}: {name}: ramp")
         return lines
 
     @cached_property

@@ -23,7 +23,7 @@ ITERATIONS = re.compile(r"[1-9]\d{0,8}")
 
 @dataclass(frozen=True)
 class Experiment:
-    """A cell with everything that its name stands for.
+    """A cell with everything that its name refers to.
 
     Attributes:
         cell: The cell.

@@ -69,7 +69,7 @@ def dataset_suffixes(content: Mapping[str, Any]) -> list[str]:
 
 
 def load_grid(name: str, configs: Configs) -> Grid:
-    """Read and check a grid file and everything its names stand for.
+    """Read and check a grid file and everything its names refer to.
 
     Raises:
         ConfigError: one sentence with what is wrong and what is possible.

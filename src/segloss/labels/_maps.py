@@ -117,8 +117,10 @@ def gaussian_smoothing(
     for axis in range(2, one_hot.ndim):
         others += _sides(one_hot + others, axis, weights)
     total = others.sum(1, keepdim=True)
-    own = torch.where(total > 0, own_weight, 1.0)
-    return others.mul_((1 - own) / total.clamp_min(torch.finfo(total.dtype).tiny)).add_(one_hot.mul_(own)), valid
+    own_share = torch.where(total > 0, own_weight, 1.0)
+    return others.mul_((1 - own_share) / total.clamp_min(torch.finfo(total.dtype).tiny)).add_(
+        one_hot.mul_(own_share)
+    ), valid
 
 
 def _smoothed(labels: Tensor, epsilon: Tensor, num_classes: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""STAPLE: the hidden true segmentation and every rater's error rates, estimated together."""
+"""STAPLE: joint estimation of the hidden true segmentation and the raters' error rates."""
 
 import torch
 from torch import Tensor
@@ -49,8 +49,9 @@ def staple(labels: Tensor, valid: Tensor, num_classes: int, *, iterations: Count
     prior = (chosen / chosen.sum(1, keepdim=True).clamp_min(1)).clamp_min(tiny)
     theta = torch.full((num_classes, num_classes), 0.01 / max(num_classes - 1, 1), dtype=torch.float64)
     theta = theta.fill_diagonal_(0.99).to(votes.device).expand(num_images, num_raters, -1, -1)  # (B, R, d, s)
+    truth = theta.new_zeros(len(votes), num_classes)
     for step in range(iterations):
-        # One row of zeros for "no vote", which says nothing about the truth.
+        # A row of zeros for "no vote", which is no evidence.
         evidence = torch.cat([theta.clamp_min(tiny).log(), theta.new_zeros(num_images, num_raters, 1, num_classes)], 2)
         truth = (prior.log()[image] + evidence.reshape(-1, num_classes)[cell].sum(1)).softmax(1)
         if step < iterations - 1:

@@ -159,7 +159,7 @@ class Batch:
     def _sum(self, name: str) -> Tensor:
         if name not in self.sums:
             raise KeyError(f"A loss reads the sum {name!r} and was registered with {', '.join(self.sums)} only.")
-        return self._sums[name]
+        return cast(Tensor, self._sums[name])
 
     @property
     def log_likelihood(self) -> Tensor:

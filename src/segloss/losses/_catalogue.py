@@ -23,6 +23,7 @@ class Loss(Protocol[P]):
         options: Its keyword-only parameters and their annotations.
         pixelwise: Whether it is a mean over pixels of a function of the target's likelihood, as cross-entropy is, and
             not of sums over regions.
+        needs: Names of its keyword arguments that are tensors of the batch and no options.
         takes_class_counts: Whether it has the option ``class_counts``, the training set's pixels of each class.
     """
 
@@ -32,16 +33,24 @@ class Loss(Protocol[P]):
     sums: frozenset[str]
     options: dict[str, Any]
     pixelwise: bool
+    needs: tuple[str, ...]
     takes_class_counts: bool
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
 
 
 CATALOGUE: dict[str, Loss[...]] = {}
+# Keys of a term beside the options of its loss. Only a module, which has a progress, can have a ramp.
+TERM_KEYS = ("loss", "weight", "exchange", "ramp")
 
 
 def register(
-    module_name: str, *, soft_targets: bool = True, sums: Sequence[str] = ()
+    module_name: str,
+    *,
+    soft_targets: bool = True,
+    sums: Sequence[str] = (),
+    pixelwise: bool | None = None,
+    needs: Sequence[str] = (),
 ) -> Callable[[Callable[P, Tensor]], Loss[P]]:
     """Put a loss function into the catalogue under its own name.
 
@@ -52,12 +61,17 @@ def register(
         soft_targets: Whether the loss is defined on target probabilities.
         sums: What the loss reads of a `Batch`: some of likelihood, minimum, product, predicted, squares. A compound
             loss computes what any of its terms reads, once.
+        pixelwise: Sets that attribute where `sums` does not show it. Default: None: the sums decide.
+        needs: Names of the keyword arguments that are tensors of the batch, no options: the caller supplies them, or
+            the loss computes them anew.
     """
 
     def add(function: Callable[P, Tensor]) -> Loss[P]:
         hints = get_type_hints(function, include_extras=True)
         parameters = inspect.signature(function).parameters.values()
-        options = {each.name: hints.get(each.name, object) for each in parameters if each.kind is each.KEYWORD_ONLY}
+        options = {
+            entry.name: hints.get(entry.name, object) for entry in parameters if entry.kind is entry.KEYWORD_ONLY
+        }
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> Tensor:
@@ -72,7 +86,8 @@ def register(
         loss.soft_targets = soft_targets
         loss.sums = frozenset(sums)
         loss.options = options
-        loss.pixelwise = loss.sums == {"likelihood"}
+        loss.pixelwise = loss.sums == {"likelihood"} if pixelwise is None else pixelwise
+        loss.needs = tuple(needs)
         loss.takes_class_counts = "class_counts" in options
         CATALOGUE[loss.__name__] = loss
         return loss
@@ -105,7 +120,7 @@ def check_options(loss: Loss[...], options: Mapping[str, Any]) -> None:
         check(name, value, loss.options[name])
     if "terms" in options:
         for term in checked_terms(options["terms"]):
-            settings = {key: value for key, value in term.items() if key not in ("loss", "weight", "exchange")}
+            settings = {key: value for key, value in term.items() if key not in TERM_KEYS}
             check_options(get(term["loss"]), settings)
 
 

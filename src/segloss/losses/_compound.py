@@ -12,10 +12,8 @@ from segloss.losses._catalogue import Loss, checked_terms, get, register
 from segloss.losses._flags import switches
 from segloss.options import PerClass
 
-TERM_KEYS = ("loss", "weight", "exchange")
 
-
-@register("CompoundLoss")
+@register("CompoundLoss", needs=("distance_maps",))
 def compound(
     logits: Tensor | Batch,
     target: Tensor | None,
@@ -23,6 +21,7 @@ def compound(
     valid: Tensor | None = None,
     terms: Sequence[Mapping[str, Any]],
     class_counts: PerClass | None = None,
+    distance_maps: Tensor | None = None,
     pixel_weights: Tensor | None = None,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
@@ -35,6 +34,7 @@ def compound(
             sums stay with each process, see `switches`.
         class_counts: Number of pixels of each class in the training set, for the terms that take it. Default: None: no
             term gets it from here.
+        distance_maps: As in `boundary`, for the terms that take them. Default: None: these compute them.
         pixel_weights, reduction: As in `cross_entropy`; only where every term is a mean over pixels.
 
     Returns:
@@ -49,7 +49,7 @@ def compound(
     sums = {name for loss, term in zip(losses, terms, strict=True) for name in _sums(loss, term)}
     batch = Batch.read(logits, target, valid, sums, pixel_weights=pixel_weights, reduction=reduction)
     total = batch.logits.new_zeros(())
-    for term, value in zip(terms, _values(batch, losses, terms, class_counts), strict=True):
+    for term, value in zip(terms, _values(batch, losses, terms, class_counts, distance_maps), strict=True):
         total = total + term.get("weight", 1.0) * value
     return total
 
@@ -71,13 +71,19 @@ def _sums(loss: Loss[...], term: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _values(
-    batch: Batch, losses: Sequence[Loss[...]], terms: Sequence[Mapping[str, Any]], class_counts: PerClass | None
+    batch: Batch,
+    losses: Sequence[Loss[...]],
+    terms: Sequence[Mapping[str, Any]],
+    class_counts: PerClass | None,
+    distance_maps: Tensor | None,
 ) -> Iterator[Tensor]:
     """The value of each term, without its weight."""
     for loss, term in zip(losses, terms, strict=True):
-        options = {name: value for name, value in term.items() if name not in TERM_KEYS}
+        options = {name: value for name, value in term.items() if name not in ("loss", "weight", "exchange")}
         if class_counts is not None and loss.takes_class_counts:
             options.setdefault("class_counts", class_counts)
+        if distance_maps is not None and "distance_maps" in loss.needs:
+            options["distance_maps"] = distance_maps
         with switches(exchange=False) if term.get("exchange") is False else nullcontext():
             yield loss(batch, None, **options)
 

@@ -10,8 +10,8 @@ A block holds all classes of BLOCK_N pixels; the class axis is filled up to a po
 from collections.abc import Collection
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -50,12 +50,12 @@ def _hard_forward(
     n, c = block * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_C)
     z, p, log_size = _softmax(logits, image, c, n, C, N)
     keep = _kept(valid, image, n, N, HAS_VALID)
-    own = c[:, None] == tl.load(target + image * N + n, mask=n < N, other=0)[None, :]
-    likelihood = tl.maximum(tl.sum(tl.where(own, z, 0.0), 0) - log_size, LEAST)
+    is_target = c[:, None] == tl.load(target + image * N + n, mask=n < N, other=0)[None, :]
+    likelihood = tl.maximum(tl.sum(tl.where(is_target, z, 0.0), 0) - log_size, LEAST)
     tl.store(log_likelihood + image * N + n, tl.where(keep, likelihood, 0.0), mask=n < N)
     p = tl.where(keep[None, :], p, 0.0)
     row = sums + (image * tl.num_programs(1) + block) * 3 * C + c
-    tl.store(row, tl.sum(tl.where(own, p, 0.0), 1), mask=c < C)
+    tl.store(row, tl.sum(tl.where(is_target, p, 0.0), 1), mask=c < C)
     tl.store(row + C, tl.sum(p, 1), mask=c < C)
     tl.store(row + 2 * C, tl.sum(p * p, 1), mask=c < C)
 
@@ -69,14 +69,14 @@ def _hard_backward(
     n, c = block * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_C)
     _, p, _ = _softmax(logits, image, c, n, C, N)
     keep = _kept(valid, image, n, N, HAS_VALID)
-    own = c[:, None] == tl.load(target + image * N + n, mask=n < N, other=0)[None, :]
+    is_target = c[:, None] == tl.load(target + image * N + n, mask=n < N, other=0)[None, :]
     g = tl.load(g_log_likelihood + image * N + n, mask=n < N, other=0.0)
     row = g_sums + image * 3 * C + c
-    slope = tl.load(row + C, mask=c < C, other=0.0)[:, None] + tl.where(
-        own, tl.load(row, mask=c < C, other=0.0)[:, None], 0.0
+    derivative = tl.load(row + C, mask=c < C, other=0.0)[:, None] + tl.where(
+        is_target, tl.load(row, mask=c < C, other=0.0)[:, None], 0.0
     )
-    slope += 2 * tl.load(row + 2 * C, mask=c < C, other=0.0)[:, None] * p
-    result = p * (slope - tl.sum(slope * p, 0)[None, :] - g[None, :]) + tl.where(own, g[None, :], 0.0)
+    derivative += 2 * tl.load(row + 2 * C, mask=c < C, other=0.0)[:, None] * p
+    result = p * (derivative - tl.sum(derivative * p, 0)[None, :] - g[None, :]) + tl.where(is_target, g[None, :], 0.0)
     inside = (c[:, None] < C) & (n[None, :] < N)
     tl.store(gradient + (image * C + c[:, None]) * N + n[None, :], tl.where(keep[None, :], result, 0.0), mask=inside)
 
@@ -119,11 +119,11 @@ def _soft_backward(
     row = g_sums + image * 4 * C + c
     # The slope of min(p, y), a half where p = y.
     side = tl.where(p < y, 1.0, tl.where(p == y, 0.5, 0.0))
-    slope = tl.load(row, mask=c < C, other=0.0)[:, None] * side
-    slope += tl.load(row + C, mask=c < C, other=0.0)[:, None] * y
-    slope += tl.load(row + 2 * C, mask=c < C, other=0.0)[:, None]
-    slope += 2 * tl.load(row + 3 * C, mask=c < C, other=0.0)[:, None] * p
-    result = p * (slope - tl.sum(slope * p, 0)[None, :] - (g * tl.sum(y, 0))[None, :]) + g[None, :] * y
+    derivative = tl.load(row, mask=c < C, other=0.0)[:, None] * side
+    derivative += tl.load(row + C, mask=c < C, other=0.0)[:, None] * y
+    derivative += tl.load(row + 2 * C, mask=c < C, other=0.0)[:, None]
+    derivative += 2 * tl.load(row + 3 * C, mask=c < C, other=0.0)[:, None] * p
+    result = p * (derivative - tl.sum(derivative * p, 0)[None, :] - (g * tl.sum(y, 0))[None, :]) + g[None, :] * y
     tl.store(gradient + (image * C + c[:, None]) * N + n[None, :], tl.where(keep[None, :], result, 0.0), mask=inside)
 
 
@@ -170,7 +170,7 @@ def _backward(ctx, kernel, g_log_likelihood: Tensor, *g_sums: Tensor) -> Tensor:
 
 
 class HardSums(torch.autograd.Function):
-    """`_sums.HardSums`; every sum is computed, as here they cost nothing."""
+    """`_sums.HardSums`; every sum is computed, because here they cost nothing."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None, wanted: Collection[str]):
@@ -184,7 +184,7 @@ class HardSums(torch.autograd.Function):
 
 
 class SoftSums(torch.autograd.Function):
-    """`_sums.SoftSums`; every sum is computed, as here they cost nothing."""
+    """`_sums.SoftSums`; every sum is computed, because here they cost nothing."""
 
     @staticmethod
     def forward(ctx, logits, target, valid, valid_target, wanted: Collection[str]):

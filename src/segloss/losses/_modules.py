@@ -1,13 +1,13 @@
 """Every loss of the catalogue as an ``nn.Module``, for training loops that are not MMSegmentation's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from segloss.losses._catalogue import Loss, check_options
+from segloss.losses._catalogue import Loss, check_options, get
 from segloss.losses._compound import check_takes_pixel_weights, term_report
 from segloss.losses._flags import switches
 from segloss.options import NonNegative, Share, check
@@ -26,13 +26,16 @@ class SegmentationLoss(nn.Module):
         defer: For some options the fraction of the training before which they keep their defaults, such as LDAM's
             deferred re-weighting ``{"reweighting": 0.8}`` (https://arxiv.org/abs/1906.07413). Without `progress` the
             options hold from the start. Default none.
+        ramp: For some numbers among the options the two fractions of the training between which they grow linearly from
+            0 to their value, such as ``{"alpha": (0.0, 0.5)}``; a term of `compound` has its own ``ramp``, which may
+            name its ``weight``. Default none.
         exchange: Whether sums are exchanged between processes; without it each process has a loss of its own share of
             the batch, whose gradients DDP averages. Default True.
         options: The keyword options of the loss function.
 
     Raises:
-        TypeError: for an option the function does not have, or a deferred one that is not given.
-        ValueError: for a value outside an option's range.
+        TypeError: for an option the function does not have, or a deferred or ramped one that is not given.
+        ValueError: for a value outside an option's range, 0 at the beginning of a ramp among them.
     """
 
     function: ClassVar[Loss[...]]
@@ -42,6 +45,7 @@ class SegmentationLoss(nn.Module):
         *,
         loss_weight: float = 1.0,
         defer: Mapping[str, float] | None = None,
+        ramp: Mapping[str, Sequence[float]] | None = None,
         exchange: bool = True,
         **options: Any,
     ) -> None:
@@ -53,14 +57,24 @@ class SegmentationLoss(nn.Module):
             if option not in options:
                 raise TypeError(f"{type(self).__name__} defers {option!r}, which is not among its options")
             check(f"defer of {option}", fraction, Share)
+        _check_ramp(type(self).__name__, type(self).function, options, ramp or {})
+        for term in options.get("terms", ()):
+            _check_ramp(f"the term {term['loss']}", get(term["loss"]), {"weight": 1.0, **term}, term.get("ramp", {}))
         self.loss_weight, self.exchange, self.options = loss_weight, exchange, options
-        self.defer, self.progress = dict(defer or {}), 1.0
+        self.defer, self.ramp, self.progress = dict(defer or {}), dict(ramp or {}), 1.0
         self.report_terms = False
         self.report: dict[str, dict[str, Tensor]] = {}
 
     def current_options(self) -> dict[str, Any]:
         """The options that hold at this point of the training."""
-        return {name: value for name, value in self.options.items() if self.progress >= self.defer.get(name, 0.0)}
+        options = {name: value for name, value in self.options.items() if self.progress >= self.defer.get(name, 0.0)}
+        options = _ramped(options, self.ramp, self.progress)
+        if "terms" in options:
+            options["terms"] = [
+                _ramped({"weight": 1.0, **term}, term["ramp"], self.progress) if "ramp" in term else term
+                for term in options["terms"]
+            ]
+        return options
 
     def forward(
         self,
@@ -116,6 +130,25 @@ class SegmentationLoss(nn.Module):
         """The weight and the options."""
         shown = {"loss_weight": self.loss_weight, **({} if self.exchange else {"exchange": False}), **self.options}
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+
+def _check_ramp(where: str, loss: Loss[...], options: Mapping[str, Any], ramp: Mapping[str, Sequence[float]]) -> None:
+    for name, (start, end) in ramp.items():
+        if name not in options:
+            raise TypeError(f"{where} ramps {name!r}, which is not among its options")
+        check(f"ramp of {name}", (start, end), Sequence[Share])
+        if start >= end:
+            raise ValueError(f"Expected the ramp of {name} to begin before it ends, got {start} and {end}.")
+        check(f"{name} at the beginning of its ramp", 0.0, loss.options.get(name, NonNegative))
+
+
+def _ramped(options: Mapping[str, Any], ramp: Mapping[str, Sequence[float]], progress: float) -> dict[str, Any]:
+    """The options without ``ramp``, the numbers it names as they are at this fraction of the training."""
+    result = {name: value for name, value in options.items() if name != "ramp"}
+    for name, (start, end) in ramp.items():
+        if name in result:  # not while it is deferred
+            result[name] *= min(max((progress - start) / (end - start), 0.0), 1.0)
+    return result
 
 
 def module_class(

@@ -153,28 +153,32 @@ class SoftSums(torch.autograd.Function):
     def backward(ctx, g_log_likelihood, g_minimum, g_product, g_predicted, g_squares):
         probabilities, target, valid = ctx.saved_tensors
         target = without_void(target, valid)
-        slope = None  # dL/dp, then p times it, then dL/dz
+        derivative = None  # dL/dp, then p times it, then dL/dz
         if g_minimum is not None:
             # min(p, y) = (p + y - |p - y|) / 2, and the distance has slope 0 where p = y.
-            slope = torch.sub(probabilities, target).sign_().mul_(g_minimum[:, :, None] / -2)
-            slope += (g_minimum / 2 if g_predicted is None else g_minimum / 2 + g_predicted)[:, :, None]
+            derivative = torch.sub(probabilities, target).sign_().mul_(g_minimum[:, :, None] / -2)
+            derivative += (g_minimum / 2 if g_predicted is None else g_minimum / 2 + g_predicted)[:, :, None]
         elif g_predicted is not None:
-            slope = g_predicted[:, :, None].expand_as(probabilities).clone()
+            derivative = g_predicted[:, :, None].expand_as(probabilities).clone()
         if g_product is not None:
-            slope = target * g_product[:, :, None] if slope is None else slope.addcmul_(target, g_product[:, :, None])
+            derivative = (
+                target * g_product[:, :, None]
+                if derivative is None
+                else derivative.addcmul_(target, g_product[:, :, None])
+            )
         if g_squares is not None:
             twice = 2 * g_squares[:, :, None]
-            slope = probabilities * twice if slope is None else slope.addcmul_(probabilities, twice)
+            derivative = probabilities * twice if derivative is None else derivative.addcmul_(probabilities, twice)
         mean = torch.zeros_like(probabilities[:, 0])
-        if slope is not None:
-            slope *= probabilities
-            mean += slope.sum(1)
+        if derivative is not None:
+            derivative *= probabilities
+            mean += derivative.sum(1)
         if g_log_likelihood is not None:
             mean += g_log_likelihood * target.sum(1)
-        if slope is None:
-            slope = probabilities * -mean[:, None]
+        if derivative is None:
+            derivative = probabilities * -mean[:, None]
         else:
-            slope.addcmul_(probabilities, mean[:, None], value=-1)
+            derivative.addcmul_(probabilities, mean[:, None], value=-1)
         if g_log_likelihood is not None:
-            slope.addcmul_(target, g_log_likelihood[:, None])
-        return slope, None, None, None, None
+            derivative.addcmul_(target, g_log_likelihood[:, None])
+        return derivative, None, None, None, None

@@ -54,10 +54,10 @@ def rater_scores(rows: Rows) -> list[dict[str, float]]:
         hits, labelled = (rows[name][images, rater].sum(0) for name in ("rater_true_positives", "rater_labelled"))
         predicted = rows["predicted"][images].sum(0)
         of_classes = class_scores(hits, labelled, predicted)
-        one = (
+        scores_of_rater = (
             {f"m{name}": 100 * float(np.nanmean(of_classes[name])) for name in ("IoU", "Dice")} if images.any() else {}
         )
         if len(predicted) == 2 and labelled[1] + predicted[1]:
-            one |= {f"{name}_fg": 100 * float(of_classes[name][1]) for name in ("IoU", "Dice")}
-        scores.append(one)
+            scores_of_rater |= {f"{name}_fg": 100 * float(of_classes[name][1]) for name in ("IoU", "Dice")}
+        scores.append(scores_of_rater)
     return scores

@@ -151,11 +151,11 @@ def _meets(classes: Tensor, where: Tensor, target: Tensor, radius: float) -> Ten
     image, row, column = where.nonzero(as_tuple=True)
     reach = math.floor(radius)
     padded = torch.nn.functional.pad(target, (reach, reach, reach, reach), value=-1)
-    wanted, found = classes[where], torch.zeros(len(image), dtype=torch.bool, device=classes.device)
+    wanted, matched = classes[where], torch.zeros(len(image), dtype=torch.bool, device=classes.device)
     for down, right in _disk(radius):
-        found |= padded[image, row + reach + down, column + reach + right] == wanted
+        matched |= padded[image, row + reach + down, column + reach + right] == wanted
     near = torch.zeros_like(where)
-    near[image, row, column] = found
+    near[image, row, column] = matched
     return near
 
 

@@ -37,7 +37,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if annotation is int:
         return isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if annotation is float:
-        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and _is_finite(value)
     if origin is collections.abc.Sequence:
         values = value.tolist() if hasattr(value, "tolist") else value  # arrays and tensors
         ordered = isinstance(values, Sequence) and not isinstance(values, str)
@@ -45,6 +45,13 @@ def fits(value: Any, annotation: Any) -> bool:
     if origin is collections.abc.Mapping:
         return isinstance(value, Mapping)
     return True
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def is_setting(annotation: Any) -> bool:

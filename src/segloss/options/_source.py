@@ -48,7 +48,9 @@ def declared(folder: Path) -> dict[str, Declaration]:
 
 def _declarations(tree: ast.Module) -> Iterator[Declaration]:
     for node in tree.body:
-        for call in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for call in node.decorator_list:
             if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "register":
                 registered = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
                 arguments = list(zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True))

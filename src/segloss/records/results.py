@@ -16,11 +16,12 @@ COLUMNS = [*Cell.__dataclass_fields__, "status", "metric", "value", "reason"]
 
 
 def measured(record: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Names and values of all metrics of a record; those after temperature scaling end in ``_scaled``."""
+    """Names and values of all metrics of a record; those after a calibrator end in its name, as ``ECE_scaled``."""
     metrics = list(record["metrics"].items())
-    if scaling := record["temperature_scaling"]:
-        metrics += [(f"{name}_scaled", value) for name, value in scaling["metrics"].items()]
-        metrics.append(("temperature", scaling["temperature"]))
+    for calibrator, entry in (record["calibration"] or {}).items():
+        metrics += [(f"{name}_{calibrator}", value) for name, value in entry.get("metrics", {}).items()]
+        if "temperature" in entry:
+            metrics.append(("temperature", entry["temperature"]))
     return metrics
 
 

@@ -11,7 +11,7 @@ from segloss.grid import Cell, ConfigError, settings_hash
 from segloss.grid.errors import validate
 from segloss.metrics import Counts, summarize
 
-RECORD_VERSION = 4
+RECORD_VERSION = 5
 # Rounding differs with the order in which images are summed up.
 TOLERANCE = 1e-9
 
@@ -125,6 +125,7 @@ def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
             "evaluation split": (record["data"]["split"], None),
             "hard truth": (evaluation["reference"], None),
             "inference protocol": (json.dumps(evaluation["protocol"], sort_keys=True), None),
+            "tolerances of boundary metrics": (json.dumps(evaluation["boundaries"], sort_keys=True), None),
             "metrics version": (evaluation["metrics_version"], None),
         }
         for what, (value, among) in compared.items():

@@ -14,11 +14,17 @@ from segloss.records.verification import RecordError
 from segloss.reports.comparisons import comparison_table, markdown_differences
 from segloss.reports.drawings import draw_figures
 from segloss.reports.evidence import Evidence, gather
+from segloss.reports.headings import METRIC_SETS, metric_of
 from segloss.reports.intervals import interval_table, markdown_intervals
+from segloss.reports.latex import latex
 from segloss.reports.markdown import text
+from segloss.reports.page import write_index, write_page
+from segloss.reports.paper import paper_tables
+from segloss.reports.published_rows import published_rows
 from segloss.reports.ranks import markdown_ranks, rankings
 from segloss.reports.sentences import summary
 from segloss.reports.summary import CALIBRATION_METRICS, PAPER_METRICS, SOFT_METRICS, summarise, tidy
+from segloss.reports.table_command import class_rows, families
 from segloss.reports.tables import markdown_tables
 
 SCALING = (
@@ -37,10 +43,11 @@ def origin(grid: Grid, provenance: Mapping[str, Any], results: Path, folder: Pat
     """The origin of the numbers, the last lines of a report; its command makes it again, training nothing."""
     versions = ", ".join(f"{name} {'/'.join(numbers)}" for name, numbers in provenance["versions"].items() if numbers)
     options = {"grid": grid.argument}
-    if str(results) != "results":
-        options["results"] = str(results)
-    if folder.parent.name != "reports":
-        options["reports"] = str(folder.parent)
+    for name, path in (("results", results), ("reports", folder.parent)):
+        path = path.absolute()
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        if str(path) != name:
+            options[name] = str(path)
     command = shlex.join(
         ["snakemake", "--cores", "all", "--config", *(f"{key}={value}" for key, value in options.items())]
     )
@@ -101,6 +108,23 @@ def report(
     return write_report(grid, pd.read_csv(StringIO(content)), results, data_root, table.parent, evidence)
 
 
+def latex_tables(
+    grid: Grid, table: pd.DataFrame, evidence: Evidence, intervals: pd.DataFrame, compared: pd.DataFrame
+) -> str:
+    """Every table that a paper may need: of each set of metrics that the records have, and of the classes."""
+    known = set(table.metric.dropna())
+    classes = class_rows(grid, evidence.points)
+    sets = {name: metrics for name, metrics in METRIC_SETS.items() if set(metrics) <= known}
+    if len(classes):
+        sets["classes"] = tuple(dict.fromkeys(classes.metric))
+    content = pd.concat([table, classes], ignore_index=True) if len(classes) else table
+    shared = {"groups": families(grid), "intervals": intervals, "comparisons": compared}
+    return "\n".join(
+        latex(paper_tables(content, list(map(metric_of, metrics)), grid.titles, **shared), f"tab:{grid.name}:{name}")
+        for name, metrics in sets.items()
+    )
+
+
 def write_report(
     grid: Grid,
     table: pd.DataFrame,
@@ -148,8 +172,19 @@ def write_report(
     ]
     write_text(folder / "table.md", "\n".join(first_page))
     write_text(folder / "details.md", "\n".join(details))
+    write_text(folder / "table.tex", latex_tables(grid, table, evidence, intervals, compared))
     write_text(folder / "table.csv", tidy(entries).to_csv(index=False))
     write_text(folder / "intervals.csv", intervals.to_csv(index=False))
     write_text(folder / "comparisons.csv", compared.to_csv(index=False))
     draw_figures(grid, table, evidence, intervals, ranked, results, data_root, folder)
+    write_page(
+        grid,
+        table,
+        results,
+        folder,
+        statistics=evidence.points,
+        provenance=evidence.provenance,
+        published=published_rows(grid),
+    )
+    write_index(folder.parent)
     return "\n".join(first_page)

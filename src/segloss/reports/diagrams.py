@@ -76,7 +76,7 @@ def accuracy_against_calibration(
                     bar = error_bar(scaled)
                     axis.errorbar(miou, scaled[0], yerr=bar, elinewidth=0.6, markerfacecolor="white", **style)
             axis.set(title=one_line(titles["labels"][labels]), xlabel="mIoU (%)")
-            axis.set_ylim(bottom=0)
+        axes[0, 0].set_ylim(bottom=0)  # shared, and after the last panel has widened it
         for (axis,) in axes[:: min(4, len(points))]:
             axis.set_ylabel("ECE (%)")
         legend_below(figure, handles, titles["losses"])

@@ -34,6 +34,7 @@ def draw_figures(
 ) -> None:
     """Draw all figures of a report as PNG, PDF and SVG; arguments as for `write_report`."""
     sources = {experiment.cell.dataset: find(experiment.source) for experiment in grid.experiments}
+    draw_qualitative(grid, evidence.splits, sources, results, data_root, folder)  # first: it reads files and may fail
     for (dataset, model), points in by_dataset_and_model(evidence.points).items():
         path = {
             kind: folder / file_name(kind, dataset, model)
@@ -48,7 +49,6 @@ def draw_figures(
         if any(len(loss) for seeds in curves.values() for loss, _ in seeds):
             draw_curves(path["curves"], by_labels(curves), grid.titles)
     draw_ranks(ranked, grid.titles["losses"], folder)
-    draw_qualitative(grid, evidence.splits, sources, results, data_root, folder)
 
 
 def named(path: Path) -> Path:
@@ -91,11 +91,11 @@ def calibration_values(
     return values
 
 
-def class_iou(statistics: PointStatistics) -> np.ndarray:
-    """IoU of each class in percent, mean over seeds; NaN where a class occurs in no label or prediction of a seed."""
+def class_iou_by_seed(statistics: PointStatistics) -> np.ndarray:
+    """IoU of each class in percent, (seeds, classes); NaN where a class occurs in no label or prediction."""
     hits, labelled, predicted = np.moveaxis(statistics.overlap.astype(float), 1, 0)
     union = labelled + predicted - hits
-    return 100 * np.divide(hits, union, out=np.full_like(union, np.nan), where=union > 0).mean(0)
+    return 100 * np.divide(hits, union, out=np.full_like(union, np.nan), where=union > 0)
 
 
 def draw_classes(
@@ -106,9 +106,8 @@ def draw_classes(
     baseline = next(iter(points))[2]
     for labels, losses in by_labels(points).items():
         if baseline in losses and len(losses) > 1:
-            reference = class_iou(losses[baseline])
-            others = {loss: class_iou(values) - reference for loss, values in losses.items() if loss != baseline}
-            differences[labels] = others
+            means = {loss: class_iou_by_seed(statistics).mean(0) for loss, statistics in losses.items()}
+            differences[labels] = {loss: mean - means[baseline] for loss, mean in means.items() if loss != baseline}
     if differences:
         diagrams.class_differences(path, differences, dataset.classes, baseline, titles)
     else:
@@ -151,6 +150,12 @@ def draw_qualitative(
             data = None  # the class maps can be drawn without the data
         maps = next(iter(predictions.values()))
         examples = read_examples(sources[dataset], data, splits[dataset], names, maps)
+        shapes = {example.name: example.label.shape for example in examples if example.label is not None}
+        for cell in cells:
+            for name in names if cell.loss in predictions else ():
+                shape = predictions[cell.loss][name].shape
+                if len(shape) != 2 or shapes.get(name, shape) != shape:
+                    raise damaged_predictions(results / str(cell) / "predictions.npz", f"{name} has the shape {shape}")
         path = named(folder / file_name("predictions", dataset, model))
         draw_predictions(path, sources[dataset], examples, predictions, grid.titles["losses"])
 
@@ -165,7 +170,12 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
         with np.load(path) as maps:
             return dict(maps)
     except Exception as error:  # numpy, zipfile and zlib each raise their own on a damaged file
-        raise RecordError(
-            f"{path} must hold predicted class maps, it is damaged ({type(error).__name__}): "
-            "delete it and run its cell again, which trains nothing where work/weights.pt is there"
-        ) from error
+        raise damaged_predictions(path, f"it is damaged, {type(error).__name__}") from error
+
+
+def damaged_predictions(path: Path, problem: str) -> RecordError:
+    """The error for predictions that cannot be drawn."""
+    return RecordError(
+        f"{path} must hold predicted class maps, but {problem}: delete it and run its cell again, which trains nothing "
+        "where work/weights.pt is there"
+    )

@@ -11,8 +11,6 @@ from segloss.datasets import Dataset, image_names
 from segloss.reports.style import PAGE, drawing, one_line, write_figure
 
 ACROSS = 7  # losses side by side; more of them go down the page
-# Data sets whose images may be passed on; of all others only class maps are drawn.
-REDISTRIBUTABLE = ("phantom", "bubil")
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def read_examples(
         pictures, classes = {}, maps.get(f"label/{name}")
         if f"image/{name}" in maps:
             pictures["image"] = maps[f"image/{name}"]
-        elif image and dataset.name in REDISTRIBUTABLE:
+        elif image and dataset.redistributable:  # of other data sets only class maps may be passed on
             pictures["image"] = dataset.read_image(folder / image)
         if classes is None and label:
             classes = dataset.read_label(folder / label)

@@ -14,8 +14,6 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from segloss.metrics import mean_iou
-
 RESAMPLES = 2000
 
 
@@ -53,7 +51,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def pseudo_values(counts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = mean_iou) -> np.ndarray:
+def pseudo_values(counts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Jackknife pseudo-values of a metric of the whole data set, the input of `compare`: (images, seeds).
 
     n·M - (n-1)·M₋ᵢ, M₋ᵢ the metric without image i. mIoU and ECE of a data set are no means over images, so that an

@@ -52,17 +52,17 @@ def drawing() -> Iterator[Any]:
         yield pyplot
 
 
-def write_figure(figure: Any, path: Path, formats: Iterable[str] = FORMATS) -> None:
+def write_figure(figure: Any, path: Path, formats: Iterable[str] | None = None) -> None:
     """Write a figure beside each other as PNG, PDF and SVG; the same drawing gives the same bytes, without dates.
 
     Args:
         figure: The figure; it is closed.
         path: The file of one of the formats; the others differ in their suffix.
-        formats: Suffixes.
+        formats: Suffixes; by default ``FORMATS``.
     """
     from matplotlib import pyplot
 
-    for suffix in formats:
+    for suffix in formats or FORMATS:
         buffer = BytesIO()
         figure.savefig(buffer, format=suffix, dpi=200, metadata=METADATA[suffix])
         content = buffer.getvalue()

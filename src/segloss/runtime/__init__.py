@@ -1,1 +1,1 @@
-"""How processes run: GPU leases, torchrun, and a fork server that shares imports. Imports nothing else of segloss."""
+"""Processes: GPU leases, torchrun, and a fork server that shares imports. Imports nothing else of segloss."""

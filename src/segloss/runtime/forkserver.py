@@ -36,13 +36,13 @@ Request = tuple[list[str], str, dict[str, str]]  # arguments, working directory,
 def start(entry_point: str, preload: Sequence[str]) -> None:
     """Start the server, which ends with this process however that ends, and export the path of its socket.
 
-    ``SEGLOSS_FORKSERVER=off`` keeps every cell a process of its own.
+    ``SEGLOSS_FORKSERVER=off`` keeps every cell a process of its own; the path of a server that runs keeps that one.
 
     Args:
         entry_point: ``<module>:<function>`` that a forked process calls with the client's ``sys.argv``.
         preload: Modules that the server imports.
     """
-    if os.environ.get(SOCKET) == "off" or sys.platform != "linux":
+    if os.environ.get(SOCKET) or sys.platform != "linux":
         return
     path = Path(tempfile.mkdtemp(prefix="segloss-")) / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -80,9 +80,16 @@ def run_in_server(arguments: list[str]) -> None:
     answer = b""
     with socket.socket(socket.AF_UNIX) as server, suppress(OSError):
         server.connect(path)
-        socket.send_fds(server, [NUMBER.pack(len(request))], [0, 1, 2])
-        server.sendall(request)
-        handlers = [signal.signal(number, lambda received, _: server.send(NUMBER.pack(received))) for number in SIGNALS]
+        # A signal that arrives before it can be passed on waits: it must not end the client and so kill its cell.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            socket.send_fds(server, [NUMBER.pack(len(request))], [0, 1, 2])
+            server.sendall(request)
+            handlers = [
+                signal.signal(number, lambda received, _: server.send(NUMBER.pack(received))) for number in SIGNALS
+            ]
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         answer = server.recv(NUMBER.size)
         for number, handler in zip(SIGNALS, handlers, strict=True):
             signal.signal(number, handler)

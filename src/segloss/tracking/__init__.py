@@ -1,55 +1,60 @@
-"""Weights & Biases, in the only room that knows it. Whatever goes wrong here, the training goes on and is the same.
+"""Weights & Biases, in the only room that knows it. Its failures never stop or change a training.
 
-A training writes its run to disk only, so it never waits for a server. Where W&B has a key, a process beside it reads
-the growing file and sends it, a few seconds behind; what that could not send, ``segloss sync`` sends later. Every
-attempt at a cell writes the run whole, from the first iteration on, and takes the place of the file before it.
+A training writes its run to disk only, so it never waits for a server. Where W&B has a key, a separate process reads
+the growing file and sends it, a few seconds behind; ``segloss sync`` sends later what it could not. Every attempt at a
+cell writes the whole run, from the first iteration on, and replaces the file of the attempt before.
 """
 
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from segloss.grid import Experiment
-from segloss.tracking.sending import FLUSH, connect, send_beside, sync, unsent_runs
+from segloss.tracking.dashboard import format_dashboard, write_dashboard
+from segloss.tracking.evaluation import evaluation_media
+from segloss.tracking.sending import FLUSH, connect, forget_foreign_runs, send_beside, sync, unsent_runs
 
-__all__ = ["Run", "sync", "tracked", "unsent_runs"]
+__all__ = ["Run", "format_dashboard", "sync", "tracked", "unsent_runs", "write_dashboard"]
 
 logger = logging.getLogger(__name__)
 
 
 def preload() -> None:
-    """Import all that a run imports when it starts, and start nothing."""
+    """Import the modules that a starting run imports, and start nothing."""
     import wandb.sdk.launch.inputs.internal  # noqa: F401
 
 
 def has_key() -> bool:
-    """Whether W&B finds an API key: in WANDB_API_KEY or where ``wandb login`` keeps it."""
+    """True if there is an API key, in WANDB_API_KEY or in the file of ``wandb login``."""
     import wandb
 
     return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
 
 
-def start(
-    folder: Path, identity: str, name: str, group: str, config: Mapping[str, Any], project: str, mode: str
-) -> Any:
-    """A W&B run that holds what it is given and nothing of the machine; every row of it counts by its iteration."""
-    run = connect(
-        dict(x_transaction_log_flush_interval=FLUSH),
-        project=os.environ.get("WANDB_PROJECT", project),
-        id=identity,
-        name=name,
-        group=group,
-        config=dict(config),
-        dir=str(folder),
-        mode=mode,
-    )
-    run.define_metric("*", step_metric="iteration")
-    return run
+def axes_config(experiment: Experiment) -> dict[str, Any]:
+    """The config of a cell's run: its axes and what they stand for as flat keys, to filter and group by.
+
+    ``dataset``, ``model``, ``schedule``, ``labels``, ``loss`` and ``seed`` are those of the cell's name; ``settings``
+    has everything that decides its result.
+    """
+    return {
+        **asdict(experiment.cell),
+        "source": experiment.source,
+        "loss_functions": "+".join(sorted({term["loss"] for term in experiment.loss})),
+        "target": experiment.scenario["target"],
+        "distilled": bool(experiment.teachers),
+        "semi_supervised": "mean_teacher" in experiment.scenario,
+        "labelled": str(experiment.scenario.get("labelled", "all")),
+        "pretrained": experiment.cell.model.partition("@")[2] or "none",
+        "trained_on": experiment.trained.cell.dataset if experiment.trained else experiment.cell.dataset,
+        "config_hash": experiment.config_hash,
+        "settings": dict(experiment.settings),
+    }
 
 
 @contextmanager
@@ -67,7 +72,9 @@ def tracked(experiment: Experiment, folder: Path, except_for: type[BaseException
         experiment.config_hash[:16],
         name=str(cell),
         group=f"{cell.dataset}/{cell.labels}",
-        config={**asdict(cell), "settings": dict(experiment.settings)},
+        job_type="evaluate" if experiment.trained else "train",
+        tags=[cell.dataset, cell.model, cell.labels, cell.loss],
+        config=axes_config(experiment),
     )
     try:
         yield run
@@ -83,27 +90,52 @@ def tracked(experiment: Experiment, folder: Path, except_for: type[BaseException
 class Run:
     """One cell as one W&B run: written to disk, and sent from there where there is a key and a server.
 
-    ``WANDB_MODE`` decides instead of the key: ``online`` sends, ``offline`` does not, ``disabled`` writes nothing. The
+    ``WANDB_MODE`` has precedence over the key: ``online`` sends, ``offline`` does not, ``disabled`` writes nothing. The
     first failure of W&B is logged, and tracking ends there.
 
     Args:
-        folder: Where W&B keeps its files.
+        folder: The folder of W&B's files.
         identity: The run's id.
-        name: Its name, for people.
-        group: What is compared with each other.
+        name: Its name in W&B.
+        group: The group of runs that are compared with each other.
         config: The axes and the settings, to filter and group by.
+        job_type: ``train``, or ``evaluate`` for weights that were trained on other data.
+        tags: Words to filter by, of at most 64 characters.
         project: W&B's project; ``WANDB_PROJECT`` overrides it.
     """
 
     def __init__(
-        self, folder: Path, identity: str, name: str, group: str, config: Mapping[str, Any], project: str = "segloss"
+        self,
+        folder: Path,
+        identity: str,
+        name: str,
+        group: str,
+        config: Mapping[str, Any],
+        job_type: str = "train",
+        tags: Sequence[str] = (),
+        project: str = "segloss",
     ) -> None:
         self._run = self._sender = None
+        if os.environ.get("WANDB_MODE") == "disabled":
+            return
         try:
+            forget_foreign_runs()
             mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
             folder.mkdir(parents=True, exist_ok=True)
             earlier = list(folder.glob("wandb/offline-run-*"))
-            self._run = start(folder, identity, name, group, config, project, "offline" if mode == "online" else mode)
+            self._run = connect(
+                dict(x_transaction_log_flush_interval=FLUSH),
+                project=os.environ.get("WANDB_PROJECT", project),
+                id=identity,
+                name=name,
+                group=group,
+                job_type=job_type,
+                tags=[tag for tag in tags if len(tag) <= 64],
+                config=dict(config),
+                dir=str(folder),
+                mode="offline" if mode == "online" else mode,
+            )
+            self._run.define_metric("*", step_metric="iteration")
             for attempt in earlier:
                 shutil.rmtree(attempt, ignore_errors=True)
             if mode == "online":
@@ -114,6 +146,16 @@ class Run:
     def log(self, row: Mapping[str, float], step: int) -> None:
         """One row measured at that iteration."""
         self._attempt(lambda run: run.log({"iteration": step, **row}, step=step))
+
+    def show(self, folder: Path, classes: Sequence[str], step: int) -> None:
+        """Add the evaluation to the last row: scores per class, confusion, reliability, and some predictions.
+
+        Args:
+            folder: The cell's folder, with counts.npz and predictions.npz.
+            classes: The names of the classes.
+            step: The last iteration.
+        """
+        self._attempt(lambda run: run.log({"iteration": step, **evaluation_media(folder, classes)}, step=step))
 
     def summarise(self, summary: Mapping[str, Any]) -> None:
         """Write the final numbers."""
@@ -134,7 +176,7 @@ class Run:
         self._attempt(close)
         self._end()
 
-    def _attempt(self, action: Any) -> None:
+    def _attempt(self, action: Callable[[Any], object]) -> None:
         if self._run is not None:
             try:
                 action(self._run)
@@ -144,7 +186,7 @@ class Run:
     def _end(self) -> None:
         self._run = None
         if self._sender is not None:
-            self._sender.stdin.close()  # it ends by itself; nobody waits for it
+            self._sender.stdin.close()  # it ends by itself and is not waited for
             self._sender.returncode = 0
             self._sender = None
 

@@ -1,4 +1,4 @@
-"""``python -m segloss.tracking <run folder>``: send a run while it is written. Trainings start it; nobody types it."""
+"""``python -m segloss.tracking <run folder>``: send a run while it is written. Trainings start it."""
 
 import sys
 from pathlib import Path

@@ -1,13 +1,17 @@
-"""From the file that a training writes to W&B's server: beside the training, or later."""
+"""From the file that a training writes to W&B's server: while the training runs, or later.
+
+``wandb beta sync --live`` of version 0.31.0 does the same and is not used: it hangs when the training was killed, and a
+second attempt at a run sends every row again, so that the server has it twice.
+"""
 
 import fcntl
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,7 +20,7 @@ from typing import Any
 
 from segloss.records import run_lock
 
-# A run holds what it is given and nothing of the machine.
+# Nothing of the machine is recorded.
 SETTINGS = dict(
     console="off",
     silent=True,
@@ -25,48 +29,59 @@ SETTINGS = dict(
     x_disable_stats=True,
     x_disable_machine_info=True,
 )
-# Seconds after which a row is on the disk, and after which the process beside the training looks again.
+# Seconds after which a row is on the disk, and after which the sending process reads the file again.
 FLUSH = 5
-# Bytes of W&B's own before the first record.
+# Bytes of the file before the first record.
 HEADER = 7
-# Seconds that the process beside a training goes on trying when the training has ended.
+# Seconds for which the sending process goes on trying when the training has ended.
 GRACE = 30
 
 
+# Variables of sweeps and of other runs, which would change the id of a run.
+FOREIGN = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID", "WANDB_RESUME")
+
+
+def forget_foreign_runs() -> None:
+    """Remove the variables of ``FOREIGN`` from the environment, before W&B reads them: a run's id is the cell's."""
+    for name in FOREIGN:
+        os.environ.pop(name, None)
+
+
 def connect(settings: Mapping[str, Any], **run: Any) -> Any:
-    """``wandb.init`` with ``SETTINGS`` and these, and without W&B's reports about itself.
+    """``wandb.init`` with ``SETTINGS`` and these, and without W&B's error reports about itself.
 
     They go to the server also from a run that is offline, and a process waits for them when it ends: 10 s where the
-    server hangs.
+    server hangs. Files that W&B stages for artifacts are kept in the run's own folder and not in the home folder.
     """
     import wandb
 
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    return wandb.init(job_type="train", settings=wandb.Settings(**SETTINGS, **settings), **run)
+    os.environ["WANDB_DATA_DIR"] = os.environ["WANDB_CACHE_DIR"] = str(Path(run["dir"]).absolute() / "wandb")
+    return wandb.init(settings=wandb.Settings(**SETTINGS, **settings), **run)
 
 
 def send_beside(run_folder: Path) -> subprocess.Popen:
-    """Start the process that sends a run while it is written; the end of its input tells it that the writer is gone."""
+    """Start the process that sends a run while it is written; the end of its standard input is that of the writer."""
     return subprocess.Popen(
         [sys.executable, "-m", "segloss.tracking", str(run_folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C and the end of the job are for the training
-        # Not by the service of the training's process, which holds the run's id.
+        # With a W&B service of its own: that of the training's process has a run of this id already.
         env={name: value for name, value in os.environ.items() if not name.startswith("WANDB_SERVICE")},
     )
 
 
 def written(file: Path) -> list[Any]:
-    """The records of a run as W&B has written them so far.
+    """The records of a run that W&B has written so far.
 
-    The file is a LevelDB log: after 7 bytes of W&B's own, blocks of 32 KiB with chunks of 7 bytes of header (checksum,
+    The file is a LevelDB log: after a header of 7 bytes, blocks of 32 KiB with chunks of 7 bytes of header (checksum,
     length, whether it is a record's whole, first, middle or last part) and their data.
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
-    data, position, parts, found = file.read_bytes(), HEADER, [], []
+    data, position, chunks, records = file.read_bytes(), HEADER, [], []
     while position + 7 <= len(data):
         left = 32768 - position % 32768
         if left < 7:
@@ -76,28 +91,97 @@ def written(file: Path) -> list[Any]:
         chunk = data[position + 7 : position + 7 + length]
         if len(chunk) < length:  # it is being written
             break
-        parts.append(chunk)
+        chunks.append(chunk)
         position += 7 + length
         if kind in (1, 4):  # whole, or the last of several
-            found.append(Record.FromString(b"".join(parts)))
-            parts = []
-    return found
+            records.append(Record.FromString(b"".join(chunks)))
+            chunks = []
+    return records
 
 
 def plain(items: Iterable[Any]) -> dict[str, Any]:
-    """Keys and values of a record; what W&B adds itself (``_step``, ``_timestamp``, ...) left out."""
-    named = {".".join(item.nested_key) or item.key: item.value_json for item in items}
-    return {name: json.loads(value) for name, value in named.items() if not name.startswith("_")}
+    """Keys and values of a record, nested as they were; without W&B's own (``_step``, ``_timestamp``, ...)."""
+    values: dict[str, Any] = {}
+    for item in items:
+        *outer, last = item.nested_key or [item.key]
+        if (outer or [last])[0].startswith("_"):
+            continue
+        level = values
+        for key in outer:
+            level = level.setdefault(key, {})
+        level[last] = json.loads(item.value_json)
+    return values
+
+
+def without_artifact(value: Any) -> Any:
+    """A value of a row without the reference of a table to its artifact, which stays on this machine.
+
+    W&B then reads the table from the run's files.
+    """
+    if not isinstance(value, dict):
+        return value
+    return {key: entry for key, entry in value.items() if key not in ("artifact_path", "_latest_artifact_path")}
+
+
+def send_media(run: Any, files: Path) -> None:
+    """Send the files of tables and images."""
+    for file in sorted(files.glob("media/**/*")):
+        if file.is_file():
+            copy = Path(run.dir) / file.relative_to(files)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+            run.save(str(copy), base_path=run.dir, policy="now")
+
+
+def send_chart_settings(run: Any, items: Iterable[Any]) -> None:
+    """Send the settings of charts and the names of classes in masks, which W&B keeps in its own part of the config."""
+    for item in items:
+        keys, value = tuple(item.nested_key or [item.key]), json.loads(item.value_json)
+        if keys[:2] == ("_wandb", "visualize"):
+            run._config_callback(key=keys, val=value)
+        elif keys == ("_wandb",) and "mask/class_labels" in value:
+            run._config_callback(key=("_wandb", "mask/class_labels"), val=value["mask/class_labels"])
+
+
+def send_artifact(run: Any, record: Any) -> None:
+    """Send an artifact of files that are still there; tables are sent as files of the run."""
+    import wandb
+
+    if record.type == "run_table":
+        return
+    artifact = wandb.Artifact(record.name, record.type)
+    for entry in record.manifest.contents:
+        if Path(entry.local_path).is_file():
+            artifact.add_file(entry.local_path, name=entry.path, policy="immutable", skip_cache=True)
+    run.log_artifact(artifact)
+
+
+def send_record(run: Any, record: Any, files: Path) -> None:
+    """Send one record of a run, unless the server has its row already."""
+    if record.HasField("history"):
+        row = {name: without_artifact(value) for name, value in plain(record.history.item).items()}
+        if row["iteration"] >= run.step:
+            if any(isinstance(value, dict) for value in row.values()):
+                send_media(run, files)
+            run.log(row, step=row["iteration"])
+    elif record.HasField("summary"):
+        # Tables and images come with their row.
+        values = plain(record.summary.update)
+        run.summary.update({name: value for name, value in values.items() if not isinstance(value, dict)})
+    elif record.HasField("config"):
+        send_chart_settings(run, record.config.update)
+    elif record.HasField("artifact"):
+        send_artifact(run, record.artifact)
 
 
 def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> None:
     """Send a run to W&B's server, from the first row that the server does not have to the last that is written.
 
-    The server says how far it has the run: so a row is sent once, whoever sent those before it.
+    The server's answer contains the last row it has: so each row is sent once, whoever sent those before it.
 
     Args:
         file: The run as W&B has written it.
-        still_writing: Whether more may come.
+        still_writing: True while more may come.
         patience: Seconds to wait for the server's first answer.
 
     Raises:
@@ -105,15 +189,20 @@ def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> No
     """
     while not (header := [record.run for record in written(file) if record.HasField("run")]):
         time.sleep(1)
-    with tempfile.TemporaryDirectory() as folder:
+    folder = sending_folder(file.parent)
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir()
+    try:
         run = connect(
             dict(x_skip_transaction_log=True, init_timeout=patience),
             project=header[0].project,
             id=header[0].run_id,
             name=header[0].display_name,
             group=header[0].run_group,
+            job_type=header[0].job_type,
+            tags=list(header[0].tags),
             config=plain(header[0].config.update),
-            dir=folder,
+            dir=str(folder),
             mode="online",
             resume="allow",
         )
@@ -123,33 +212,33 @@ def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> No
             at_end = not still_writing()
             records = written(file)
             for record in records[sent:]:
-                if record.HasField("history"):
-                    row = plain(record.history.item)
-                    if row["iteration"] >= run.step:
-                        run.log(row, step=row["iteration"])
-                elif record.HasField("summary"):
-                    run.summary.update(plain(record.summary.update))
+                send_record(run, record, file.parent / "files")
             sent = len(records)
             if not at_end:
                 time.sleep(FLUSH)
         exits = [record.exit.exit_code for record in records if record.HasField("exit")]
         run.finish(exit_code=exits[0] if exits else 1)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     marker(file).touch()
 
 
 def send(run_folder: Path) -> None:
-    """Send a run that is being written; when its writer is gone, however it went, try on for GRACE seconds."""
+    """Send a run that is being written; when its writer has ended, however it did, try for another GRACE seconds."""
     os.nice(10)
+    forget_foreign_runs()
     gone = Event()
 
     def watch() -> None:
         sys.stdin.read()  # ends with the writer
         gone.set()
         deadline = time.monotonic() + GRACE
-        # Another attempt at the cell takes the folder away, and sends all of it itself.
+        # Another attempt at the cell removes the folder, and sends the whole run itself.
         while time.monotonic() < deadline and run_folder.exists():
             time.sleep(0.5)
-        os.killpg(0, signal.SIGKILL)  # W&B's own service too
+        # W&B's service is killed too, and neither can tidy up: this is all that they leave.
+        shutil.rmtree(sending_folder(run_folder), ignore_errors=True)
+        os.killpg(0, signal.SIGKILL)
 
     with sender_log(run_folder).open("wb") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
@@ -159,18 +248,23 @@ def send(run_folder: Path) -> None:
         replay(next(run_folder.glob("*.wandb")), lambda: not gone.is_set(), patience=86400)
 
 
+def sending_folder(run_folder: Path) -> Path:
+    """The temporary files of the process that sends a run, beside the run and not in the temporary directory."""
+    return run_folder / "sending"
+
+
 def sender_log(run_folder: Path) -> Path:
-    """What the process that sends a run says; it holds a lock on it."""
+    """The output of the process that sends a run; it holds a lock on the file."""
     return run_folder / "sender.log"
 
 
 def marker(file: Path) -> Path:
-    """The file beside a run's that says that it has been sent, as ``wandb sync`` writes it too."""
+    """The marker of a run that has been sent; ``wandb sync`` writes the same."""
     return Path(f"{file}.synced")
 
 
 def unsent_runs(results: Path) -> list[Path]:
-    """The runs below a results folder that have not been sent and that nobody writes or sends now, oldest first."""
+    """The unsent runs below a results folder that no process writes or sends now, oldest first."""
     files = [
         file
         for file in results.glob("**/work/wandb/offline-run-*/*.wandb")
@@ -188,6 +282,7 @@ def sync(results: Path) -> int:
     """
     import wandb
 
+    forget_foreign_runs()
     files = unsent_runs(results)
     sent = 0
     for number, file in enumerate(files, 1):

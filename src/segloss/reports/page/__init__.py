@@ -77,8 +77,8 @@ def write_index(reports: Path) -> Path:
 
     A folder without a page of this kind is left out.
     """
-    found = [(page.parent.name, read_summary(page)) for page in sorted(reports.glob("*/index.html"))]
-    grids = [{"folder": folder, **summary} for folder, summary in found if summary]
+    entries = [(page.parent.name, read_summary(page)) for page in sorted(reports.glob("*/index.html"))]
+    grids = [{"folder": folder, **summary} for folder, summary in entries if summary]
     path = reports / "index.html"
     write_text(path, render("index.html.j2", summary=None, grids=grids))
     return path

@@ -1,0 +1,100 @@
+"""Poly-1 forms of cross-entropy and focal: one polynomial term ε·(1 - p)^(γ+1) added to the loss."""
+
+from typing import Annotated
+
+from torch import Tensor
+
+from segloss.losses._batch import Batch
+from segloss.losses._catalogue import register
+from segloss.losses._image_sums import mean_of_log_p
+from segloss.losses._pixel import focal_derivative, focal_value
+from segloss.losses._weights import class_vector
+from segloss.options import AtLeast, NonNegative, PerClass
+
+Parameters = tuple[float, float]  # γ and ε
+
+
+def _value(log_p: Tensor, parameters: Parameters) -> Tensor:
+    """-(1 - p)^γ log p + ε (1 - p)^(γ+1)."""
+    gamma, epsilon = parameters
+    miss = -log_p.expm1()
+    if gamma == 0:
+        return (miss * epsilon).sub_(log_p)
+    return focal_value(log_p, gamma) + epsilon * miss.pow(gamma + 1)
+
+
+def _derivative(log_p: Tensor, parameters: Parameters) -> Tensor:
+    """The derivative of `_value` by log p."""
+    gamma, epsilon = parameters
+    if gamma == 0:
+        return log_p.exp().mul_(-epsilon).sub_(1)
+    return focal_derivative(log_p, gamma) - epsilon * (gamma + 1) * (-log_p.expm1()).pow(gamma) * log_p.exp()
+
+
+def _poly(batch: Batch, gamma: float, epsilon: float, alpha: PerClass | None) -> Tensor:
+    weights = None if alpha is None else class_vector(alpha, batch.logits, batch.classes, "alpha")
+    return mean_of_log_p(batch, _value, _derivative, (gamma, epsilon), weights)
+
+
+@register("PolyCrossEntropyLoss", pixelwise=True)
+def poly_cross_entropy(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    epsilon: Annotated[float, AtLeast(-1)] = 1.0,
+    alpha: PerClass | None = None,
+) -> Tensor:
+    """Poly-1 cross-entropy Σ_c α_c y_c (-log p_c + ε (1 - p_c)), averaged over valid pixels; lower is better.
+
+    It is the Taylor series of -log p around p = 1 with its first coefficient raised by ε. On soft labels its minimum is
+    not p = y: with ε = 1 and y = .8 it is p = .87.
+
+    Args:
+        logits, target, valid: As in every loss, see `segloss.losses`.
+        epsilon: ε, at least -1, where the loss still falls with p. Default 1, as in common implementations.
+        alpha: One weight per class. Default: 1 each.
+
+    Returns:
+        A scalar in [0, ∞) for ε ≥ 0.
+
+    Raises:
+        ValueError: shapes or types that do not fit, epsilon below -1.
+
+    Reference: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", 2022,
+        https://arxiv.org/abs/2204.12511
+    """
+    return _poly(Batch.read(logits, target, valid, poly_cross_entropy.sums), 0.0, epsilon, alpha)
+
+
+@register("PolyFocalLoss", pixelwise=True)
+def poly_focal(
+    logits: Tensor | Batch,
+    target: Tensor | None,
+    *,
+    valid: Tensor | None = None,
+    gamma: NonNegative = 2.0,
+    epsilon: Annotated[float, AtLeast(-1)] = 1.0,
+    alpha: PerClass | None = None,
+) -> Tensor:
+    """Poly-1 focal Σ_c α_c y_c (-(1 - p_c)^γ log p_c + ε (1 - p_c)^(γ+1)) over valid pixels; lower is better.
+
+    The softmax form, as `focal`. Implementations with one sigmoid per class compute another loss.
+
+    Args:
+        logits, target, valid: As in every loss, see `segloss.losses`.
+        gamma: Focusing exponent, at least 0; 0 is `poly_cross_entropy`. Default 2, as in `focal`.
+        epsilon: ε, at least -1. Default 1, as in common implementations.
+        alpha: One weight per class, of both summands. Default: 1 each.
+
+    Returns:
+        A scalar in [0, ∞) for ε ≥ 0.
+
+    Raises:
+        ValueError: shapes or types that do not fit, a negative gamma, epsilon below -1.
+
+    Reference: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", 2022,
+        https://arxiv.org/abs/2204.12511
+    """
+    batch = Batch.read(logits, target, valid, poly_focal.sums)
+    return _poly(batch, gamma, epsilon, alpha)
