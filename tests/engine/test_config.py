@@ -80,9 +80,7 @@ def test_every_head_trains_on_the_scenarios_target(in_workplace: Path, model: st
 
 
 def test_a_model_without_a_loss_to_choose_is_refused(in_workplace: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"has the head Mask2FormerHead without a loss_decode: its loss cannot be chosen"
-    ):
+    with pytest.raises(ConfigError, match=r"is not applicable: its Mask2FormerHead predicts masks of queries"):
         config("mask2former_r50_8xb2-90k_cityscapes-512x1024/tiny/hard/jml")
 
 

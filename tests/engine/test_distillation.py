@@ -74,10 +74,10 @@ def test_the_students_losses_against_a_slow_reference(temperature: float, hard_w
     smooth = 1e-3
     jml = (1 - ((total - difference) / 2 + smooth) / ((total + difference) / 2 + smooth)).mean()
 
-    teacher = Teacher(torch.nn.Identity(), hard_weight, region_hard_weight)
+    teacher = Teacher(torch.nn.Identity(), hard_weight, region_hard_weight=0.0)
     labels, mask = torch.from_numpy(y), torch.from_numpy(valid)
     probabilities = torch.softmax(torch.from_numpy(teacher_logits) / temperature, 1)
-    parts = teacher.terms((labels, mask), (probabilities, mask), temperature)
+    terms_of_targets = teacher.terms((labels, mask), (probabilities, mask), temperature)
     terms = [dict(loss="cross_entropy", weight=0.25), dict(loss="jaccard_metric", weight=0.75)]
     logits = torch.from_numpy(z)
     for config, expected in [
@@ -85,7 +85,7 @@ def test_the_students_losses_against_a_slow_reference(temperature: float, hard_w
         (dict(type="JaccardMetricLoss"), jml),
         (dict(type="CompoundLoss", terms=terms, loss_weight=2.0), 2 * (0.25 * cross_entropy + 0.75 * jml)),
     ]:
-        with training_target(*parts):
+        with training_target(*terms_of_targets):
             value = MODELS.build(config)(logits, labels.masked_fill(~mask, 255))
         assert float(value) == pytest.approx(expected, rel=1e-9), config["type"]
 

@@ -30,6 +30,7 @@ STDC = "stdc1_in1k-pre_4xb12-80k_cityscapes-512x1024"
 DDRNET = "ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024"
 POINTREND = "pointrend_r50_4xb2-80k_cityscapes-512x1024"
 SIZE = (512, 512)
+PARTS = 6  # of the walk: neighbours by name are often the same model
 LARGE_CROPS = f"""
 _base_ = ["./phantom.py"]
 crop_size = {SIZE}
@@ -86,12 +87,15 @@ def listed(model: Any) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_every_config_of_the_wheel_is_what_is_known_of_it(large_crops: Configs, meta: None) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_config_of_the_wheel_is_what_is_known_of_it(large_crops: Configs, meta: None, part: int) -> None:
     """Those that are applicable build and compute their loss; those that cannot be built fail when it is tried."""
     built: set[str] = set()
     soft: set[tuple[str, ...]] = set()
     refused = 0
-    for name, file in sorted(large_crops.zoo.items()):
+    names = sorted(large_crops.zoo)
+    for name in names[part * len(names) // PARTS : (part + 1) * len(names) // PARTS]:
+        file = large_crops.zoo[name]
         experiment = resolve(Cell("large", name, "tiny", "hard", "ce-jml", 0), large_crops)
         static = config_values(file)["model"]
         if cannot_build(static):
@@ -112,10 +116,9 @@ def test_every_config_of_the_wheel_is_what_is_known_of_it(large_crops: Configs, 
         if signature(model) not in soft and not soft_one.not_applicable:
             takes_a_step(model_config(soft_one, Config.fromfile(experiment.files["datasets"]), [1] * 5))
             soft.add(signature(model))
-    print(zoo_summary())
     print(f"{len(built)} different models computed their loss, {len(soft)} a soft one, {refused} failed as known")
-    assert len(built) > 250
-    assert len(soft) > 30
+    assert len(built) > 20
+    assert soft
 
 
 def unchecked(file: Path, experiment: Any) -> Any:
@@ -158,8 +161,7 @@ def test_what_cannot_work_is_a_skipped_cell(
         assert re.search(sentence, experiment.not_applicable)
         (in_workplace / "configs/grids/own.yaml").write_text(
             f"{{title: T, datasets: [phantom], models: ['mmseg::{model}', unet-tiny], schedule: tiny,"
-            f" labels: [{labels}],"
-            f" losses: [{loss}], seeds: 1}}"
+            f" labels: [{labels}], losses: [{loss}], seeds: 1}}"
         )
         grid = grid_of("own")
         assert list(grid.skipped.values()) == [experiment.not_applicable]

@@ -7,11 +7,11 @@ from segloss.grid.grids import load_grid
 from tests.conftest import ROOT
 
 CELLS = {
-    "paper-jml": 4 * 2 * 2 * 3 * 3,
-    "paper-dml": 7 * 2 * 4 * 3 * 5,
-    "paper-fine-grained": 12 * 2 * 4 * 3,
-    "paper-kd": 2 * 3 * 2 * 3,
-    "paper-semi": 2 * 9 * 3 * 3,
+    "paper-jml": 4 * 13 * 2 * 3 * 3,
+    "paper-dml": 7 * 6 * 4 * 3 * 5,
+    "paper-fine-grained": 12 * 15 * 4 * 3,
+    "paper-kd": 2 * 3 * 3 * 2 * 3,
+    "paper-semi": 2 * 2 * 9 * 3 * 3,
 }
 
 
@@ -20,6 +20,7 @@ def test_a_paper_grid_loads(name):
     grid = load_grid(name, Configs(ROOT))
     assert len(grid.cells) + len(grid.skipped) == CELLS[name]
     assert not grid.skipped
+    assert all(experiment.pretrained for experiment in grid.experiments if not experiment.trained)
     assert {experiment.resources["gpus"] for experiment in grid.experiments} == {1}
 
 

@@ -37,15 +37,14 @@ def zoo_summary() -> str:
             "",
             f"{len(models)} configs, `mmseg::<config>` in a grid; with mmcv-lite, without mmpretrain and mmdet.",
             f"{weights} of them name ImageNet weights, which `pretrained: imagenet` uses.",
-            "All of it is known before the first job. A test builds every model on torch's meta device and computes its"
-            " loss.",
+            "All of it is known before the first job; a test builds every model on torch's meta device",
+            "and computes its loss.",
             "",
             "| configs | |",
             "|--:|---|",
             *rows,
             "",
-            "BEiT and MAE need crops and windows of their `img_size`; LRASPP needs crops of at least 392 pixels a"
-            " side.",
+            "BEiT and MAE need crops and windows of their `img_size`; LRASPP needs crops of at least 392 pixels.",
             "",
         ]
     )
