@@ -10,11 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segloss import tracking
+from segloss.datasets import DATASETS
+from segloss.metrics import Counts, per_class, reliability
 from segloss.records.run_lock import is_locked
-from tests.conftest import BIN, run
+from segloss.tracking.evaluation import prediction_images
+from tests.conftest import BIN, grid_of, run
 from tests.wandb_server import Server, serving
+from tests.written_records import write_cell
 
 CELL = "phantom/unet-tiny/tiny/hard/ce/seed0"
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -60,35 +65,96 @@ def offline(folder: Path) -> list:
 
 
 def rows(records: list) -> list[dict]:
-    found = [record.history for record in records if record.WhichOneof("record_type") == "history"]
-    return [
-        {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in history.item}
-        for history in found
-    ]
+    return [nested(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
 
 
-def test_offline_a_cell_is_a_run_with_its_axes_rows_and_final_numbers(workplace: Path) -> None:
-    run("segloss", "train", CELL, cwd=workplace)
+def nested(items: list) -> dict:
+    """Keys and values as they were logged."""
+    row: dict = {}
+    for item in items:
+        *outer, last = item.nested_key or [item.key]
+        level = row
+        for key in outer:
+            level = level.setdefault(key, {})
+        level[last] = json.loads(item.value_json)
+    return row
+
+
+def media_folder(folder: Path) -> Path:
+    """The files of the one offline run of a cell."""
+    (files,) = folder.glob("work/wandb/offline-run-*/files")
+    return files
+
+
+def table(row: dict, key: str, files: Path) -> list[dict]:
+    """A table of a row, read back."""
+    content = json.loads((files / row[key]["path"]).read_text())
+    return [dict(zip(content["columns"], values, strict=True)) for values in content["data"]]
+
+
+def test_offline_a_cell_is_a_run_with_its_axes_rows_final_numbers_and_evaluation(workplace: Path) -> None:
+    foreign = dict(WANDB_SWEEP_ID="sweep", WANDB_RUN_ID="other", WANDB_RESUME="must")
+    run("segloss", "train", CELL, cwd=workplace, **foreign)
     folder = workplace / "results" / CELL
     record = json.loads((folder / "record.json").read_text())
     records = offline(folder)
-    (started,) = [one.run for one in records if one.WhichOneof("record_type") == "run"]
+    (started,) = [entry.run for entry in records if entry.WhichOneof("record_type") == "run"]
     assert started.run_id == record["config_hash"][:16]
+    assert started.sweep_id == ""
     assert started.run_group == "phantom/hard"
     assert started.display_name == CELL
     assert started.job_type == "train"
+    assert set(started.tags) == {"phantom", "unet-tiny", "hard", "ce"}
     config = {item.key: json.loads(item.value_json) for item in started.config.update}
-    assert {axis: config[axis] for axis in record["axes"]} == record["axes"]
+    expected = {"loss_functions": "cross_entropy", "target": "hard", "pretrained": "none", "distilled": False}
+    assert {key: config[key] for key in (*record["axes"], *expected)} == record["axes"] | expected
     tracked = rows(records)
     assert [row["iteration"] for row in tracked] == list(range(1, 17))
     assert [row["_step"] for row in tracked] == list(range(1, 17))
     assert [row["train/loss"] for row in tracked] == [row["train/loss"] for row in record["training"]["rows"]]
+    assert all(row["train/lr"] >= 0 < row["train/images_per_second"] for row in tracked)
+    assert all(0.1 < row["train/memory_gb"] < 50 for row in tracked)
     summary = {}
-    for one in records:
-        if one.WhichOneof("record_type") == "summary":
-            summary |= {item.key: json.loads(item.value_json) for item in one.summary.update}
-    assert summary["mIoU"] == record["metrics"]["mIoU"]
-    assert summary["ECE"] == record["metrics"]["ECE"]
+    for entry in records:
+        if entry.WhichOneof("record_type") == "summary":
+            summary |= nested(entry.summary.update)
+    for name in ("mIoU", "ECE"):
+        assert summary[name] == record["metrics"][name]
+        assert summary[f"validation/{name}"] == record["validation"]["metrics"][name]
+    assert summary["ECE_vector"] == record["calibration"]["vector"]["metrics"]["ECE"]
+    assert summary["temperature"] == record["calibration"]["scaled"]["temperature"]
+    check_evaluation(tracked[-1], folder)
+
+
+def check_evaluation(row: dict, folder: Path) -> None:
+    """The tables and pictures of a run's last row are those of the counts and of the kept predictions."""
+    files, measured, classes = media_folder(folder), Counts.load(folder / "counts.npz"), DATASETS["phantom"].classes
+    scores = table(row, "evaluation/per_class", files)
+    assert [entry["class"] for entry in scores] == list(classes)
+    iou = per_class(measured)["IoU"]
+    assert [entry["IoU"] for entry in scores] == [iou.get(index) for index in range(len(classes))]
+    confusion = table(row, "evaluation/confusion_table", files)
+    pixels = [entry["nPredictions"] for entry in confusion]
+    assert np.array_equal(np.reshape(pixels, (5, 5)), measured.total("confusion"))
+    assert (confusion[1]["Actual"], confusion[1]["Predicted"]) == classes[:2]
+    bins = table(row, "evaluation/reliability_table", files)
+    assert [entry["accuracy"] for entry in bins] == reliability(measured)["accuracy"].tolist()
+    assert sum(entry["pixels"] for entry in bins) == measured.rows["labelled"].sum()
+    pictures = row["evaluation/predictions"]
+    with np.load(folder / "predictions.npz") as kept:
+        for caption, name, masks in zip(
+            pictures["captions"], pictures["filenames"], pictures["all_masks"], strict=True
+        ):
+            assert np.array_equal(np.array(Image.open(files / name)), kept[f"image/{caption}"])
+            for key, values in (("prediction", kept[caption]), ("label", kept[f"label/{caption}"])):
+                assert np.array_equal(np.array(Image.open(files / masks[key]["path"])), values)
+
+
+def test_what_may_not_be_redistributed_is_a_class_map_without_its_image(tmp_path: Path) -> None:
+    maps = {"a": np.ones((700, 1200), np.uint8), "label/a": np.full((700, 1200), 255, np.uint8)}
+    (image,) = prediction_images(maps, ["thing", "stuff"])
+    assert image.image.size == (600, 350)
+    assert set(np.array(image.image).ravel()) == {128}
 
 
 def identity(folder: Path) -> str:
@@ -119,6 +185,15 @@ def test_with_a_key_it_is_sent_and_what_was_offline_is_sent_once(workplace: Path
         record = json.loads((workplace / "results" / CELL / "record.json").read_text())
         assert [row["iteration"] for row in server.history[sent]] == list(range(1, 17))
         assert server.summary[sent]["mIoU"] == record["metrics"]["mIoU"]
+        last = server.history[sent][-1]
+        scores = last["evaluation/per_class"]
+        assert "artifact_path" not in scores
+        media = {scores["path"], *last["evaluation/predictions"]["filenames"]}
+        media |= {mask["path"] for masks in last["evaluation/predictions"]["all_masks"] for mask in masks.values()}
+        assert media <= server.files[sent]
+        settings = json.loads(server.runs[sent]["config"])["_wandb"]["value"]
+        assert set(settings["visualize"]) == {"evaluation/confusion", "evaluation/reliability"}
+        assert len(settings["mask/class_labels"]) == 2
         assert server.runs[sent]["groupName"] == "phantom/hard"
 
         other = CELL.replace("seed0", "seed1")
@@ -172,6 +247,8 @@ def counts(workplace: Path, results: str) -> dict[str, bytes]:
 
 
 def test_a_cell_that_is_killed_and_goes_on_is_one_run_with_every_row_once(workplace: Path) -> None:
+    with (workplace / "configs/mmseg/schedules/tiny.py").open("a") as file:
+        file.write('checkpoint = "best"\nvalidation_interval = 4\n')
     with serving() as server:
         process = subprocess.Popen(
             [str(BIN / "segloss"), "train", CELL, "--checkpoint-seconds", "0"],
@@ -188,7 +265,12 @@ def test_a_cell_that_is_killed_and_goes_on_is_one_run_with_every_row_once(workpl
         folder = workplace / "results" / CELL
         assert json.loads((folder / "record.json").read_text())["training"]["started_at_iteration"] >= 8
         assert len(list(folder.glob("work/wandb/offline-run-*"))) == 1
-        assert [row["iteration"] for row in rows(offline(folder))] == list(range(1, 17))
+        tracked = rows(offline(folder))
+        assert [row["iteration"] for row in tracked] == list(range(1, 17))
+        validated = [(row["iteration"], row["val/mIoU"]) for row in tracked if "val/mIoU" in row]
+        record = json.loads((folder / "record.json").read_text())
+        assert validated == [tuple(entry.values()) for entry in record["training"]["checkpoint"]["validations"]]
+        assert [iteration for iteration, _ in validated] == [4, 8, 12, 16]
         wait_for(lambda: sent_or_given_up(workplace))
         run("segloss", "sync", cwd=workplace, **online(server))  # what a busy machine left unsent
         assert [row["iteration"] for row in server.history[identity(folder)]] == list(range(1, 17))
@@ -197,11 +279,53 @@ def test_a_cell_that_is_killed_and_goes_on_is_one_run_with_every_row_once(workpl
 def test_without_a_server_or_with_a_wrong_mode_the_cell_is_the_same(workplace: Path) -> None:
     run("segloss", "train", CELL, "--results", "undisturbed", cwd=workplace, WANDB_MODE="disabled")
     refused = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": None}
-    run("segloss", "train", CELL, "--results", "refused", cwd=workplace, **refused)
+    (workplace / "temporary").mkdir()
+    temporary = str(workplace / "temporary")
+    run("segloss", "train", CELL, "--results", "refused", cwd=workplace, TMPDIR=temporary, **refused)
     log = run("segloss", "train", CELL, "--results", "wrong", cwd=workplace, WANDB_MODE="nonsense")
     assert "Weights & Biases stopped tracking this cell, its training goes on" in log.stdout + log.stderr
     assert counts(workplace, "refused") == counts(workplace, "wrong") == counts(workplace, "undisturbed")
     # What could not be sent is kept, to be sent later.
     wait_for(lambda: sent_or_given_up(workplace))
-    assert len(tracking.unsent_runs(workplace / "refused")) == 1
+    (unsent,) = tracking.unsent_runs(workplace / "refused")
+    # The process that could not send it was killed, and left nothing.
+    assert list((workplace / "temporary").iterdir()) == []
+    assert not (unsent.parent / "sending").exists()
     assert files_with(KEY, workplace) == []
+
+
+def test_a_grid_is_one_run_with_its_table_and_its_report(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    grid = grid_of("tiny")
+    for cell in grid.cells[:2]:
+        write_cell(Path("results"), cell)
+    refused = run("segloss", "dashboard", "tiny", cwd=workplace, check=False)
+    assert "reports/tiny/results.csv is not there: segloss collect and segloss report write it" in refused.stderr
+    run("segloss", "collect", "tiny", "--output", "reports/tiny/results.csv", "--partial", cwd=workplace)
+    Path("reports/tiny/table.md").write_text("a table")
+    shown = run("segloss", "dashboard", "tiny", cwd=workplace, WANDB_RUN_ID="other").stdout
+    assert "group by      dataset, labels, loss" in shown
+    folder = Path("results/.dashboard/tiny")
+    records = offline(folder)
+    (started,) = [entry.run for entry in records if entry.WhichOneof("record_type") == "run"]
+    assert (started.job_type, started.run_group, started.display_name) == ("report", "tiny", "report of tiny")
+    assert started.run_id != "other"
+    shown_rows = table(rows(records)[0], "results", media_folder(folder))
+    assert [entry["status"] for entry in shown_rows[: len(grid.cells)]] == [
+        "done",
+        "done",
+        *["missing"] * (len(grid.cells) - 2),
+    ]
+    metrics = json.loads((Path("results") / str(grid.cells[1]) / "record.json").read_text())["metrics"]
+    assert {name: shown_rows[1][name] for name in metrics} == metrics
+    assert shown_rows[2]["mIoU"] is None
+    artifacts = [entry.artifact for entry in records if entry.WhichOneof("record_type") == "artifact"]
+    (report,) = [artifact for artifact in artifacts if artifact.type == "report"]
+    assert report.name == "report-tiny"
+    assert {entry.path for entry in report.manifest.contents} == {"results.csv", "table.md"}
+    assert tracking.unsent_runs(Path("results")) == [next(folder.glob("work/wandb/offline-run-*/*.wandb"))]
+    with serving() as server:
+        assert "1 of 1 offline runs sent" in run("segloss", "sync", cwd=workplace, **online(server)).stdout
+        assert server.history[started.run_id][0]["results"]["path"] in server.files[started.run_id]
+        files = {"results.csv", "table.md"}
+        assert server.artifacts == {"report-tiny": {"type": "report", "files": files, "committed": True}}

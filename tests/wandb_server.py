@@ -20,6 +20,8 @@ class Server:
         self.lines: dict[str, dict[int, dict[str, Any]]] = {}
         self.summary: dict[str, dict[str, Any]] = {}
         self.complete: set[str] = set()
+        self.files: dict[str, set[str]] = {}
+        self.artifacts: dict[str, dict[str, Any]] = {}
         self.fault: str | None = None
         self.faults_after = 0
         self.requests = 0
@@ -49,7 +51,10 @@ class Server:
                 "project": project,
             }
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        if (answer := self.artifact(query, variables)) is not None:
+            return answer
         if "createRunFiles" in query:
+            self.files.setdefault(variables.get("run", ""), set()).update(variables.get("files", []))
             files = [{"name": name, "uploadUrl": f"{self.url}/put"} for name in variables.get("files", [])]
             return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}
         if "viewer" in query:
@@ -79,6 +84,30 @@ class Server:
             "wandbConfig": "{}",
         }
         return {"model": {"id": "project", "name": "segloss", "entity": entity, "bucket": bucket}}
+
+    def artifact(self, query: str, variables: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer to a query about an artifact; None to any other."""
+        if "createArtifactManifest" in query or "updateArtifactManifest" in query:
+            file = {"id": "file", "uploadUrl": f"{self.url}/put", "uploadHeaders": []}
+            kind = "createArtifactManifest" if "createArtifactManifest" in query else "updateArtifactManifest"
+            return {kind: {"artifactManifest": {"id": "manifest", "file": file}}}
+        if "createArtifactFiles" in query:
+            nodes = []
+            for spec in variables["input"]["artifactFiles"]:
+                name = spec["name"]
+                self.artifacts[spec["artifactID"]]["files"].add(name)
+                node = {"storagePath": name, "uploadUrl": f"{self.url}/put", "uploadHeaders": []}
+                nodes.append({"node": {**node, "uploadMultipartUrls": None, "artifact": {"id": spec["artifactID"]}}})
+            return {"createArtifactFiles": {"files": {"edges": nodes}}}
+        if "createArtifact(" in query:
+            entry, name = variables["input"], variables["input"]["artifactCollectionName"]
+            self.artifacts[name] = {"type": entry["artifactTypeName"], "files": set(), "committed": False}
+            sequence = {"latestArtifact": None}
+            return {"createArtifact": {"artifact": {"id": name, "state": "PENDING", "artifactSequence": sequence}}}
+        if "commitArtifact" in query:
+            self.artifacts[variables["artifactID"]]["committed"] = True
+            return {"commitArtifact": {"artifact": {"id": variables["artifactID"], "digest": "digest"}}}
+        return None
 
     def stream(self, run: str, body: dict[str, Any]) -> None:
         """Rows of history and the summary as a run sends them."""

@@ -94,11 +94,28 @@ def test_a_resumed_log_goes_on_with_its_rows_and_its_unfinished_one() -> None:
     rows: list = []
     resumed = LogHook(lambda row, step: rows.append(step), interval=6)
     resumed.load_state_dict(hook.state_dict())
+<<<<<<< HEAD
     resumed.replay(resumed.rows, [{"iteration": 3, "mIoU": 30.0}])
     assert rows == [2, 3, 4]
+=======
+    assert rows == []
+>>>>>>> wandb
     resumed.before_train(None)
     resumed.after_train_iter(made_runner(torch.nn.Linear(1, 1), 6), 5, {"inputs": [0]}, {"loss": torch.tensor(4.0)})
     assert resumed.rows[-1]["train/loss"] == 3.0
+
+
+def test_earlier_rows_and_validations_are_logged_again_in_the_order_of_their_iterations() -> None:
+    logged_again: list = []
+    hook = LogHook(lambda row, step: logged_again.append((step, row)), interval=2)
+    rows = [{"iteration": 2, "train/loss": 2.0}, {"iteration": 4, "train/loss": 6.0}]
+    hook.replay(rows, [{"iteration": 3, "mIoU": 10.0}, {"iteration": 4, "mIoU": 20.0}])
+    assert logged_again == [
+        (2, {"train/loss": 2.0}),
+        (3, {"val/mIoU": 10.0}),
+        (4, {"train/loss": 6.0}),
+        (4, {"val/mIoU": 20.0}),
+    ]
 
 
 def test_other_settings_labels_teachers_and_pretrained_weights_are_other_trainings() -> None:

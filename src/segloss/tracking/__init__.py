@@ -122,7 +122,7 @@ class Run:
             forget_foreign_runs()
             mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
             folder.mkdir(parents=True, exist_ok=True)
-            earlier = list(folder.glob("wandb/offline-run-*"))
+            earlier = [*folder.glob("wandb/offline-run-*"), *folder.glob("wandb/artifacts")]
             self._run = connect(
                 dict(x_transaction_log_flush_interval=FLUSH),
                 project=os.environ.get("WANDB_PROJECT", project),
@@ -136,8 +136,8 @@ class Run:
                 mode="offline" if mode == "online" else mode,
             )
             self._run.define_metric("*", step_metric="iteration")
-            for attempt in earlier:
-                shutil.rmtree(attempt, ignore_errors=True)
+            for files in earlier:
+                shutil.rmtree(files, ignore_errors=True)
             if mode == "online":
                 self._sender = send_beside(Path(self._run.dir).parent)
         except Exception as error:
