@@ -94,12 +94,8 @@ def test_a_resumed_log_goes_on_with_its_rows_and_its_unfinished_one() -> None:
     rows: list = []
     resumed = LogHook(lambda row, step: rows.append(step), interval=6)
     resumed.load_state_dict(hook.state_dict())
-<<<<<<< HEAD
     resumed.replay(resumed.rows, [{"iteration": 3, "mIoU": 30.0}])
     assert rows == [2, 3, 4]
-=======
-    assert rows == []
->>>>>>> wandb
     resumed.before_train(None)
     resumed.after_train_iter(made_runner(torch.nn.Linear(1, 1), 6), 5, {"inputs": [0]}, {"loss": torch.tensor(4.0)})
     assert resumed.rows[-1]["train/loss"] == 3.0
