@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -189,10 +190,7 @@ def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> No
     """
     while not (header := [record.run for record in written(file) if record.HasField("run")]):
         time.sleep(1)
-    folder = sending_folder(file.parent)
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
-    folder.mkdir()
-    try:
+    with tempfile.TemporaryDirectory() as folder:
         run = connect(
             dict(x_skip_transaction_log=True, init_timeout=patience),
             project=header[0].project,
@@ -202,7 +200,7 @@ def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> No
             job_type=header[0].job_type,
             tags=list(header[0].tags),
             config=plain(header[0].config.update),
-            dir=str(folder),
+            dir=folder,
             mode="online",
             resume="allow",
         )
@@ -218,8 +216,6 @@ def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> No
                 time.sleep(FLUSH)
         exits = [record.exit.exit_code for record in records if record.HasField("exit")]
         run.finish(exit_code=exits[0] if exits else 1)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     marker(file).touch()
 
 
@@ -227,6 +223,9 @@ def send(run_folder: Path) -> None:
     """Send a run that is being written; when its writer has ended, however it did, try for another GRACE seconds."""
     os.nice(10)
     forget_foreign_runs()
+    # W&B makes temporary folders when it is imported and while it runs: all are below this one.
+    temporary = tempfile.mkdtemp(prefix="segloss-wandb-")
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary
     gone = Event()
 
     def watch() -> None:
@@ -236,21 +235,19 @@ def send(run_folder: Path) -> None:
         # Another attempt at the cell removes the folder, and sends the whole run itself.
         while time.monotonic() < deadline and run_folder.exists():
             time.sleep(0.5)
-        # W&B's service is killed too, and neither can tidy up: this is all that they leave.
-        shutil.rmtree(sending_folder(run_folder), ignore_errors=True)
+        # W&B's service is killed too, and neither can tidy up.
+        shutil.rmtree(temporary, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)
 
-    with sender_log(run_folder).open("wb") as log:
+    with sender_log(run_folder).open("wb") as log, (run_folder.parent / "sending.lock").open("wb") as turn:
         fcntl.flock(log, fcntl.LOCK_EX)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         Thread(target=watch, daemon=True).start()
+        # Until the process that sent an earlier attempt has ended: two at once would send rows twice.
+        fcntl.flock(turn, fcntl.LOCK_EX)
         replay(next(run_folder.glob("*.wandb")), lambda: not gone.is_set(), patience=86400)
-
-
-def sending_folder(run_folder: Path) -> Path:
-    """The temporary files of the process that sends a run, beside the run and not in the temporary directory."""
-    return run_folder / "sending"
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sender_log(run_folder: Path) -> Path:
