@@ -222,7 +222,7 @@ def test_a_ramp_lets_an_option_or_a_terms_weight_grow() -> None:
         torch.testing.assert_close(alone(logits, labels), expected)
         torch.testing.assert_close(together(logits, labels), dice + weight * boundary)
     assert terms[1] == dict(loss="boundary", weight=2.0, ramp=dict(weight=(0.0, 0.5)))
-    with pytest.raises(TypeError, match=r"ConfidencePenaltyLoss is to ramp 'beta', which is not among its options"):
+    with pytest.raises(TypeError, match=r"ConfidencePenaltyLoss ramps 'beta', which is not among its options"):
         build("confidence_penalty", ramp=dict(beta=(0.0, 1.0)))
 
 
