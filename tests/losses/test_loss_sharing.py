@@ -116,13 +116,8 @@ def test_a_docstring_says_what_the_contract_wants(name):
         assert re.search(r"Reference: .*(19|20)\d\d.*https://", text, re.DOTALL)
 
 
-<<<<<<< HEAD
-# Sizes or loops of these depend on the values, where a graph ends: which pixels or classes, how far the distances.
-SEVERAL_GRAPHS = {
-=======
 # The amount of their work depends on values: they compile with breaks.
 DEPENDS_ON_VALUES = {
->>>>>>> losses
     "average_calibration_error",
     "boundary",
     "cldice",
@@ -144,11 +139,7 @@ def test_unchecked_losses_compile_to_one_graph(name, soft):
     with losses.unchecked():
         for options in OPTIONS[name][:2]:
             torch._dynamo.reset()
-<<<<<<< HEAD
-            compiled = torch.compile(get(name), backend="aot_eager", fullgraph=name not in SEVERAL_GRAPHS)
-=======
             compiled = torch.compile(get(name), backend="aot_eager", fullgraph=name not in DEPENDS_ON_VALUES)
->>>>>>> losses
             torch.testing.assert_close(
                 value_and_gradient(compiled, logits, given, valid=valid, **options),
                 value_and_gradient(get(name), logits, given, valid=valid, **options),
