@@ -96,7 +96,9 @@ class _AverageCalibrationError(torch.autograd.Function):
                 by_bin = by_bin * torch.distributed.get_world_size()  # see _SumOverProcesses
             for part in parts:
                 where = slice(None) if pooled else part
-                by_p = _by_probability(probabilities[part], batch, part, by_bin[where], gap[where].to(logits.dtype), soft)
+                by_p = _by_probability(
+                    probabilities[part], batch, part, by_bin[where], gap[where].to(logits.dtype), soft
+                )
                 probabilities[part] = through_softmax(probabilities[part], by_p)
             ctx.save_for_backward(probabilities)
         return total
