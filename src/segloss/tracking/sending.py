@@ -1,6 +1,7 @@
 """From the file that a training writes to W&B's server: while the training runs, or later.
 
-``wandb beta sync --live`` of version 0.31.0 does the same and is not used: it waits for ever when the training was killed.
+``wandb beta sync --live`` of version 0.31.0 does the same and is not used: where the training was killed it waits for
+more rows for ever.
 """
 
 import fcntl
