@@ -81,7 +81,8 @@ class Server:
             "eventsTail": "[]",
             "config": self.runs[run].get("config") or "{}",
             "tags": [],
-            "wandbConfig": "{}",
+            # Without "t" W&B takes a run for one that was never initialised, and sends all its rows again.
+            "wandbConfig": '{"t": 1}',
         }
         return {"model": {"id": "project", "name": "segloss", "entity": entity, "bucket": bucket}}
 

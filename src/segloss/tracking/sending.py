@@ -1,7 +1,7 @@
 """From the file that a training writes to W&B's server: while the training runs, or later.
 
-``wandb beta sync --live`` of version 0.31.0 does the same and is not used: it hangs when the training was killed, and a
-second attempt at a run sends every row again, so that the server has it twice.
+``wandb beta sync --live`` of version 0.31.0 does the same and is not used: where the training was killed it waits for
+more rows for ever.
 """
 
 import fcntl
