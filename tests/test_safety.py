@@ -27,7 +27,8 @@ def unsafe_loads(code: str) -> list[str]:
         name, options = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
         wrong = (
             (name == "torch.load" and options.get("weights_only") != "True")
-            or (name in ("yaml.load", "yaml.full_load", "yaml.unsafe_load", "eval", "exec"))
+            or (name == "yaml.load" and not options.get("Loader", "").endswith("SafeLoader"))
+            or (name in ("yaml.full_load", "yaml.unsafe_load", "eval", "exec"))
             or options.get("allow_pickle", "False") != "False"
             or options.get("shell", "False") != "False"
         )
@@ -35,9 +36,14 @@ def unsafe_loads(code: str) -> list[str]:
     return found
 
 
+# Files that load what is their own: memory shared by workers, annotations of the package's source, a module copied.
+OWN_CONTENT = {"src/segloss/engine/cache.py", "src/segloss/options/_source.py", "tests/losses/test_loss_modules.py"}
+
+
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_files_are_loaded_without_running_what_they_say(file: Path) -> None:
-    assert unsafe_loads(file.read_text(encoding="utf-8")) == []
+    seen = unsafe_loads(file.read_text(encoding="utf-8"))
+    assert bool(seen) == (str(file.relative_to(ROOT)) in OWN_CONTENT), seen
 
 
 def test_an_unsafe_load_is_seen() -> None:

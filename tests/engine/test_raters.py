@@ -248,7 +248,7 @@ def test_a_rotation_leaves_void_where_there_is_no_image(phantom: Path) -> None:
 
 def test_raters_are_read_once_for_all_visits(phantom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, read = [], data.read_classes
-    monkeypatch.setattr(data, "read_classes", lambda path, source: reads.append(path) or read(path, source))
+    monkeypatch.setattr(data, "read_classes", lambda path, *more: reads.append(path) or read(path, *more))
     images = dataset(phantom / "phantom", pipeline(dict(type="RandomCrop", crop_size=(32, 32))))
     visits = SampleSequence(images, seed=0, samples=3 * len(images))
     visits[0]

@@ -27,7 +27,7 @@ def example(source: str, spatial: tuple[int, ...], seed: int = 0) -> tuple[Tenso
 
 
 # Their targets depend on the statistics of the whole image, so a crop has another one.
-IMAGE_WIDE = {"dice_weighted_raters", "staple"}
+IMAGE_WIDE = {"staple"}
 # They choose among the raters, and may choose one without a label where another has one.
 CHOOSES_RATER = {"random_rater"}
 
@@ -38,6 +38,7 @@ def batch_tensors(spatial: tuple[int, ...]) -> dict[str, Tensor]:
     return {
         "draws": torch.tensor([0.1, 0.55, 0.9999]),
         "teacher_logits": 4 * torch.randn(3, NUM_CLASSES, *spatial, generator=generator),
+        "rater_weights": torch.rand(3, 5, generator=generator) + 0.1,
     }
 
 
@@ -49,6 +50,7 @@ def scenario(request):
     def call(labels: Tensor, valid: Tensor, num_classes: int, change=lambda tensor: tensor, images=slice(None)):
         extra = batch_tensors(call.spatial)
         extra["draws"], extra["teacher_logits"] = extra["draws"][images], change(extra["teacher_logits"])[images]
+        extra["rater_weights"] = extra["rater_weights"][images]
         return function(labels, valid, num_classes, **{name: extra[name].to(labels.device) for name in function.needs})
 
     call.source, call.name, call.spatial = function.source, request.param, (17, 22)

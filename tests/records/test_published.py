@@ -79,7 +79,7 @@ def test_the_zoo_is_the_wheels():
     configs = Path(importlib.util.find_spec("mmseg").origin).parent / ".mim" / "configs"
     stated = Counter()
     for file in configs.glob("*/metafile.yaml"):
-        for entry in yaml.load(file.read_text(), yaml.CSafeLoader)["Models"]:
+        for entry in yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["Models"]:
             for result in entry["Results"] if isinstance(entry["Results"], list) else [entry["Results"]]:
                 stated.update(
                     (entry["Name"], value) for key, value in (result["Metrics"] or {}).items() if key != "RMSE"

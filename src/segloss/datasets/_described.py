@@ -99,7 +99,7 @@ def read_description(file: Path) -> dict[str, Any]:
     import jsonschema
     import yaml
 
-    class UniqueKeys(yaml.SafeLoader):
+    class UniqueKeysSafeLoader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
             if repeated := [key for place, key in enumerate(keys) if key in keys[:place]]:
@@ -107,7 +107,7 @@ def read_description(file: Path) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=UniqueKeys)  # a safe loader
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=UniqueKeysSafeLoader)
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise DatasetError(f"{file} cannot be read ({' '.join(str(error).split())})") from error
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))

@@ -90,9 +90,9 @@ def zoo_rows() -> Iterator[dict[str, Any]]:
     spec = importlib.util.find_spec("mmseg")
     if spec is None:
         return
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML has it
     for file in sorted((Path(spec.origin).parent / ".mim" / "configs").glob("*/metafile.yaml")):
-        for entry in yaml.load(file.read_text(encoding="utf-8"), loader)["Models"]:
+        for entry in yaml.load(file.read_text(encoding="utf-8"), Loader=SafeLoader)["Models"]:
             yield from _numbers(entry, file.parent.name)
 
 
