@@ -67,8 +67,8 @@ def samples(number: int, size: tuple[int, int], classes: int = 5, seed: int = 0)
 
 
 def takes_a_step(model: Any, size: tuple[int, int] = SIZE) -> None:
-    """Build a model on the meta device and compute its loss."""
-    with torch.device("meta"):
+    """Build a model on the meta device and compute its loss; on the CPU where a target is chosen by its values."""
+    with torch.device("cpu" if "STDCHead" in signature(model) else "meta"):
         segmentor = revert_sync_batchnorm(MODELS.build(model)).train()
         losses = segmentor.loss(torch.empty(2, 3, *size), samples(2, size))
     assert any("loss" in name for name in losses)

@@ -70,6 +70,9 @@ def cannot_build(model: Model) -> str | None:
     """The reason for which a model cannot be built or trained on this machine; None if it can."""
     if model.get("type") in ("MultimodalEncoderDecoder", "DepthEstimator"):
         return f"it is a {model['type']}, which takes more than images or predicts no classes"
+    channels = (model.get("backbone") or {}).get("in_channels", 3)
+    if channels != 3:
+        return f"its backbone takes images of {channels} channels; those of the data sets have 3"
     for head in heads(model):
         if reason := REFUSED_HEADS.get(head.get("type")):
             return f"its {head['type']} {reason}"
