@@ -88,6 +88,7 @@ def listed(model: Any) -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # of a backbone of MMSegmentation
 def test_every_config_of_the_wheel_is_what_is_known_of_it(large_crops: Configs, meta: None, part: int) -> None:
     """Those that are applicable build and compute their loss; those that cannot be built fail when it is tried."""
     built: set[str] = set()

@@ -63,7 +63,8 @@ def test_a_loss_is_the_same_through_the_kernels(name, options, soft, monkeypatch
     )
     close(actual[0], value, 1e-5)
     close(actual[1], gradient, 1e-4)
-    assert used or soft or not get(name).sums  # the soft focal loss has a core of its own
+    # The soft focal loss has a core of its own, and losses that rank pixels sum up what they keep themselves.
+    assert used or soft or not get(name).sums or name in ("ohem_cross_entropy", "topk_cross_entropy")
 
 
 @pytest.mark.parametrize("soft", [False, True])
