@@ -169,17 +169,17 @@ def test_what_cannot_run_is_said_before_the_first_job(workplace: Path, config: t
 def test_the_demo_is_planned_within_seconds(workplace: Path) -> None:
     started = time.monotonic()
     plan = snakemake(workplace, "-n", grid="demo")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 5
     assert jobs(plan)["train"] == 48
 
 
 @pytest.mark.alone
-def test_five_thousand_cells_are_planned_within_two_minutes(workplace: Path) -> None:
+def test_five_thousand_cells_are_planned_within_a_minute(workplace: Path) -> None:
     demo = yaml.safe_load((workplace / "configs/grids/demo.yaml").read_text())
     (workplace / "configs/grids/large.yaml").write_text(yaml.safe_dump({**demo, "seeds": 313}))
     started = time.monotonic()
     plan = snakemake(workplace, "-n", grid="large")
-    assert time.monotonic() - started < 120
+    assert time.monotonic() - started < 60
     assert jobs(plan)["train"] == 5008
 
 

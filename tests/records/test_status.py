@@ -163,7 +163,7 @@ def test_time_left_is_that_of_cells_of_the_same_kind(in_workplace: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_five_thousand_cells_are_shown_in_seconds(in_workplace: Path) -> None:
+def test_five_thousand_cells_are_shown_in_two_seconds(in_workplace: Path) -> None:
     demo = yaml.safe_load((in_workplace / "configs/grids/demo.yaml").read_text())
     (in_workplace / "configs/grids/large.yaml").write_text(yaml.safe_dump({**demo, "seeds": 313}))
     prints = fingerprints(DATASETS["phantom"], in_workplace / "data/phantom", None)
@@ -185,5 +185,4 @@ def test_five_thousand_cells_are_shown_in_seconds(in_workplace: Path) -> None:
     assert "4507/5008: 4507 done, 501 stopped, 626 skipped" in text
     assert "and 481 more" in text
     # Time on the processor, since other tests may be running beside this one.
-    # Each record is read whole and its checksum and its counts compared: half a millisecond a cell.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2

@@ -74,6 +74,7 @@ class Configs:
             )
         self._files: dict[tuple[str, str], MMEngineFile] = {}
         self._values: dict[Path, Mapping[str, Any]] = {}
+        self.reasons: dict[Any, Any] = {}  # for which a model cannot be trained, by what it depends on
         self.experiments: dict[Any, Any] = {}  # resolved cells, by cell
 
     @cached_property

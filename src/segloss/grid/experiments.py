@@ -12,6 +12,7 @@ from segloss.datasets import DatasetError, find
 from segloss.grid.cells import Cell, random_seed, split_variant
 from segloss.grid.configs import Configs, loss_terms, model_name
 from segloss.grid.errors import ConfigError, unknown
+from segloss.grid.mmengine_files import MMEngineFile
 from segloss.grid.options import signatures
 from segloss.grid.resources import resources
 from segloss.grid.weights import Pretrained, declared_weights
@@ -145,7 +146,7 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         not_applicable=_evaluated_elsewhere(cell, source, trained)
         if trained
         else _not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals)
-        or _cannot_train(network, configs.values(files["datasets"]), scenario, terms),
+        or _cannot_train(configs, files, scenario, terms),
     )
 
 
@@ -171,15 +172,20 @@ def _evaluated_elsewhere(cell: Cell, source: str, trained: Experiment) -> str | 
 
 
 def _cannot_train(
-    model: Mapping[str, Any], dataset: Mapping[str, Any], scenario: Mapping[str, Any], terms: list[dict[str, Any]]
+    configs: Configs, files: Mapping[str, MMEngineFile], scenario: Mapping[str, Any], terms: list[dict[str, Any]]
 ) -> str | None:
     """The reason for which a model takes no such data, label scenario or loss, None if it does."""
-    if not model:  # its config is code; what it cannot do is found when it is built
-        return None
     soft = scenario["target"] != "hard" or "mean_teacher" in scenario
     pixelwise = all("reduction" in signatures("losses")[term["loss"]]["options"] for term in terms)
-    mode = (dataset.get("test_cfg") or {}).get("mode")
-    return cannot_train(model, soft, pixelwise) or cannot_take(model, dataset.get("crop_size"), mode)
+    key = (files["models"].path, files["datasets"].path, soft, pixelwise)
+    if key not in configs.reasons:  # thousands of cells share a few models, and a model's config is searched through
+        model, dataset = (configs.values(files[kind]) for kind in ("models", "datasets"))
+        model, mode = model.get("model"), (dataset.get("test_cfg") or {}).get("mode")
+        # Without a model the config is code; what it cannot do is found when it is built.
+        configs.reasons[key] = model and (
+            cannot_train(model, soft, pixelwise) or cannot_take(model, dataset.get("crop_size"), mode)
+        )
+    return configs.reasons[key] or None
 
 
 def _not_applicable(
