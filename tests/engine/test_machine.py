@@ -97,7 +97,8 @@ def test_a_setting_of_the_machine_changes_rounding_only(
 ) -> None:
     plain, other = trained(place, "plain"), trained(place, "other", *options)
     np.testing.assert_allclose(losses(other), losses(plain), rtol=tolerance)
-    assert not np.array_equal(losses(other), losses(plain))
+    # On some processors the fused step rounds as the plain one does: that it is taken is tested below.
+    assert options == ("--fused",) or not np.array_equal(losses(other), losses(plain))
     assert other["config_hash"] == plain["config_hash"]
     settings = {"precision": "fp32", "channels_last": False, "compiled": False, "fused": False}
     assert settings.items() <= plain["machine"].items()
@@ -110,3 +111,21 @@ def test_a_precision_that_the_device_lacks_is_named(place: Path) -> None:
     assert done.returncode == 1
     failure = json.loads((place / "results" / CELL / "failure.json").read_text())
     assert "fp16 needs a GPU; a CPU trains in fp32 or bf16" in failure["reason"]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_fused_option_takes_the_fused_step(fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from mmengine.optim import build_optim_wrapper
+    from torch.optim import adam
+
+    from segloss.engine.machine import Machine, optimizer
+
+    steps = []
+    step = adam._fused_adam
+    monkeypatch.setattr(adam, "_fused_adam", lambda *arguments, **more: steps.append(1) or step(*arguments, **more))
+    model = torch.nn.Linear(2, 1)
+    config = dict(optimizer=dict(type="AdamW", lr=1e-2))
+    wrapper = build_optim_wrapper(model, optimizer(config, Machine("cpu", 1, 0, 30.0, fused=fused)))
+    wrapper.update_params(model(torch.ones(1, 2)).sum())
+    assert len(steps) == fused
