@@ -1,5 +1,6 @@
 """The files of configs/, read and checked once, down to the options of every loss. Imports no torch."""
 
+import difflib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -169,6 +170,8 @@ class Configs:
         folder = self.folder / "mmseg" / kind
         if is_name(name) and (folder / f"{name}.py").is_file():
             return folder / f"{name}.py"
+        if kind == "datasets" and is_name(name) and (self.folder / kind / f"{name}.yaml").is_file():
+            return self._described_dataset(name)
         if kind != "models":
             raise unknown(kind.rstrip("s").replace("dataset", "data set"), name, self.names(kind))
         if name in self.zoo:
@@ -176,8 +179,6 @@ class Configs:
         raise self._unknown_model(name, self.names("models"))
 
     def _unknown_model(self, name: str, known: list[str]) -> ConfigError:
-        import difflib
-
         near = difflib.get_close_matches(name, self.zoo, n=3)
         zoo = f"; nearest in MMSegmentation's zoo: {', '.join(f'mmseg::{entry}' for entry in near)}" if near else ""
         return unknown("model", name, known, f" or a config of MMSegmentation's zoo as mmseg::<name>{zoo}")
