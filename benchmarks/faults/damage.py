@@ -269,8 +269,8 @@ def data_set_half_there(folder: Path) -> str:
 def results_table_truncated(folder: Path) -> str:
     table = folder / REPORT / "results.csv"
     os.truncate(table, table.stat().st_size - 100)
-    said = start_grid(folder)
-    assert "differs from the records" in said, said
+    output = start_grid(folder)
+    assert "differs from the records" in output, output
     finish(folder)
     return "refused, and collected anew"
 

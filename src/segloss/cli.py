@@ -12,12 +12,11 @@ from segloss import __version__, records
 from segloss.datasets import (
     DATASETS,
     DatasetError,
-    availability,
+    add_described,
     find,
-    format_availability,
+    list_datasets,
     locate,
     new_dataset,
-    place_of,
     root_of,
 )
 from segloss.grid import Cell, ConfigError, Configs, Experiment, Grid, load_grid, resolve
@@ -92,20 +91,18 @@ def results_folder(arguments: argparse.Namespace) -> Path:
 def prepare(arguments: argparse.Namespace) -> None:
     """Make, fetch or verify a data set; or list data sets, or the pretrained weights of a grid."""
     if arguments.list:
-        print(
-            format_availability(
-                availability(entry, place_of(entry, data_root(arguments))) for entry in DATASETS.values()
-            )
-        )
+        print(list_datasets(data_root(arguments)))
         return
     if arguments.weights:
         list_weights(load_grid(arguments.weights, Configs()))
         return
     if arguments.dataset is None:
         raise DatasetError(f"expected a data set, --list or --weights GRID; data sets: {', '.join(DATASETS)}")
-    dataset = find(arguments.dataset)
+    description = Path("configs") / "datasets" / f"{arguments.dataset}.yaml"
+    dataset = add_described(description) if description.is_file() else find(arguments.dataset)
     folder = dataset.prepare(root_of(arguments.dataset, data_root(arguments)))
-    dataset.verify(folder)
+    if dataset.generated:  # all others are verified where they are fetched or found
+        dataset.verify(folder)
     print(f"{dataset.name} is in {folder}")
 
 
@@ -157,7 +154,7 @@ def train(arguments: argparse.Namespace) -> None:
             return
         progress.write(folder, "waiting")
         if arguments.device == "cpu":
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine takes a GPU wherever it finds one
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that is visible
         with lease(arguments.processes, arguments.cells_per_gpu):
             progress.write(folder, "starting")
             if arguments.processes == 1:

@@ -54,7 +54,7 @@ def _continue(url: str, partial: Path, name: str) -> None:
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        # Nothing is left to fetch, or the file has become shorter: the content is verified by whoever needs it.
+        # Nothing is left to fetch, or the file has become shorter: callers verify the content.
         response = urllib.request.urlopen(url, timeout=TIMEOUT)
     with response, open(partial, "ab") as target:
         if response.status != http.client.PARTIAL_CONTENT:

@@ -78,7 +78,7 @@ def groups_of(folder: Path) -> list[Group]:
         files = [(stem, suffix) for stem, suffix in files if suffix.lower() in IMAGES]
         words = Counter((_last_words(stem), suffix) for stem, suffix in files)
         for stem, suffix in files:
-            # Words that end a fifth of the names tell kinds of files apart; others belong to the names.
+            # A word at the end of a fifth of the names is a kind of file; any other is part of a name.
             common = words[_last_words(stem), suffix] >= max(2, 0.2 * len(files))
             end = _last_words(stem) if common else ""
             key = stem.removesuffix(end)

@@ -9,7 +9,7 @@ from segloss.datasets._read import DatasetError
 
 
 def read_nifti(path: Path) -> np.ndarray:
-    """The values of a NIfTI file, scaled as its header says, axes in the file's order x, y, ...
+    """The values of a NIfTI file, scaled by its header's slope and intercept, axes in the file's order x, y, ...
 
     Returns:
         float64, all axes of length 1 beyond the first two dropped.

@@ -36,7 +36,7 @@ CHANGES_COLOURS = ("PhotoMetricDistortion",)
 
 @TRANSFORMS.register_module()
 class WholeImageShown(BaseTransform):
-    """Placeholder label of zeros; padding can then be told apart as void."""
+    """Placeholder label of zeros, which distinguishes the image from padding, which is void."""
 
     def transform(self, results: dict) -> dict:
         """Adds ``gt_seg_map``."""

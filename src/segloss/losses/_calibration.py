@@ -64,8 +64,8 @@ def margin_label_smoothing(
     """Margin-based label smoothing (MbLS): cross-entropy + α · mean_c max(0, max_k z_k - z_c - m); lower is better.
 
     Logits may differ by the margin m; what they differ by beyond it is penalised, the mean being over pixels and
-    classes, that of the largest logit included. The authors' code lets void pixels into the penalty unless told their
-    label; here they never count.
+    classes, that of the largest logit included. The authors' code includes void pixels in the penalty unless it is
+    given their label; here they never count.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.

@@ -128,7 +128,7 @@ def checked_terms(terms: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, A
     """Check the terms of a compound loss: each has a loss, and a weight that is a number.
 
     Raises:
-        ValueError: no terms, or one that is not as said.
+        ValueError: no terms, a term without a loss, or a weight that is no number.
     """
     if not terms:
         raise ValueError(f"Expected at least one term such as {{'loss': 'dice', 'weight': 0.5}}, got {terms!r}.")
