@@ -1,6 +1,7 @@
 """Errors in configs/ and in names, each one sentence: expected, got, possible."""
 
 import difflib
+import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,14 +22,19 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Co
     return ConfigError(f"unknown {kind} {name!r}{suggestion}; known: {', '.join(known) or 'none'}{hint}")
 
 
+@functools.cache  # of the installed package, whose schemas do not change while a process runs
+def validator(schema: Path) -> jsonschema.Draft202012Validator:
+    """The validator of a schema, made once: a report validates thousands of records."""
+    return jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+
+
 def validate(data: Any, schema: Path, where: str) -> None:
     """Check data against a JSON schema.
 
     Raises:
         ConfigError: with the place, the value and what is possible.
     """
-    rules = json.loads(schema.read_text(encoding="utf-8"))
-    errors = list(jsonschema.Draft202012Validator(rules).iter_errors(data))
+    errors = list(validator(schema).iter_errors(data))
     if not errors:
         return
     # A misspelt key is also a missing one; its name is the more useful of the two.

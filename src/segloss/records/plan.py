@@ -7,8 +7,8 @@ from segloss.datasets import DatasetError, find, locate
 from segloss.grid import Experiment, Grid
 from segloss.grid.data import sources
 from segloss.grid.weights import describe, find_weights
-from segloss.records.states import cell_status
-from segloss.records.status import format_duration, kind, run_time
+from segloss.records.states import CellStatus
+from segloss.records.status import format_duration, kind, sampled_statuses
 
 # Bytes of a model's weights and of two checkpoints with Adam's moments, if none was measured: 40 million float32.
 ASSUMED_WEIGHTS, ASSUMED_CHECKPOINTS = 160e6, 2 * 3 * 160e6
@@ -28,19 +28,18 @@ def all_experiments(grid: Grid) -> list[Experiment]:
     return list(ordered.values())
 
 
-def hours(experiments: list[Experiment], results: Path) -> tuple[float, int, float]:
+def hours(experiments: list[Experiment], statuses: list[CellStatus]) -> tuple[float, int, float]:
     """Hours of work left: measured on finished cells of the same kind, their number of cells, and those assumed.
 
     Assumed is the time limit that the configs request for a cell of which no run time is known.
     """
     known: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
-    left = []
-    for experiment in experiments:
-        status = cell_status(experiment, results)
-        if status.state != "done":
-            left.append((kind(status), experiment))
-        elif len(known[kind(status)]) < 5 and (seconds := run_time(results / str(experiment.cell))):
-            known[kind(status)].append(seconds)
+    for status in statuses:
+        if status.seconds is not None:
+            known[kind(status)].append(status.seconds)
+    left = [
+        (kind(status), entry) for entry, status in zip(experiments, statuses, strict=True) if status.state != "done"
+    ]
     measured = [sum(known[axes]) / len(known[axes]) / 3600 for axes, _ in left if known[axes]]
     assumed = [experiment.resources["minutes"] / 60 for axes, experiment in left if not known[axes]]
     return sum(measured), len(measured), sum(assumed)
@@ -72,8 +71,9 @@ def downloads(experiments: list[Experiment], data_root: Path) -> list[str]:
 def format_plan(grid: Grid, results: Path, data_root: Path) -> str:
     """The plan in a few lines."""
     experiments = all_experiments(grid)
-    states = Counter(cell_status(experiment, results).state for experiment in experiments)
-    measured, cells, assumed = hours(experiments, results)
+    statuses = sampled_statuses(experiments, results)
+    states = Counter(status.state for status in statuses)
+    measured, cells, assumed = hours(experiments, statuses)
     size, known = disk(experiments, results)
     requests = Counter(tuple(sorted(experiment.resources.items())) for experiment in experiments)
     dependencies = len(experiments) - len(grid.experiments)

@@ -10,7 +10,7 @@ import pandas as pd
 from segloss.grid import Cell, Experiment, Grid
 from segloss.metrics import Counts
 from segloss.records.states import CellStatus, cell_status
-from segloss.records.verification import check_comparable, check_counts, read
+from segloss.records.verification import check_comparable, check_counts, check_record
 
 COLUMNS = [*Cell.__dataclass_fields__, "status", "metric", "value", "reason"]
 
@@ -51,10 +51,10 @@ def evaluated_cells(grid: Grid, results: Path, fingerprints: Fingerprints | None
     """
     for experiment in grid.experiments:
         status = cell_status(experiment, results, (fingerprints or {}).get(experiment.data_key))
-        if status.state == "done":
+        if status.record is not None:
             folder = results / str(experiment.cell)
-            record = read(folder / "record.json")
-            yield EvaluatedCell(experiment, status, record, check_counts(record, folder))
+            check_record(status.record, folder / "record.json")
+            yield EvaluatedCell(experiment, status, status.record, check_counts(status.record, folder))
         else:
             yield EvaluatedCell(experiment, status)
 

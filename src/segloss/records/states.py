@@ -29,6 +29,7 @@ class CellStatus:
         progress: The last progress of its process: state, host, pid, iteration, iterations, images_per_second,
             seconds_left.
         seconds: Its run time (only of some of the finished cells).
+        record: The record of a finished cell, whole and unchanged.
     """
 
     cell: Cell
@@ -36,6 +37,7 @@ class CellStatus:
     reason: str = ""
     progress: Mapping[str, Any] | None = None
     seconds: float | None = None
+    record: Mapping[str, Any] | None = None
 
 
 def counts_problem(folder: Path, expected: str) -> str | None:
@@ -55,13 +57,27 @@ def stale_reason(experiment: Experiment, results: Path, fingerprints: Mapping[st
         results: Folder of the cells.
         fingerprints: Those of its ``training`` and ``evaluation`` data; None where the data are not at hand.
     """
+    return examine_record(experiment, results, fingerprints)[1]
+
+
+def examine_record(
+    experiment: Experiment, results: Path, fingerprints: Mapping[str, str] | None
+) -> tuple[dict[str, Any] | None, str | None]:
+    """The record of a cell, as far as it can be read, and ``stale_reason``; arguments as there."""
     folder = results / str(experiment.cell)
     if not (folder / "record.json").exists():
-        return None
+        return None, None
     try:
         record = load(folder / "record.json")
     except RecordError as error:
-        return str(error)
+        return None, str(error)
+    return record, _difference(record, experiment, folder, fingerprints)
+
+
+def _difference(
+    record: Mapping[str, Any], experiment: Experiment, folder: Path, fingerprints: Mapping[str, str] | None
+) -> str | None:
+    """The difference of a record from the experiment, the data and the counts of today; None without one."""
     try:
         cell, config_hash = record["cell"], record["config_hash"]
         recorded, counts = record["data"]["fingerprints"], record["evaluation"]["counts_sha256"]
@@ -107,9 +123,9 @@ def block_reason(experiment: Experiment, results: Path) -> str | None:
 def cell_status(experiment: Experiment, results: Path, fingerprints: Mapping[str, str] | None = None) -> CellStatus:
     """The state of one cell, from the files in its folder; arguments as for ``stale_reason``."""
     cell, folder = experiment.cell, results / str(experiment.cell)
-    stale = stale_reason(experiment, results, fingerprints)
-    if stale is None and (folder / "record.json").exists():
-        return CellStatus(cell, "done")
+    record, stale = examine_record(experiment, results, fingerprints)
+    if record and stale is None:
+        return CellStatus(cell, "done", record=record)
     current = progress.read(folder)
     if current and is_running(folder):
         return CellStatus(cell, "waiting" if current["state"] == "waiting" else "running", progress=current)

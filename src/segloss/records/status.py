@@ -4,10 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from segloss.grid import Grid
+from segloss.grid import Experiment, Grid
 from segloss.records.states import STATES, CellStatus, cell_status
-from segloss.records.verification import RecordError, load
 
 # States with a line per cell in the short view, and the number of lines of each.
 LISTED = ("running", "waiting", "stopped", "stale", "failed", "blocked")
@@ -22,28 +22,34 @@ def kind(status: CellStatus) -> tuple[str, str, str]:
     return status.cell.dataset, status.cell.model, status.cell.schedule
 
 
-def run_time(folder: Path) -> float | None:
-    """The run time of a finished cell in seconds; None if it was resumed, or its record cannot be read."""
-    try:
-        record = load(folder / "record.json")
-    except RecordError:
-        return None
+def run_time(record: Mapping[str, Any]) -> float | None:
+    """The run time of a finished cell in seconds; None if it was resumed."""
     return record["seconds"] if record["training"]["started_at_iteration"] == 0 else None
 
 
-def grid_status(
-    grid: Grid, results: Path, fingerprints: Mapping[tuple[str, str], Mapping[str, str]] | None = None
+Fingerprints = Mapping[tuple[str, ...], Mapping[str, str]]
+
+
+def sampled_statuses(
+    experiments: Iterable[Experiment], results: Path, fingerprints: Fingerprints | None = None
 ) -> list[CellStatus]:
-    """The status of every cell of a grid, skipped ones included."""
+    """The status of each experiment, with the run time of some finished ones of each kind."""
     statuses = []
     sampled: Counter[tuple[str, str, str]] = Counter()
-    for experiment in grid.experiments:
+    for experiment in experiments:
         status = cell_status(experiment, results, (fingerprints or {}).get(experiment.data_key))
-        if status.state == "done" and sampled[kind(status)] < SAMPLE:
+        seconds = None
+        if status.record is not None and sampled[kind(status)] < SAMPLE:
             sampled[kind(status)] += 1
-            status = replace(status, seconds=run_time(results / str(status.cell)))
-        statuses.append(status)
-    return statuses + [CellStatus(cell, "skipped", reason) for cell, reason in grid.skipped.items()]
+            seconds = run_time(status.record)
+        statuses.append(replace(status, seconds=seconds, record=None))  # thousands of records would fill the memory
+    return statuses
+
+
+def grid_status(grid: Grid, results: Path, fingerprints: Fingerprints | None = None) -> list[CellStatus]:
+    """The status of every cell of a grid, skipped ones included."""
+    skipped = [CellStatus(cell, "skipped", reason) for cell, reason in grid.skipped.items()]
+    return sampled_statuses(grid.experiments, results, fingerprints) + skipped
 
 
 def fraction_done(status: CellStatus) -> float:

@@ -61,6 +61,12 @@ def read(path: Path) -> dict[str, Any]:
         RecordError: if it is not.
     """
     record = load(path)
+    check_record(record, path)
+    return record
+
+
+def check_record(record: Mapping[str, Any], path: Path) -> None:
+    """Raise RecordError unless a record that ``load`` returned is consistent, and in its own cell's folder."""
     try:
         check_schema(record, str(path))
     except ConfigError as error:
@@ -71,7 +77,6 @@ def read(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path} contradicts itself: its axes or its settings are not those of {cell}")
     if not f"/{path.parent.as_posix()}".endswith(f"/{cell}"):
         raise RecordError(f"{path} is the record of another cell, {cell}: delete it, it was copied there")
-    return record
 
 
 def check_counts(record: Mapping[str, Any], folder: Path) -> Counts:
