@@ -17,7 +17,7 @@ Every private module of this folder is imported, so that a scenario in a new fil
 import importlib
 import pkgutil
 
-from segloss.labels._catalogue import CATALOGUE, check_options, register
+from segloss.labels._catalogue import CATALOGUE, register
 from segloss.labels._maps import boundary_smoothing, gaussian_smoothing, hard, uniform_smoothing
 from segloss.labels._raters import dice_rater_weights, dice_weighted_raters, majority, random_rater, rater_mean
 from segloss.labels._staple import staple
@@ -30,7 +30,6 @@ globals().update(CATALOGUE)
 __all__ = [
     "CATALOGUE",
     "boundary_smoothing",
-    "check_options",
     "dice_rater_weights",
     "dice_weighted_raters",
     "gaussian_smoothing",

@@ -1,13 +1,13 @@
 """The catalogue of label scenarios, and the one check of their input."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, ParamSpec, Protocol, cast, get_type_hints
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from segloss.options import check, is_setting
+from segloss.options import check, keyword_options
 
 P = ParamSpec("P")
 
@@ -48,9 +48,7 @@ def register(
     """
 
     def add(function: Callable[P, tuple[Tensor, Tensor]]) -> Scenario[P]:
-        hints = get_type_hints(function, include_extras=True)
-        parameters = function.__kwdefaults__ or {}
-        options = {name: hints[name] for name in {**parameters, **dict.fromkeys(needs)}}
+        options = keyword_options(function)
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> tuple[Tensor, Tensor]:
@@ -68,20 +66,6 @@ def register(
         return scenario
 
     return add
-
-
-def check_options(scenario: Scenario[...], options: Mapping[str, Any]) -> None:
-    """Check the settings of a scenario before it is called.
-
-    Raises:
-        TypeError: an option the function does not have.
-        ValueError: a value outside an option's range.
-    """
-    known = [name for name, kind in scenario.options.items() if is_setting(kind)]
-    for name, value in options.items():
-        if name not in known:
-            raise TypeError(f"{scenario.__name__} got the unknown option {name!r}; known: {', '.join(known) or 'none'}")
-        check(name, value, scenario.options[name])
 
 
 def without_void(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:

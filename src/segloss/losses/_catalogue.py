@@ -1,14 +1,13 @@
 """The catalogue of losses: a name, a function, and the name of its module."""
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, Protocol, cast, get_type_hints
+from typing import Any, ParamSpec, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from segloss.options import NonNegative, check, is_setting
+from segloss.options import NonNegative, check, is_setting, keyword_options
 
 P = ParamSpec("P")
 
@@ -67,11 +66,7 @@ def register(
     """
 
     def add(function: Callable[P, Tensor]) -> Loss[P]:
-        hints = get_type_hints(function, include_extras=True)
-        parameters = inspect.signature(function).parameters.values()
-        options = {
-            entry.name: hints.get(entry.name, object) for entry in parameters if entry.kind is entry.KEYWORD_ONLY
-        }
+        options = keyword_options(function)
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> Tensor:

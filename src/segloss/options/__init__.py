@@ -5,7 +5,7 @@ An option is declared once, by its annotation: ``gamma: NonNegative = 2.0``, ``c
 module when it is built, and a line of YAML before any job (`declared` reads the annotations from the source).
 """
 
-from segloss.options._check import check, describe, fits, is_setting
+from segloss.options._check import check, describe, fits, is_setting, keyword_options
 from segloss.options._source import Declaration, declared
 from segloss.options._types import (
     Above,
@@ -49,4 +49,5 @@ __all__ = [
     "describe",
     "fits",
     "is_setting",
+    "keyword_options",
 ]

@@ -1,11 +1,19 @@
 """The check of a value against an annotation."""
 
 import collections.abc
+import inspect
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+def keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword-only parameters of a function and their annotations; `object` for one without."""
+    hints = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters.values()
+    return {entry.name: hints.get(entry.name, object) for entry in parameters if entry.kind is entry.KEYWORD_ONLY}
 
 
 def check(name: str, value: Any, annotation: Any) -> None:
