@@ -22,7 +22,7 @@ ROOMS = {
     "runtime",
     "tracking",
 }
-DOORS = {"__init__.py", "__main__.py", "cli.py", "workflow.py", "files.py"}
+DOORS = {"__init__.py", "__main__.py", "arguments.py", "cli.py", "workflow.py", "files.py"}
 
 # Beside the standard library and the room itself.
 ALLOWED = {
@@ -61,7 +61,8 @@ ALLOWED = {
         "segloss.runtime",
     },
     "cli.py": {"torch", "pandas", *(f"segloss.{room}" for room in ROOMS - {"losses", "labels", "metrics"})}
-    | {"segloss.files"},
+    | {"segloss.arguments", "segloss.files"},
+    "arguments.py": {"segloss.datasets", "segloss.grid"},
     "__main__.py": {"segloss.cli"},
     "engine": {
         *("torch", "numpy", "cv2", "PIL", "mmengine", "mmseg", "mmcv", "timm", "torchvision", "safetensors"),

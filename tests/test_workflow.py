@@ -147,7 +147,12 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
 @pytest.mark.parametrize(
     ("config", "grid", "sentence"),
     [
-        ((), "demoo", r"unknown grid 'demoo' \(did you mean 'demo'\?\); known: calibration-cpu, camvid, camvid-cpu, camvid-finetune-cpu, demo, .*tiny"),
+        (
+            (),
+            "demoo",
+            r"unknown grid 'demoo' \(did you mean 'demo'\?\); "
+            "known: calibration-cpu, camvid, camvid-cpu, camvid-finetune-cpu, demo, .*tiny",
+        ),
         (
             ("gird=demo",),
             "demo",

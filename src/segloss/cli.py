@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segloss import __version__, records
+from segloss.arguments import ARGUMENTS
 from segloss.datasets import (
     DATASETS,
     DatasetError,
@@ -298,211 +299,33 @@ def sync(arguments: argparse.Namespace) -> None:
         raise SystemExit(1)
 
 
-Parser = argparse.ArgumentParser
-
-
-def add_grid(parser: Parser) -> None:
-    """The argument of verbs that take a grid."""
-    parser.add_argument("grid", help="a name in configs/grids or the path of a grid file")
-
-
-def add_results(parser: Parser) -> None:
-    """The option of verbs that read or write cells."""
-    parser.add_argument("--results", help="folder of the cells (default: results)")
-
-
-def add_data_root(parser: Parser) -> None:
-    """The option of verbs that read data sets."""
-    parser.add_argument("--data-root", help="folder of the data sets (default: $SEGLOSS_DATA, else data)")
-
-
-def prepare_options(parser: Parser) -> None:
-    """The arguments of ``segloss prepare``."""
-    parser.add_argument("dataset", nargs="?", help=f"one of {', '.join(DATASETS)}")
-    parser.add_argument("--list", action="store_true", help="list all data sets: ready or not, size, terms")
-    parser.add_argument("--weights", metavar="GRID", help="list the pretrained weights of a grid")
-    add_data_root(parser)
-
-
-def new_options(parser: Parser) -> None:
-    """The arguments of ``segloss new``."""
-    parser.add_argument("kind", choices=("dataset",), help="dataset: describe a folder of images and labels")
-    parser.add_argument("folder", help="the folder")
-    parser.add_argument("--name", help="name of the data set (default: that of the folder)")
-
-
-def list_options(parser: Parser) -> None:
-    """The arguments of ``segloss list``."""
-    parser.add_argument("kind", nargs="?", choices=tuple(KINDS), help="only names of this kind (default: all)")
-
-
-def plan_options(parser: Parser) -> None:
-    """The arguments of ``segloss plan``."""
-    add_grid(parser)
-    add_results(parser)
-    add_data_root(parser)
-
-
-def train_options(parser: Parser) -> None:
-    """The arguments of ``segloss train``."""
-    parser.add_argument("cell", help="<dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>")
-    add_results(parser)
-    add_data_root(parser)
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
-    parser.add_argument(
-        "--cells-per-gpu",
-        type=int,
-        default=os.environ.get("SEGLOSS_CELLS_PER_GPU", "1"),
-        help="cells that may share a GPU (default: $SEGLOSS_CELLS_PER_GPU, else 1)",
-    )
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=1,
-        help="processes that share each batch, with a GPU each if there are GPUs (default: 1)",
-    )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of a process (default: 1)")
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "bf16", "fp16"),
-        default="fp32",
-        help="precision of the training's forward and backward pass; evaluation uses fp32 (default: fp32)",
-    )
-    parser.add_argument("--channels-last", action="store_true", help="use the channels-last memory format")
-    parser.add_argument("--compile", action="store_true", help="compile the backbone with torch.compile")
-    parser.add_argument("--fused", action="store_true", help="use the optimiser's fused implementation")
-    parser.add_argument(
-        "--workers", type=int, help="data loading processes; they change no result (default: 0 on a CPU, 4 with a GPU)"
-    )
-    parser.add_argument(
-        "--checkpoint-seconds", type=float, default=30, help="time between two checkpoints (default: 30)"
-    )
-
-
-def status_options(parser: Parser) -> None:
-    """The arguments of ``segloss status``."""
-    add_grid(parser)
-    add_results(parser)
-    add_data_root(parser)
-    parser.add_argument("--cells", action="store_true", help="list every cell with its state")
-    parser.add_argument(
-        "--watch",
-        type=float,
-        nargs="?",
-        const=5.0,
-        metavar="SECONDS",
-        help="refresh (default: every 5 s)",
-    )
-
-
-def collect_options(parser: Parser) -> None:
-    """The arguments of ``segloss collect``."""
-    add_grid(parser)
-    add_results(parser)
-    add_data_root(parser)
-    parser.add_argument("--output", required=True, help="results.csv to write")
-    parser.add_argument("--partial", action="store_true", help="accept cells without a record, and list them")
-
-
-def report_options(parser: Parser) -> None:
-    """The arguments of ``segloss report``."""
-    add_grid(parser)
-    parser.add_argument("table", help="results.csv; the report is written beside it")
-    add_results(parser)
-    add_data_root(parser)
-
-
-def table_options(parser: Parser) -> None:
-    """The arguments of ``segloss table``."""
-    add_grid(parser)
-    parser.add_argument("--table", help="its results.csv (default: reports/<grid>/results.csv)")
-    add_results(parser)
-    parser.add_argument(
-        "--rows",
-        default="loss",
-        help="the axis down: dataset, model, schedule, labels or loss, or loss.<option> or labels.<option> for an "
-        "ablation (default: loss)",
-    )
-    parser.add_argument("--columns", default="dataset,labels", help="axes across (default: dataset,labels)")
-    parser.add_argument(
-        "--metrics",
-        default="paper",
-        help="metrics, or sets of them: paper, calibration, soft, levels, worst, classes (default: paper)",
-    )
-    parser.add_argument("--style", choices=("paper",), default="paper", help="the layout (default: paper)")
-    parser.add_argument("--format", choices=("latex", "markdown", "csv"), default="latex", help="default: latex")
-    parser.add_argument(
-        "--spread",
-        choices=("sd", "interval", "none"),
-        default="sd",
-        help="standard deviation over seeds, 95 %% interval, or none (default: sd)",
-    )
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="AXIS=NAME,...", help="keep these values of an axis; repeatable"
-    )
-    parser.add_argument(
-        "--published",
-        nargs="?",
-        const="known",
-        help="print published numbers beside: those that come with segloss, or of a CSV file (axes, metric, value)",
-    )
-    parser.add_argument("--width", type=float, default=397, help="width of the text in points for LaTeX (default: 397)")
-    parser.add_argument("--output", help="file to write (default: the terminal)")
-
-
-def compare_options(parser: Parser) -> None:
-    """The arguments of ``segloss compare``."""
-    parser.add_argument("first", help="a results folder")
-    parser.add_argument("second", help="another results folder")
-
-
-def dashboard_options(parser: Parser) -> None:
-    """The arguments of ``segloss dashboard``."""
-    add_grid(parser)
-    add_results(parser)
-    parser.add_argument("--report", help="folder of the grid's report (default: reports/<grid>)")
-
-
-def clean_options(parser: Parser) -> None:
-    """The arguments of ``segloss clean``."""
-    add_grid(parser)
-    add_results(parser)
-    add_data_root(parser)
-    parser.add_argument("--yes", action="store_true", help="remove the files (default: show them)")
-
-
-def sync_options(parser: Parser) -> None:
-    """The arguments of ``segloss sync``."""
-    add_results(parser)
-
-
 VERBS = {
-    "list": (list_names, list_options),
-    "prepare": (prepare, prepare_options),
-    "new": (new, new_options),
-    "plan": (plan, plan_options),
-    "train": (train, train_options),
-    "status": (status, status_options),
-    "collect": (collect, collect_options),
-    "report": (report, report_options),
-    "table": (table, table_options),
-    "compare": (compare, compare_options),
-    "clean": (clean, clean_options),
-    "dashboard": (dashboard, dashboard_options),
-    "sync": (sync, sync_options),
+    "list": list_names,
+    "prepare": prepare,
+    "new": new,
+    "plan": plan,
+    "train": train,
+    "status": status,
+    "collect": collect,
+    "report": report,
+    "table": table,
+    "compare": compare,
+    "clean": clean,
+    "dashboard": dashboard,
+    "sync": sync,
 }
 
 
-def build_parser() -> Parser:
+def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
     parser = argparse.ArgumentParser(prog="segloss", description="Train, evaluate and tabulate segmentation losses.")
     parser.add_argument("--version", action="version", version=f"segloss {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="verb")
-    for name, (function, add_options) in VERBS.items():
+    for name, function in VERBS.items():
         verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
         verb.set_defaults(run=function)
         verb.add_argument("--root", help="a checkout of segloss (default: the one around the working directory)")
-        add_options(verb)
+        ARGUMENTS[name](verb)
     return parser
 
 
