@@ -110,8 +110,8 @@ def test_where_no_device_is_nothing_is_leased(made, tmp_path: Path) -> None:
     ("count", "share", "sentence"),
     [
         (3, 1, r"a cell on 3 GPUs: this machine offers 1 to 2 \(a, b\)"),
-        (1, 0, "0 cells on one GPU: expected 1 to 10"),
-        (1, 11, "11 cells on one GPU: expected 1 to 10"),
+        (1, 0, "0 cells on one GPU: expected 1 to 16"),
+        (1, 17, "17 cells on one GPU: expected 1 to 16"),
     ],
 )
 def test_an_impossible_lease_is_one_sentence(made, count: int, share: int, sentence: str) -> None:

@@ -17,8 +17,8 @@ from itertools import product
 from pathlib import Path
 
 # Bytes that stand for a whole device: divisible by every number of cells that may share it.
-WHOLE = 2520
-LARGEST_SHARE = 10
+WHOLE = 720720
+LARGEST_SHARE = 16
 # Between two looks at devices that were all leased, in seconds; at random, so that waiting cells do not look in step.
 POLL = (0.2, 0.6)
 
@@ -125,7 +125,7 @@ def lease(
 
     Args:
         count: Devices the cell trains on.
-        share: Cells that may use one device at a time, 1 to 10. Cells of different shares keep to both.
+        share: Cells that may use one device at a time, 1 to 16. Cells of different shares keep to both.
         notify: Takes a sentence when the cell must wait, and one when it has its devices.
 
     Yields:
