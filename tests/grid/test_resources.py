@@ -47,7 +47,7 @@ def test_an_impossible_request_is_one_sentence(in_workplace: Path, declared: dic
         experiment_of(CELL)
 
 
-@pytest.mark.parametrize("name", ["camvid", "camvid-cpu", "demo", "raters", "raters-bubil"])
+@pytest.mark.parametrize("name", ["camvid", "camvid-cpu", "demo", "raters", "raters-cpu"])
 def test_every_schedule_declares_all(name: str) -> None:
     resources = experiment_of(f"phantom/unet-tiny/{name}/hard/ce/seed0", ROOT).resources
     assert resources["gpus"] == (name in ("camvid", "raters"))
