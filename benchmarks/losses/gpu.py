@@ -105,9 +105,9 @@ def main() -> None:
                 with switches(checks=False):
                     lines = rows(shape, soft, dtype, speed, arguments.repeats)
                 text.append("\n".join([title, HEADER, *lines, ""]))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text("\n".join(text))
+                if arguments.out:  # after every table: time on a GPU is often lent by the minute
+                    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+                    arguments.out.write_text("\n".join(text))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class SoftPixelLosses(torch.autograd.Function):
         ctx.save_for_backward(log_p, target, weights)
         ctx.derivative, ctx.exponent = derivative, exponent
         losses = torch.empty_like(logits[:, 0])
-        for part in blocks(*log_p.shape):
+        for part in blocks(log_p):
             losses[part[::2]] = _weighted(value(log_p[part], exponent), target[part], weights).sum(1)
         return losses
 
@@ -74,7 +74,7 @@ class SoftPixelLosses(torch.autograd.Function):
     def backward(ctx, gradient: Tensor):
         log_p, target, weights = ctx.saved_tensors
         result = torch.empty_like(log_p)
-        for part in blocks(*log_p.shape):
+        for part in blocks(log_p):
             derivative = ctx.derivative(log_p[part], ctx.exponent)
             by_log_p = _weighted(derivative, target[part], weights).mul_(gradient[part[::2]][:, None])
             torch.addcmul(by_log_p, log_p[part].exp(), by_log_p.sum(1, keepdim=True), value=-1, out=result[part])

@@ -28,13 +28,16 @@ def slices(images: int, size: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, max(1, images), step))
 
 
-def blocks(images: int, classes: int, pixels: int) -> Iterator[tuple[slice, slice, slice]]:
+def blocks(values: Tensor) -> Iterator[tuple[slice, slice, slice]]:
     """Cut (images, classes, pixels) into pieces whose temporaries all fit into the inner cache: runs of pixels.
 
     Of whole vectors only, so that every number is the same as in one piece to the last bit: the library's scalar and
-    vector forms of pow differ. Where the pixels of an image are no whole vectors, the pieces are images.
+    vector forms of pow differ. Where the pixels of an image are no whole vectors, the pieces are images; on a GPU too,
+    where the pieces that a processor's cache wants would cost more time to launch than to compute.
     """
-    if pixels % VECTOR or torch.compiler.is_compiling():  # a compiler would unroll the loop, and fuses by itself
+    images, classes, pixels = values.shape
+    # A compiler would unroll the loop, and fuses by itself.
+    if pixels % VECTOR or values.is_cuda or torch.compiler.is_compiling():
         yield from ((part, slice(None), slice(None)) for part in slices(images, classes * pixels))
         return
     step = max(1024, BLOCK // max(1, classes) // VECTOR * VECTOR)
@@ -141,7 +144,7 @@ class HardSums(torch.autograd.Function):
             with torch.autocast(probabilities.device.type, enabled=False):
                 mean = torch.bmm(g_predicted[:, None], probabilities)[:, 0] + direct
             gradient = torch.empty_like(probabilities)
-            for part in blocks(*probabilities.shape):
+            for part in blocks(probabilities):
                 torch.sub(g_predicted[part[0], :, None], mean[part[::2]][:, None], out=gradient[part])
                 gradient[part] *= probabilities[part]
         else:
