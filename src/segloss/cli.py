@@ -339,6 +339,8 @@ def command_line() -> Sequence[str]:
 
 def main() -> None:
     """Run a verb; errors that a user can repair end in one sentence."""
+    # Read when torch is imported: OpenMP's threads then sleep, not spin, while they wait on a machine that is shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = build_parser().parse_args(command_line())
     if arguments.run is train:
         forkserver.run_in_server(sys.argv[1:])

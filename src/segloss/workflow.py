@@ -42,6 +42,7 @@ NOT_IN_PATHS = re.compile(r"[{}*?\[\]\x00-\x1f]")
 
 def start_forkserver() -> None:
     """Start the fork server from which the cells of this Snakemake run are forked."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in cli.main, for the server's own import of torch
     forkserver.start("segloss.cli:main", PRELOAD)
 
 
