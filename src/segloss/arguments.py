@@ -158,6 +158,12 @@ def table_options(parser: Parser) -> None:
     parser.add_argument("--output", help="file to write (default: the terminal)")
 
 
+def findings_options(parser: Parser) -> None:
+    """The arguments of ``segloss findings``."""
+    add_results(parser)
+    parser.add_argument("--output", help="the Markdown file to write (default: reports/README.md)")
+
+
 def compare_options(parser: Parser) -> None:
     """The arguments of ``segloss compare``."""
     parser.add_argument("first", help="a results folder")
@@ -195,6 +201,7 @@ ARGUMENTS = {
     "collect": collect_options,
     "report": report_options,
     "table": table_options,
+    "findings": findings_options,
     "compare": compare_options,
     "clean": clean_options,
     "dashboard": dashboard_options,

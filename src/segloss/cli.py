@@ -259,6 +259,14 @@ def table(arguments: argparse.Namespace) -> None:
         print(text, end="")
 
 
+def findings(arguments: argparse.Namespace) -> None:
+    """Write what the grids show of each claim in configs/claims.yaml."""
+    from segloss.files import write_text
+    from segloss.reports.findings import findings
+
+    write_text(arguments.output or Path("reports") / "README.md", findings(Configs(), results_folder(arguments)))
+
+
 def compare(arguments: argparse.Namespace) -> None:
     """Compare two results folders: which numbers differ beyond their intervals."""
     from segloss.reports.compare import compare_folders
@@ -309,6 +317,7 @@ VERBS = {
     "collect": collect,
     "report": report,
     "table": table,
+    "findings": findings,
     "compare": compare,
     "clean": clean,
     "dashboard": dashboard,

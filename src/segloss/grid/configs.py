@@ -136,6 +136,19 @@ class Configs:
         lines = {"losses": self.losses, "labels": self.labels}
         return {axis: {name: line["title"] for name, line in entries.items()} for axis, entries in lines.items()}
 
+    @cached_property
+    def claims(self) -> dict[str, dict[str, Any]]:
+        """The entries of claims.yaml."""
+        path = self.folder / "claims.yaml"
+        claims = read_yaml(path)
+        validate(claims, SCHEMAS / "claims.schema.json", str(path))
+        for name, claim in claims.items():
+            for label, loss in (side.split("/") for pair in claim["pairs"] for side in pair):
+                for kind, given, known in (("label scenario", label, self.labels), ("loss", loss, self.losses)):
+                    if given != "*" and given not in known:
+                        raise ConfigError(f"{path}: {name}: pairs: {unknown(kind, given, known)}")
+        return claims
+
     def names(self, kind: str) -> list[str]:
         """The names of configs of a kind: ``grids``, ``datasets``, ``models`` or ``schedules``."""
         files = [*self.folder.glob(f"mmseg/{kind}/*.py"), *self.folder.glob(f"{kind}/*.yaml")]

@@ -8,7 +8,7 @@ from segloss.metrics._overlap import mean_iou
 from segloss.metrics.boundaries import Boundaries
 from segloss.metrics.catalogue import CALIBRATED, METRICS, Metric, find_metric
 from segloss.metrics.counts import METRICS_VERSION, Counts
-from segloss.metrics.image_counts import ImageCounts, image_counts
+from segloss.metrics.image_counts import ImageCounts, divergence, image_counts, soft_brier, soft_dice
 from segloss.metrics.summary import absent_classes, per_class, per_image, per_rater, reliability, summarize
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "VectorScalingFit",
     "absent_classes",
     "calibration_error",
+    "divergence",
     "find_metric",
     "image_counts",
     "mean_iou",
@@ -40,6 +41,8 @@ __all__ = [
     "per_rater",
     "reliability",
     "rescale",
+    "soft_brier",
+    "soft_dice",
     "summarize",
 ]
 

@@ -13,17 +13,38 @@ from segloss.metrics.counts import Counts
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """The counts of each image that `mean_iou` and `calibration_error` are functions of.
+    """The counts of each image that `mean_iou`, `calibration_error` and the metrics against a soft truth need.
 
     Attributes:
         names: Names of the images.
         overlap: True positives, labelled and predicted pixels of each class, (images, 3, classes).
         calibration: Pixels, correct pixels and the sum of confidence of each bin, (images, 3, 10).
+        soft_overlap: Σ|p-t| and Σ(p+t) of each class, (images, 2, classes); None without a soft truth.
+        distances: Pixels, their summed KL divergence and their summed squared distance, (images, 3); likewise.
     """
 
     names: list[str]
     overlap: np.ndarray
     calibration: np.ndarray
+    soft_overlap: np.ndarray | None = None
+    distances: np.ndarray | None = None
+
+
+def soft_dice(soft_overlap: np.ndarray) -> np.ndarray:
+    """`mDice_soft` of summed counts (..., 2, classes), in percent: (...)."""
+    difference, mass = np.moveaxis(soft_overlap, -2, 0)
+    ratio = np.divide(difference, mass, out=np.full(mass.shape, np.nan), where=mass > 0)
+    return 100 * np.nanmean(1 - ratio, axis=-1)
+
+
+def divergence(distances: np.ndarray) -> np.ndarray:
+    """`KL` of summed distances (..., 3), in nats: (...)."""
+    return distances[..., 1] / distances[..., 0]
+
+
+def soft_brier(distances: np.ndarray) -> np.ndarray:
+    """`Brier_soft` of summed distances (..., 3): (...)."""
+    return distances[..., 2] / distances[..., 0]
 
 
 def image_counts(counts: bytes | Path | Counts) -> ImageCounts:
@@ -36,15 +57,23 @@ def image_counts(counts: bytes | Path | Counts) -> ImageCounts:
         return _select(counts.names, counts.rows)
     try:
         with np.load(BytesIO(counts) if isinstance(counts, bytes) else counts) as file:
-            return _select(file["names"].tolist(), {name: file[f"row_{name}"] for name in _ROWS})
+            wanted = [name for name in (*_ROWS, *_SOFT_ROWS) if name in _ROWS or f"row_{name}" in file]
+            return _select(file["names"].tolist(), {name: file[f"row_{name}"] for name in wanted})
     except Exception as error:  # numpy, zipfile and zlib each raise their own on a damaged file
         raise ValueError(f"it is damaged or holds no counts: {type(error).__name__}: {error}") from error
 
 
 _ROWS = ("true_positives", "labelled", "predicted", "histogram", "confidence")
+_SOFT_ROWS = ("soft_difference", "soft_truth", "soft_probability", "soft_divergence", "soft_brier")
 
 
 def _select(names: list[str], rows: Mapping[str, np.ndarray]) -> ImageCounts:
     true_positives, labelled, predicted, histogram, confidence = (rows[name] for name in _ROWS)
     stored = np.stack([histogram.sum(1), histogram[:, 1], confidence], axis=1)
-    return ImageCounts(names, np.stack([true_positives, labelled, predicted], axis=1), merge_bins(stored))
+    overlap = np.stack([true_positives, labelled, predicted], axis=1)
+    if "soft_difference" not in rows:
+        return ImageCounts(names, overlap, merge_bins(stored))
+    difference, truth, probability, kl, brier = (rows[name] for name in _SOFT_ROWS)
+    soft_overlap = np.stack([difference, truth + probability], axis=1)
+    distances = np.stack([labelled.sum(1), kl, brier], axis=1)
+    return ImageCounts(names, overlap, merge_bins(stored), soft_overlap, distances)

@@ -15,14 +15,15 @@ def text(plain: str) -> str:
     return ENTITY.sub("&amp;", line).replace("<", "&lt;").replace(">", "&gt;")
 
 
-def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table: first column left, numbers right.
+def table(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A table: words to the left, numbers to the right.
 
     Args:
         head: Plain text.
         body: Rows of Markdown; plain text in it goes through `text` first.
+        left: The first columns, those of words.
     """
     lines = [list(map(text, head)), *body]
-    rule = "|:--|" + "--:|" * (len(head) - 1)
+    rule = "|" + ":--|" * left + "--:|" * (len(head) - left)
     first, *others = ("| " + " | ".join(line) + " |" for line in lines)
     return "\n".join([first, rule, *others])

@@ -4,7 +4,7 @@ A point is (dataset, model, schedule, labels, loss); its cells differ in the see
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -12,13 +12,27 @@ import numpy as np
 import pandas as pd
 
 from segloss.grid import Cell
-from segloss.metrics import ImageCounts, calibration_error, image_counts, mean_iou
+from segloss.metrics import (
+    ImageCounts,
+    calibration_error,
+    divergence,
+    image_counts,
+    mean_iou,
+    soft_brier,
+    soft_dice,
+)
 from segloss.records.verification import RecordError
 from segloss.reports.statistics import bootstrap_interval, pseudo_values
 from segloss.reports.summary import AXES
 
 # Metrics with intervals and tests: the counts of an image that each is a function of, and the function.
 STATISTICS = {"mIoU": ("overlap", mean_iou), "ECE": ("calibration", calibration_error)}
+# Those against a soft truth, where there is one: tested for the claims that name them, not in every report.
+SOFT_STATISTICS = {
+    "mDice_soft": ("soft_overlap", soft_dice),
+    "KL": ("distances", divergence),
+    "Brier_soft": ("distances", soft_brier),
+}
 
 Point = tuple[str, ...]
 
@@ -31,6 +45,7 @@ class PointStatistics:
         cells: Its finished cells, one for each seed.
         images: Names of the images; one object for all points with the same images.
         pseudo_values: Of each metric, (images, seeds); empty with one image.
+        soft_pseudo_values: Of each metric against a soft truth, likewise; empty without one.
         means: Of each metric, the mean over seeds of the metric of the whole data set.
         intervals: Of each metric, the bounds of its 95 % bootstrap interval.
         calibration: Pixels, correct pixels and summed confidence of each bin, over images, (seeds, 3, bins).
@@ -40,6 +55,7 @@ class PointStatistics:
     cells: tuple[Cell, ...]
     images: tuple[str, ...]
     pseudo_values: Mapping[str, np.ndarray]
+    soft_pseudo_values: Mapping[str, np.ndarray]
     means: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     calibration: np.ndarray
@@ -55,21 +71,28 @@ def stack_seeds(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> ImageCo
     for cell, other in zip(cells, counts, strict=True):
         if other.names != counts[0].names:
             raise RecordError(f"{cell} and {cells[0]} were evaluated on different images: they cannot be compared")
-    overlap, calibration = (
-        np.stack([getattr(entry, kind) for entry in counts], 1) for kind in ("overlap", "calibration")
+    kinds = [field.name for field in fields(ImageCounts) if field.name != "names"]
+    arrays = {kind: [getattr(entry, kind) for entry in counts] for kind in kinds}
+    return ImageCounts(
+        counts[0].names, **{kind: np.stack(values, 1) for kind, values in arrays.items() if values[0] is not None}
     )
-    return ImageCounts(counts[0].names, overlap, calibration)
 
 
 def statistics_of(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> PointStatistics:
     """The statistics of one point from the counts of its seeds."""
     stacked = stack_seeds(cells, counts)
     arrays = {metric: (getattr(stacked, kind), function) for metric, (kind, function) in STATISTICS.items()}
+    soft = {metric: (getattr(stacked, kind), function) for metric, (kind, function) in SOFT_STATISTICS.items()}
     several = len(stacked.names) > 1  # the jackknife leaves one image out
     return PointStatistics(
         cells=tuple(cells),
         images=tuple(stacked.names),
         pseudo_values={metric: pseudo_values(*array) for metric, array in arrays.items()} if several else {},
+        soft_pseudo_values={
+            metric: pseudo_values(values, function) for metric, (values, function) in soft.items() if values is not None
+        }
+        if several
+        else {},
         means={metric: float(function(values.sum(0)).mean()) for metric, (values, function) in arrays.items()},
         intervals={metric: bootstrap_interval(*array) for metric, array in arrays.items()},
         calibration=stacked.calibration.sum(0),

@@ -1,0 +1,234 @@
+"""The articles' claims beside what the grids measured: reports/README.md, from configs/claims.yaml and the records."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segloss.grid import Configs, Grid, load_grid
+from segloss.metrics import METRICS
+from segloss.records.verification import RecordError
+from segloss.reports.comparisons import LEVEL
+from segloss.reports.evidence import gather
+from segloss.reports.markdown import table, text
+from segloss.reports.points import Point, PointStatistics
+from segloss.reports.sentences import enumerate_words
+from segloss.reports.statistics import Comparison, compare, holm
+
+INTRODUCTION = """\
+# What the grids show
+
+Every line compares the point that an article claims to be better with the one it is compared with, on the same test
+images: difference [95 % interval for other images and other seeds], p adjusted by Holm over all comparisons of the
+claim in that metric. A claim is *confirmed* in a metric if at least half of its comparisons are significantly better
+(p < .05) and none is worse, *partly confirmed* if fewer are and none is worse, *refuted* if some are worse and none is
+better, *mixed* if both occur, and *undecided* if no difference is significant. All of it holds for these data sets,
+models and schedules; nothing follows for others.
+"""
+CHOICE = """\
+## Which loss for which goal
+
+For each data set and label scenario the loss with the best mean over seeds, and all losses from which it does not
+differ significantly (Holm over the losses of the column). Losses that are not named are significantly worse.
+"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The better point of a claim minus the other, in one metric.
+
+    Attributes:
+        grid: The grid's name.
+        better: The point claimed to be better.
+        other: The point it is compared with.
+        metric: Name of the metric.
+        comparison: Difference, interval and p.
+        p: p adjusted over the claim's comparisons in that metric; None with one seed.
+    """
+
+    grid: str
+    better: Point
+    other: Point
+    metric: str
+    comparison: Comparison
+    p: float | None = None
+
+    @property
+    def outcome(self) -> str:
+        """``better``, ``worse`` or ``open``: the sign of a significant difference, by the metric's direction."""
+        if self.p is None or self.p >= LEVEL:
+            return "open"
+        return "better" if (self.comparison.difference > 0) == METRICS[self.metric].higher_is_better else "worse"
+
+
+def values_of(statistics: PointStatistics, metric: str) -> Any:
+    """The pseudo-values of a metric (images, seeds); None where the point has none."""
+    return {**statistics.pseudo_values, **statistics.soft_pseudo_values}.get(metric)
+
+
+def partners(points: Mapping[Point, PointStatistics], pair: Sequence[str]) -> Iterator[tuple[Point, Point]]:
+    """The points of a claim's pair, such as ``*/dml`` and ``*/dice``; a star stands for the same name on both sides."""
+    (labels, loss), (other_labels, other_loss) = (side.split("/") for side in pair)
+    for point in points:
+        *rest, scenario, name = point
+        if labels not in ("*", scenario) or loss not in ("*", name):
+            continue
+        partner = (
+            *rest,
+            *(own if side == "*" else side for own, side in ((scenario, other_labels), (name, other_loss))),
+        )
+        if partner in points:
+            yield point, partner
+
+
+def differences(
+    claim: Mapping[str, Any], evidence: Mapping[str, Mapping[Point, PointStatistics]]
+) -> dict[str, list[Difference]]:
+    """The differences that test a claim, by metric, p adjusted.
+
+    Args:
+        claim: Its entry in configs/claims.yaml.
+        evidence: The statistics of each grid's points.
+    """
+    by_metric: dict[str, list[Difference]] = {}
+    for metric in claim["metrics"]:
+        rows = [
+            Difference(grid, better, other, metric, compare(first, second))
+            for grid in claim["grids"]
+            for pair in claim["pairs"]
+            for better, other in partners(evidence[grid], pair)
+            if (first := values_of(evidence[grid][better], metric)) is not None
+            and (second := values_of(evidence[grid][other], metric)) is not None
+        ]
+        tested = [row for row in rows if row.comparison.p is not None]
+        adjusted = iter(holm([row.comparison.p for row in tested]) if tested else ())
+        by_metric[metric] = [row if row.comparison.p is None else replace(row, p=float(next(adjusted))) for row in rows]
+    return by_metric
+
+
+def verdict(rows: Sequence[Difference]) -> str:
+    """Confirmed, partly confirmed, refuted, mixed or undecided, with the numbers behind it; of tested rows alone."""
+    rows = [row for row in rows if row.p is not None]
+    better, worse = (sum(row.outcome == outcome for row in rows) for outcome in ("better", "worse"))
+    if not rows:
+        return "one seed"
+    if better and worse:
+        word = "mixed"
+    elif better:
+        word = "confirmed" if 2 * better >= len(rows) else "partly confirmed"
+    else:
+        word = "refuted" if worse else "undecided"
+    return f"**{word}**: {better} of {len(rows)} better, {worse} worse"
+
+
+def format_comparison(row: Difference) -> str:
+    """A difference with its interval and p, a star where it is significant."""
+    digits, result = METRICS[row.metric].decimals, row.comparison
+    if row.p is None:
+        return f"{result.difference:+.{digits}f} (one seed)"
+    p = f"p {row.p:.3f}" if row.p >= 0.001 else "p < 0.001"
+    star = "" if row.outcome == "open" else " \\*"
+    return f"{result.difference:+.{digits}f} [{result.low:+.{digits}f}, {result.high:+.{digits}f}], {p}{star}"
+
+
+def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, list[Difference]], titles: Any) -> str:
+    """A claim, its verdicts, and all its comparisons."""
+    lines = [
+        f"### {name}\n",
+        f"{text(claim['says'])} ({', '.join(f'arXiv {number}' for number in claim['articles'])})\n",
+    ]
+    shown = {metric: rows for metric, rows in measured.items() if rows}
+    lines.append("; ".join(f"{metric} {verdict(rows)}" for metric, rows in shown.items()) + ".\n")
+    body: dict[tuple[str, Point, Point, tuple[int, int]], dict[str, str]] = {}
+    for metric, rows in shown.items():
+        for row in rows:
+            body.setdefault((row.grid, row.better, row.other, row.comparison.seeds), {})[metric] = format_comparison(
+                row
+            )
+    entries = []
+    for (grid, better, other, seeds), cells in body.items():
+        compared = f"{point_title(better, titles)} against {point_title(other, titles)}"
+        columns = [cells.get(metric, "–") for metric in shown]
+        entries.append([f"[{grid}]({grid}/table.md)", compared, "/".join(map(str, sorted(set(seeds)))), *columns])
+    head = ["Grid", "Compared", "Seeds", *(METRICS[metric].title for metric in shown)]
+    return "\n".join([*lines, table(head, entries, left=2)]) + "\n"
+
+
+def point_title(point: Point, titles: Mapping[str, Mapping[str, str]]) -> str:
+    """A point's loss and label scenario."""
+    return f"{text(titles['losses'][point[4]])} under {text(titles['labels'][point[3]])}"
+
+
+def choices(grid: Grid, points: Mapping[Point, PointStatistics]) -> list[list[str]]:
+    """For each data set, model and label scenario of a grid and each metric: the best losses."""
+    columns: dict[Point, dict[str, PointStatistics]] = {}
+    for point, statistics in points.items():
+        columns.setdefault(point[:4], {})[point[4]] = statistics
+    rows = []
+    for (dataset, _, _, labels), losses in columns.items():
+        row = [f"[{grid.name}]({grid.name}/table.md)", text(dataset), text(grid.titles["labels"][labels])]
+        for metric in ("mIoU", "ECE"):
+            row.append(best_losses(losses, metric, grid.titles["losses"]))
+        rows.append(row)
+    return rows
+
+
+def best_losses(losses: Mapping[str, PointStatistics], metric: str, titles: Mapping[str, str]) -> str:
+    """The loss with the best mean of a column, and those that do not differ from it significantly."""
+    order = sorted(losses, key=lambda name: losses[name].means[metric], reverse=METRICS[metric].higher_is_better)
+    best, *others = order
+    tests = {name: compare(losses[name].pseudo_values[metric], losses[best].pseudo_values[metric]) for name in others}
+    tested = [name for name in others if tests[name].p is not None]
+    adjusted = dict(zip(tested, holm([tests[name].p for name in tested]) if tested else (), strict=True))
+    near = [text(titles[name]) for name in others if adjusted.get(name, 1.0) >= LEVEL]
+    value = f"**{text(titles[best])}** {losses[best].means[metric]:.2f}"
+    if not near:
+        return value
+    return f"{value}; no worse: {enumerate_words(near)}" if len(near) < len(others) else f"{value}; none is worse"
+
+
+def findings(configs: Configs, results: Path) -> str:
+    """The page of findings in Markdown.
+
+    Args:
+        configs: The claims, grids and titles.
+        results: Folder of the cells.
+
+    Raises:
+        RecordError: if no cell of any claim's grid is done, or a record is damaged.
+    """
+    claims = configs.claims
+    grids = {name: load_grid(name, configs) for claim in claims.values() for name in claim["grids"]}
+    gathered = {name: gather(grid, results) for name, grid in grids.items()}
+    evidence = {name: entry.points for name, entry in gathered.items()}
+    if not any(evidence.values()):
+        raise RecordError(f"{results} has no finished cell of {', '.join(grids)}: run one of these grids first")
+    measured = {name: differences(claim, evidence) for name, claim in claims.items()}
+    metrics = list(dict.fromkeys(metric for claim in claims.values() for metric in claim["metrics"]))
+    summary, sections, absent = [], [], []
+    for name, claim in claims.items():
+        if not any(measured[name].values()):
+            absent.append(f"- {name}: {text(claim['says'])} ({', '.join(claim['grids'])})")
+            continue
+        verdicts = [verdict(measured[name][metric]) if measured[name].get(metric) else "–" for metric in metrics]
+        summary.append([f"[{name}](#{name})", text(claim["says"]), *verdicts])
+        sections.append(claim_section(name, claim, measured[name], configs.titles))
+    partial = [
+        f"- {name}: {entry.provenance['cells']} of {len(grids[name].cells)} cells"
+        for name, entry in gathered.items()
+        if entry.provenance["cells"] < len(grids[name].cells)
+    ]
+    done = [row for name in grids if evidence[name] for row in choices(grids[name], evidence[name])]
+    parts = [
+        INTRODUCTION,
+        table(["Claim", "In words", *(METRICS[metric].title for metric in metrics)], summary, left=len(metrics) + 2)
+        + "\n",
+        CHOICE,
+        table(["Grid", "Data set", "Labels", "mIoU ↑", "ECE ↓"], done, left=5) + "\n",
+        "## The comparisons\n",
+        *sections,
+        *(["## Not run\n", "Claims:\n", *absent, ""] if absent else []),
+        *(["Grids:\n", *partial, ""] if partial else []),
+        "Made by `segloss findings`. Machine, hours and commit of each grid are at the end of its table.\n",
+    ]
+    return "\n".join(parts)

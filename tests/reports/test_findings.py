@@ -1,0 +1,135 @@
+"""The page of findings: which points a claim compares, the verdict on it, and what is listed as not run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from segloss.grid import Configs, load_grid
+from segloss.grid.errors import ConfigError
+from segloss.metrics import Counts, image_counts, summarize
+from segloss.records.verification import RecordError
+from segloss.reports.findings import Difference, differences, findings, partners, verdict
+from segloss.reports.points import SOFT_STATISTICS, PointStatistics, statistics_of
+from segloss.reports.statistics import Comparison
+
+ROOT = Path(__file__).parents[2]
+CLAIM = {"says": "A is better.", "articles": ["1"], "grids": ["g"], "metrics": ["mIoU", "KL"]}
+
+
+def statistics(right: float, seeds: int = 3) -> PointStatistics:
+    """A point whose models give the label that share of the probability, with a soft truth."""
+    counts = []
+    for seed in range(seeds):
+        random = torch.Generator().manual_seed(seed)
+        labels = torch.randint(0, 3, (20, 12, 12), generator=torch.Generator().manual_seed(99))
+        truth = 0.9 * torch.nn.functional.one_hot(labels, 3).movedim(-1, 1) + 0.1 / 3
+        hit = torch.rand(labels.shape, generator=random) < right
+        predicted = torch.where(hit, labels, (labels + 1) % 3)
+        probabilities = 0.8 * torch.nn.functional.one_hot(predicted, 3).movedim(-1, 1) + 0.2 / 3
+        entry = Counts(3)
+        entry.update(probabilities.float(), labels, truth=truth, names=[f"image{number}" for number in range(20)])
+        counts.append(entry)
+    return statistics_of([f"cell{seed}" for seed in range(seeds)], [image_counts(entry) for entry in counts])
+
+
+def point(labels: str, loss: str) -> tuple[str, ...]:
+    return ("d", "m", "s", labels, loss)
+
+
+def test_a_star_stands_for_the_same_name_on_both_sides() -> None:
+    names = [("hard", "a"), ("hard", "b"), ("soft", "a"), ("soft", "c")]
+    points = dict.fromkeys(point(*name) for name in names)
+    assert list(partners(points, ["*/a", "*/b"])) == [(point("hard", "a"), point("hard", "b"))]
+    assert list(partners(points, ["soft/*", "hard/*"])) == [(point("soft", "a"), point("hard", "a"))]
+    assert list(partners(points, ["soft/c", "hard/b"])) == [(point("soft", "c"), point("hard", "b"))]
+
+
+def test_a_true_difference_confirms_its_claim_and_refutes_the_opposite() -> None:
+    evidence = {"g": {point("hard", "good"): statistics(0.8), point("hard", "bad"): statistics(0.6)}}
+    for pair, word in ((["hard/good", "hard/bad"], "confirmed"), (["hard/bad", "hard/good"], "refuted")):
+        found = differences({**CLAIM, "pairs": [pair]}, evidence)
+        assert {metric: verdict(rows).split(":")[0] for metric, rows in found.items()} == {
+            "mIoU": f"**{word}**",
+            "KL": f"**{word}**",  # lower is better
+        }
+
+
+def test_equal_losses_leave_a_claim_undecided_and_one_seed_untested() -> None:
+    same = statistics(0.7)
+    claim = {**CLAIM, "pairs": [["hard/a", "hard/b"]]}
+    found = differences(claim, {"g": {point("hard", "a"): same, point("hard", "b"): same}})
+    assert verdict(found["mIoU"]) == "**undecided**: 0 of 1 better, 0 worse"
+    single = statistics(0.7, seeds=1)
+    found = differences(claim, {"g": {point("hard", "a"): single, point("hard", "b"): same}})
+    assert verdict(found["mIoU"]) == "one seed"
+
+
+@pytest.mark.parametrize(
+    ("signs", "expected"),
+    [
+        ((1, 1, 0, 0), "**confirmed**: 2 of 4 better, 0 worse"),
+        ((1, 0, 0, 0), "**partly confirmed**: 1 of 4 better, 0 worse"),
+        ((-1, 0, 0, 0), "**refuted**: 0 of 4 better, 1 worse"),
+        ((1, -1, 0, 0), "**mixed**: 1 of 4 better, 1 worse"),
+        ((0, 0, 0, 0), "**undecided**: 0 of 4 better, 0 worse"),
+    ],
+)
+def test_the_verdict_counts_significant_differences_by_their_direction(signs: tuple[int, ...], expected: str) -> None:
+    rows = [
+        Difference("g", point("l", "a"), point("l", "b"), "ECE", Comparison(-sign or 0.1, 0, 0, 0.01, 9, (3, 3)), p)
+        for sign in signs
+        for p in [0.01 if sign else 0.5]
+    ]
+    assert verdict(rows) == expected
+
+
+def test_p_values_are_adjusted_over_all_comparisons_of_a_claim_in_a_metric() -> None:
+    evidence = {"g": {point("hard", name): statistics(right) for name, right in (("a", 0.8), ("b", 0.79), ("c", 0.6))}}
+    (row, _) = differences({**CLAIM, "pairs": [["hard/a", "hard/c"], ["hard/a", "hard/b"]]}, evidence)["mIoU"]
+    assert row.p == pytest.approx(min(1, 2 * row.comparison.p))
+
+
+def test_statistics_against_a_soft_truth_are_the_metrics_of_the_catalogue() -> None:
+    random = torch.Generator().manual_seed(0)
+    counts = Counts(4)
+    for image in range(5):
+        probabilities, truth = (torch.rand(1, 4, 6, 7, generator=random).softmax(1) for _ in range(2))
+        labels = torch.randint(4, (1, 6, 7), generator=random)
+        counts.update(probabilities, labels, truth=truth, names=[f"image{image}"])
+    entry, metrics = image_counts(counts), summarize(counts)
+    for metric, (kind, function) in SOFT_STATISTICS.items():
+        assert function(getattr(entry, kind).sum(0)) == pytest.approx(metrics[metric], rel=1e-12)
+
+
+def test_every_claim_compares_points_of_each_of_its_grids() -> None:
+    configs = Configs(ROOT)
+    for name, claim in configs.claims.items():
+        for grid in claim["grids"]:
+            cells = load_grid(grid, configs).cells
+            points = dict.fromkeys((cell.dataset, cell.model, cell.schedule, cell.labels, cell.loss) for cell in cells)
+            assert any(True for pair in claim["pairs"] for _ in partners(points, pair)), (
+                f"{name} compares none of {grid}"
+            )
+        for pair in claim["pairs"]:
+            assert any(
+                True
+                for grid in claim["grids"]
+                for _ in partners(
+                    {(c.dataset, c.model, c.schedule, c.labels, c.loss): None for c in load_grid(grid, configs).cells},
+                    pair,
+                )
+            ), f"{name}: {pair} is in none of its grids"
+
+
+def test_an_unknown_name_in_a_claim_is_one_sentence(in_workplace: Path) -> None:
+    claim = {**CLAIM, "grids": ["demo"], "pairs": [["hard/cee", "hard/ce"]]}
+    Path("configs/claims.yaml").write_text(yaml.safe_dump({"a-claim": claim}))
+    with pytest.raises(ConfigError, match=r"a-claim: pairs: unknown loss 'cee' \(did you mean 'ce'"):
+        _ = Configs().claims
+
+
+def test_without_a_finished_cell_there_is_nothing_to_say(in_workplace: Path) -> None:
+    with pytest.raises(RecordError, match="no finished cell"):
+        findings(Configs(), Path("results"))
