@@ -177,12 +177,8 @@ class Plan:
 
     @property
     def report_files(self) -> list[str]:
-        """The tables and pictures of the grid."""
-        pictures = dict.fromkeys(
-            f"{kind}-{cell.dataset}-{cell.model}.png"
-            for kind in ("predictions", "reliability")
-            for cell in self.grid.cells
-        )
+        """The tables and pictures of the grid; pictures of predictions are drawn where the cells kept some."""
+        pictures = dict.fromkeys(f"reliability-{cell.dataset}-{cell.model}.png" for cell in self.grid.cells)
         texts = ("table.md", "details.md", "table.tex", "table.csv", "intervals.csv", "comparisons.csv", "index.html")
         return [f"{self.report}/{name}" for name in (*texts, *pictures)]
 

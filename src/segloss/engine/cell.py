@@ -220,6 +220,8 @@ def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
     """
     config, work, identity = prepared.config, prepared.folder / "work", prepared.identity
     work.mkdir(parents=True, exist_ok=True)
+    if processes.rank() == 0:  # those of an earlier training must not be taken for this one's if it fails
+        (prepared.folder / "predictions.npz").unlink(missing_ok=True)
     validation = config.validation_dataset and evaluation_loader(config.validation_dataset, machine)
     weights = load_checkpoint(work / "weights.pt", identity)
     state = None if weights else load_checkpoint(work / "checkpoint.pt", identity)

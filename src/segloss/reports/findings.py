@@ -73,10 +73,7 @@ def partners(points: Mapping[Point, PointStatistics], pair: Sequence[str]) -> It
         *rest, scenario, name = point
         if labels not in ("*", scenario) or loss not in ("*", name):
             continue
-        partner = (
-            *rest,
-            *(own if side == "*" else side for own, side in ((scenario, other_labels), (name, other_loss))),
-        )
+        partner = (*rest, scenario if other_labels == "*" else other_labels, name if other_loss == "*" else other_loss)
         if partner in points:
             yield point, partner
 
