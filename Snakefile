@@ -23,10 +23,10 @@ onstart:
 
 
 onsuccess:
-    print(PLAN.table_text())
+    PLAN.show_table()
 
 
 onerror:
     # Failed cells must not hide the others: the table is made of the finished ones and lists the rest with the reason.
     shell(PLAN.partial_report)
-    print(PLAN.table_text())
+    PLAN.show_table()

@@ -32,7 +32,16 @@ ALLOWED = {
     "metrics": {"torch", "numpy", "segloss.files"},
     "datasets": {"numpy", "PIL", "scipy", "yaml", "jsonschema", "nibabel", "tifffile", "segloss.files"},
     "grid": {"yaml", "jsonschema", "segloss.datasets", "segloss.files", "segloss.options"},
-    "records": {"numpy", "pandas", "yaml", "segloss.datasets", "segloss.files", "segloss.grid", "segloss.metrics"},
+    "records": {
+        "numpy",
+        "pandas",
+        "rich",
+        "yaml",
+        "segloss.datasets",
+        "segloss.files",
+        "segloss.grid",
+        "segloss.metrics",
+    },
     "runtime": set(),
     "reports": {
         "numpy",
@@ -53,6 +62,7 @@ ALLOWED = {
     "tracking": {"wandb", "numpy", "segloss.files", "segloss.grid", "segloss.metrics", "segloss.records"},
     "files.py": set(),
     "workflow.py": {
+        "rich",
         "snakemake",
         "segloss.cli",
         "segloss.datasets",

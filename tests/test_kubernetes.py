@@ -167,7 +167,7 @@ def test_every_cell_is_planned_with_what_it_needs(workplace: Path, cluster: Path
     with (workplace / "configs/mmseg/schedules/tiny.py").open("a") as file:
         file.write("needs = {'gpus': 2, 'cpus': 3, 'memory_gb': 7, 'minutes': 11}\n")
     # in a dry run Snakemake thinks of one core, unless it is told
-    options = ("-n", "--cores", "99", "--quiet", "host")
+    options = ("-n", "--cores", "99", "--verbose")
     command = ("snakemake", "--profile", f"profiles/{profile}", *options, "--config", "grid=tiny")
     plan = run(*command, cwd=workplace).stdout
     cells = re.findall(r"wildcards: cell=(\S+)\n +threads: 3\n +resources: (.*)", plan)

@@ -30,4 +30,4 @@ rule train:
     params:
         results=lambda wildcards: PLAN.results,
     shell:
-        "segloss train {wildcards.cell:q} --results {params.results:q} --threads {threads} > {log:q} 2>&1 && tail -n 1 {log:q}"
+        "segloss train {wildcards.cell:q} --results {params.results:q} --threads {threads} > {log:q} 2>&1"

@@ -156,12 +156,17 @@ def train(arguments: argparse.Namespace) -> None:
         progress.write(folder, "waiting")
         if arguments.device == "cpu":
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that is visible
-        with lease(arguments.processes, arguments.cells_per_gpu):
-            progress.write(folder, "starting")
-            if arguments.processes == 1:
-                train_here(experiment, results, arguments)
-            elif status := launch(sys.argv[1:], arguments.processes):
-                sys.exit(status)
+        try:
+            with lease(arguments.processes, arguments.cells_per_gpu):
+                progress.write(folder, "starting")
+                if arguments.processes == 1:
+                    train_here(experiment, results, arguments)
+                elif status := launch(sys.argv[1:], arguments.processes):
+                    sys.exit(status)
+        except (ConfigError, LeaseError) as error:  # raised before the training, which records its own failures
+            if records.failure_reason(experiment.cell, results) != str(error):
+                records.write_failure(folder, experiment.cell, str(error))
+            raise
 
 
 def train_here(experiment: Experiment, results: Path, arguments: argparse.Namespace) -> None:

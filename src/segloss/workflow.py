@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.markdown import Markdown
 from snakemake.exceptions import WorkflowError
 
 from segloss.cli import build_parser, default_data_root
@@ -216,11 +218,14 @@ class Plan:
         """The GPUs, cores, memory and time to request for a cell."""
         return self.experiment(cell).resources
 
-    def table_text(self) -> str:
-        """The table of the grid for the terminal, and the paths of its file and of its page."""
+    def show_table(self) -> None:
+        """Print the table of the grid, formatted on a terminal, and the paths of its file and of its page."""
         file, page = Path(self.report) / "table.md", Path(self.report) / "index.html"
-        pages = f"{file}\n{page.absolute().as_uri()}" if page.exists() else f"{file}"
-        return f"\n{file.read_text(encoding='utf-8')}\n{pages}" if file.exists() else ""
+        if not file.exists():
+            return
+        text, console = file.read_text(encoding="utf-8"), Console()
+        console.print(Markdown(text)) if console.is_terminal else print(f"\n{text}")
+        print(f"{file}\n{page.absolute().as_uri()}" if page.exists() else file)
 
 
 def stale_records(grid: Grid, results: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ from segloss.engine.pretrained import load_backbone, prepare_timm
 from segloss.engine.semi_supervised import TwoLoaders
 from segloss.engine.training import ProgressHook, TrainingFailure
 from segloss.engine.training_log import LogHook, TrainingLog
-from segloss.files import sha256_of, write_json
+from segloss.files import sha256_of
 from segloss.grid import ConfigError, Experiment
 from segloss.grid.data import experiment_fingerprints, sources
 from segloss.grid.weights import pretrained_entry, require_weights
@@ -433,9 +432,7 @@ def run_cell(experiment: Experiment, results: Path, data_root: Path, machine: Ma
             time.sleep(2)
             if path.exists() and path.stat().st_mtime >= started:
                 raise
-        cell, reason = str(experiment.cell), failure_reason(error)
-        with suppress(OSError):  # on a full disk only the log remains
-            write_json(path, {"cell": cell, "reason": reason, "traceback": traceback.format_exc()})
+        records.write_failure(path.parent, experiment.cell, failure_reason(error), traceback.format_exc())
         raise
     if processes.rank() == 0:
         path.unlink(missing_ok=True)

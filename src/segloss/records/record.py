@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from segloss import __version__
 from segloss.files import write_json
-from segloss.grid import Experiment
+from segloss.grid import Cell, Experiment
 from segloss.records.verification import RECORD_VERSION, check_schema, checksum
 
 PACKAGES = ("torch", "mmsegmentation", "mmengine", "mmcv-lite", "mmcv", "numpy", "opencv-python", "snakemake", "wandb")
@@ -68,3 +69,9 @@ def write(folder: Path, record: dict[str, Any]) -> None:
     record = {**record, "sha256": checksum(record)}
     check_schema(record, f"record of {record['cell']}")
     write_json(folder / "record.json", record)
+
+
+def write_failure(folder: Path, cell: Cell, reason: str, traceback: str = "") -> None:
+    """Write the reason of a failed cell, in one line, as failure.json; the results table shows it."""
+    with suppress(OSError):  # on a full disk only the log remains
+        write_json(folder / "failure.json", {"cell": str(cell), "reason": reason, "traceback": traceback})
