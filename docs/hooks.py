@@ -2,34 +2,26 @@
 
 import posixpath
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import losses_reference
+from losses_reference import losses_markdown, plots
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-OUTSIDE = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "CITATION.cff",
-    "LICENSE",
-    "configs/datasets/README.md",
-    "reports/**/*.md",
-    "reports/demo/index.html",
-    "reports/demo/predictions-phantom-unet-tiny.png",
-)
-PLOTS = tempfile.TemporaryDirectory()
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "configs/datasets/README.md", "reports/**/*.*")
+# As in .gitignore: logs, and pictures that show images of data sets that are not ours.
+LEFT_OUT = re.compile(r"/logs/|/predictions-(?!phantom-)")
 
 
 def on_files(files: Any, config: Any) -> None:
     """Add the pages from outside docs/ under their path in the repository, and the plots of the losses."""
-    outside = {path.relative_to(ROOT).as_posix(): path for pattern in OUTSIDE for path in sorted(ROOT.glob(pattern))}
-    losses_reference.draw_losses(Path(PLOTS.name))
-    plots = {f"losses/{path.name}": path for path in sorted(Path(PLOTS.name).iterdir())}
-    for address, path in (outside | plots).items():
-        files.append(File.generated(config, address, abs_src_path=str(path)))
+    for path in (path for pattern in OUTSIDE for path in sorted(ROOT.glob(pattern))):
+        address = path.relative_to(ROOT).as_posix()
+        if not LEFT_OUT.search(address):
+            files.append(File.generated(config, address, abs_src_path=str(path)))
+    for name, content in plots().items():
+        files.append(File.generated(config, f"losses/{name}", content=content))
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
@@ -42,7 +34,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return f"]({posixpath.relpath(target, here or '.')}"
 
     markdown = re.sub(r"\]\((?!\w+:|#)([^)#\s]+)", link, markdown)
-    for name, generate in {"argument": argument, "losses": losses, "reports": reports}.items():
+    for name, generate in {"argument": argument, "losses": losses_markdown, "reports": reports}.items():
         if (marker := f"<!-- generated: {name} -->") in markdown:
             markdown = markdown.replace(marker, generate())
     return markdown
@@ -51,11 +43,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 def argument() -> str:
     """The figure of the articles' argument for soft labels."""
     return "![Product form and Jaccard metric loss of one pixel](losses/argument.svg)"
-
-
-def losses() -> str:
-    """The sections of all losses."""
-    return losses_reference.losses_markdown(Path(PLOTS.name))
 
 
 def reports() -> str:

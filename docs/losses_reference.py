@@ -1,8 +1,10 @@
 """The reference of losses as Markdown, from configs/losses.yaml and the docstrings, and a plot of each loss."""
 
+import functools
 import inspect
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +39,25 @@ def pixel_loss(loss: Loss[...], x: np.ndarray, y: float) -> np.ndarray:
         return np.array([float(loss(torch.stack([-z, z]).view(1, 2, 1, 1), target, **options)) for z in half])
 
 
-def draw_losses(folder: Path) -> None:
-    """Write argument.svg and, for every loss that depends on a single pixel's prediction, <name>.svg into a folder."""
-    draw_argument(folder / "argument.svg", ["svg"])
-    for name, loss in CATALOGUE.items():
-        curves = {y: pixel_loss(loss, X, y) for y in (TARGETS if loss.soft_targets else (1.0, 0.0))}
-        if any(np.ptp(values) > 0 for values in curves.values()):
-            draw_pixel_losses(folder / f"{name}.svg", {name: lambda _, y, at=curves: at[y]}, X, curves, ["svg"])
+@functools.cache
+def plots() -> dict[str, bytes]:
+    """The figures argument.svg and, for every loss that depends on a single pixel's prediction, <name>.svg."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        draw_argument(folder / "argument.svg", ["svg"])
+        for name, loss in CATALOGUE.items():
+            curves = {y: pixel_loss(loss, X, y) for y in (TARGETS if loss.soft_targets else (1.0, 0.0))}
+            if any(np.ptp(values) > 0 for values in curves.values()):
+                draw_pixel_losses(folder / f"{name}.svg", {name: lambda _, y, at=curves: at[y]}, X, curves, ["svg"])
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def losses_markdown(folder: Path) -> str:
-    """A table of the lines of configs/losses.yaml, then a section for each loss; ``folder`` has the plots."""
+def losses_markdown() -> str:
+    """A table of the lines of configs/losses.yaml, then a section for each loss."""
     rows = [f"| `{name}` | {line['title']} | {_line(line)} |" for name, line in LINES.items()]
     table = ["## In a grid", "", "| Name | Title | Loss |", "|:--|:--|:--|", *rows, ""]
     named = [term["loss"] for line in LINES.values() for term in line.get("terms", [line])]
-    return "\n".join([*table, *(_section(CATALOGUE[name], folder) for name in dict.fromkeys([*named, *CATALOGUE]))])
+    return "\n".join([*table, *(_section(CATALOGUE[name]) for name in dict.fromkeys([*named, *CATALOGUE]))])
 
 
 def _line(line: dict[str, Any]) -> str:
@@ -70,14 +76,14 @@ def _link(name: str) -> str:
     return f"[`{name}`](#{name})"
 
 
-def _section(loss: Loss[...], folder: Path) -> str:
+def _section(loss: Loss[...]) -> str:
     name = loss.__name__
     text, *parts = re.split(r"^(Args|Returns|Raises|Reference): *", inspect.getdoc(loss) or "", flags=re.MULTILINE)
     sections = dict(zip(parts[::2], parts[1::2], strict=True))
     formula, _, rest = text.partition("\n")
     plot = (
         f"![{name} of one pixel over the predicted probability](losses/{name}.svg)"
-        if (folder / f"{name}.svg").exists()
+        if f"{name}.svg" in plots()
         else "No plot: it reads the pixels around, and is constant on a single one."
     )
     targets = "Hard labels only. " * (not loss.soft_targets)
