@@ -8,7 +8,7 @@ PEERS := .venv-peers
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: bench test test-fast check perf faults lock
+.PHONY: bench test test-fast docs check perf faults lock
 .DEFAULT_GOAL := bench
 
 # One sentence instead of an error of pip's; a .venv of another Python is made anew.
@@ -41,6 +41,9 @@ test: $(READY) $(PEERS)/.ready  ## all tests, JOBS of them side by side; then th
 
 test-fast: $(READY) $(PEERS)/.ready  ## the tests without trainings and workflows
 	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not alone"
+
+docs: $(READY)  ## the documentation in site/
+	$(BIN)/mkdocs build --strict
 
 perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics and whole grids beside their peers
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --out reports/perf/losses.md

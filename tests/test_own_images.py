@@ -1,4 +1,4 @@
-"""A folder of one's own images and masks, trained by README's commands: no Python is written and no config."""
+"""A folder of one's own images and masks, trained by the documented commands: no Python is written and no config."""
 
 import json
 from pathlib import Path

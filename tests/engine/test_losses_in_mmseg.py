@@ -150,9 +150,9 @@ ZOO = [
 
 
 @pytest.mark.parametrize(("base", "sentence"), ZOO, ids=[base.split("/")[0] for base, _ in ZOO])
-def test_the_example_of_the_readme_works_on_real_configs(base: str, sentence: str | None, tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (example,) = (text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "custom_imports" in text)
+def test_the_documented_example_works_on_real_configs(base: str, sentence: str | None, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "library.md").read_text(encoding="utf-8")
+    (example,) = (text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "custom_imports" in text)
     (tmp_path / "config.py").write_text(f'_base_ = ["mmseg::{base}"]\n{example}')
     config = Config.fromfile(tmp_path / "config.py").model.decode_head
     if sentence is not None:

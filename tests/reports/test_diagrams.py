@@ -12,7 +12,7 @@ from PIL import Image
 
 from segloss.losses import CATALOGUE
 from segloss.reports.diagrams import cliques
-from segloss.reports.pixel_loss import draw_pixel_loss, jaccard_metric_loss, product_form
+from segloss.reports.pixel_loss import draw_argument, jaccard_metric_loss, product_form
 from segloss.reports.style import COLOURS, FORMATS, drawing, legend_below, line_styles, panels, write_figure
 
 DRAW = """
@@ -94,5 +94,5 @@ def test_the_argument_is_that_of_the_losses(tmp_path: Path) -> None:
             assert (own + other) / 2 == pytest.approx(both[0], abs=1e-9)
     assert x[jaccard_metric_loss(x, 0.75).argmin()] == pytest.approx(0.75, abs=0.03)
     assert product_form(x, 0.25).argmin() == len(x) - 1
-    draw_pixel_loss(tmp_path / "pixel.png")
+    draw_argument(tmp_path / "pixel.png")
     assert (tmp_path / "pixel.pdf").stat().st_size > 5_000

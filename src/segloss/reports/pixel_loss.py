@@ -1,5 +1,6 @@
-"""The articles' argument in one figure: the loss of one pixel over its prediction, for soft targets."""
+"""The loss of one pixel over its prediction, for hard and soft targets; among it the articles' argument."""
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from segloss.reports.style import COLOURS, COLUMN, DASHES, drawing, write_figure
 
 TARGETS = (1.0, 0.75, 0.5, 0.25)
+PixelLoss = Callable[[np.ndarray, float], np.ndarray]
 
 
 def product_form(x: np.ndarray, y: float) -> np.ndarray:
@@ -25,23 +27,41 @@ def jaccard_metric_loss(x: np.ndarray, y: float) -> np.ndarray:
     return 1 - (x + y - np.abs(x - y)) / (x + y + np.abs(x - y))
 
 
-def draw_pixel_loss(path: Path) -> None:
-    """Both losses of one pixel over its probability x, for several target probabilities y; a dot at each minimum."""
-    x = np.linspace(1e-3, 1, 1000)
+def draw_argument(path: Path, formats: Iterable[str] | None = None) -> None:
+    """The articles' argument: product form beside JML; ``formats`` as in `write_figure`."""
+    losses = {"soft Jaccard, product form": product_form, "Jaccard metric loss (JML)": jaccard_metric_loss}
+    draw_pixel_losses(path, losses, np.linspace(1e-3, 1, 1000), formats=formats, ylim=(0, 1))
+
+
+def draw_pixel_losses(
+    path: Path,
+    losses: Mapping[str, PixelLoss],
+    x: np.ndarray,
+    targets: Iterable[float] = TARGETS,
+    formats: Iterable[str] | None = None,
+    ylim: tuple[float, float] | None = None,
+) -> None:
+    """Losses of one pixel over its probability x, a panel each, for target probabilities y; a dot at each minimum.
+
+    Args:
+        path, formats: As in `write_figure`.
+        losses: Titles of the panels and functions (x, y) -> loss.
+        x: Predicted probabilities, increasing in [0, 1].
+        targets: Target probabilities y, at most four.
+        ylim: Limits of the losses. Default: None: those of the values.
+    """
     with drawing() as pyplot:
-        figure, axes = pyplot.subplots(1, 2, sharey=True, figsize=(1.7 * COLUMN, 1.9), layout="constrained")
-        for axis, loss, title in zip(
-            axes,
-            (product_form, jaccard_metric_loss),
-            ("soft Jaccard, product form", "Jaccard metric loss (JML)"),
-            strict=True,
-        ):
-            for y, colour, dashes in zip(TARGETS, COLOURS[:1] + COLOURS[3:6], DASHES, strict=True):
+        width = 0.6 + (1.7 * COLUMN - 0.6) / 2 * len(losses)
+        figure, axes = pyplot.subplots(
+            1, len(losses), squeeze=False, sharey=True, figsize=(width, 1.9), layout="constrained"
+        )
+        for axis, (title, loss) in zip(axes[0], losses.items(), strict=True):
+            for y, colour, dashes in zip(targets, COLOURS[:1] + COLOURS[3:6], DASHES, strict=False):
                 values = loss(x, y)
                 axis.plot(x, values, color=colour, linestyle=dashes, label=f"y = {y:g}")
                 axis.plot(x[values.argmin()], values.min(), "o", color=colour, clip_on=False, zorder=3)
-            axis.set(title=title, xlabel="predicted probability x", xlim=(0, 1), ylim=(0, 1))
-        axes[0].set_ylabel("loss")
-        handles = axes[1].get_legend_handles_labels()
+            axis.set(title=title, xlabel="predicted probability x", xlim=(0, 1), ylim=ylim)
+        axes[0, 0].set_ylabel("loss")
+        handles = axes[0, -1].get_legend_handles_labels()
         figure.legend(*handles, loc="outside right center", title="target", title_fontsize=7, handlelength=2.6)
-        write_figure(figure, path)
+        write_figure(figure, path, formats)
