@@ -197,7 +197,7 @@ def status(arguments: argparse.Namespace) -> None:
     from segloss.records.status import format_grid, grid_status
 
     grid, results = load_grid(arguments.grid, Configs()), results_folder(arguments)
-    prints = known_fingerprints(grid.experiments, data_root(arguments))
+    prints = known_fingerprints(grid.evaluated, data_root(arguments))
     while True:
         text = format_grid(grid, grid_status(grid, results, prints), every=arguments.cells)
         print(f"\033[H\033[2J{text}" if arguments.watch else text, flush=True)
@@ -213,7 +213,7 @@ def collect(arguments: argparse.Namespace) -> None:
     grid = load_grid(arguments.grid, Configs())
     if arguments.output.is_dir():
         raise RecordError(f"--output {arguments.output} must be a file, got a folder")
-    table = records.collect(grid, results_folder(arguments), known_fingerprints(grid.experiments, data_root(arguments)))
+    table = records.collect(grid, results_folder(arguments), known_fingerprints(grid.evaluated, data_root(arguments)))
     absent = table[~table.status.isin(["done", "skipped"])]
     if len(absent) and not arguments.partial:
         first = absent.iloc[0]
@@ -230,7 +230,7 @@ def report(arguments: argparse.Namespace) -> None:
     from segloss import reports
 
     grid, data = load_grid(arguments.grid, Configs()), data_root(arguments)
-    fingerprints = known_fingerprints(grid.experiments, data)
+    fingerprints = known_fingerprints(grid.evaluated, data)
     reports.report(grid, arguments.table, results_folder(arguments), data, fingerprints)
 
 
@@ -292,7 +292,7 @@ def clean(arguments: argparse.Namespace) -> None:
 
     configs = Configs()
     grid = load_grid(arguments.grid, configs)
-    fingerprints = known_fingerprints(grid.experiments, data_root(arguments))
+    fingerprints = known_fingerprints(grid.evaluated, data_root(arguments))
     files, kept = removable(grid, configs, results_folder(arguments), fingerprints)
     if arguments.yes:
         remove(files)

@@ -23,7 +23,7 @@ def all_experiments(grid: Grid) -> list[Experiment]:
             add(needed)
         ordered.setdefault(str(experiment.cell), experiment)
 
-    for experiment in grid.experiments:
+    for experiment in grid.evaluated:
         add(experiment)
     return list(ordered.values())
 
@@ -76,10 +76,11 @@ def format_plan(grid: Grid, results: Path, data_root: Path) -> str:
     measured, cells, assumed = hours(experiments, statuses)
     size, known = disk(experiments, results)
     requests = Counter(tuple(sorted(experiment.resources.items())) for experiment in experiments)
-    dependencies = len(experiments) - len(grid.experiments)
+    dependencies = len(experiments) - len(grid.evaluated)
+    controls = f", {len(grid.controls)} controls" if grid.controls else ""
     lines = [
         f"{grid.name}: {grid.title}",
-        f"cells: {len(grid.experiments)} and {dependencies} that they depend on; {len(grid.skipped)} skipped",
+        f"cells: {len(grid.experiments)}{controls} and {dependencies} that they depend on; {len(grid.skipped)} skipped",
         f"states: {', '.join(f'{number} {state}' for state, number in states.items())}",
         f"work left: {format_duration(measured * 3600)} by the run time of finished cells of the same kind "
         f"({cells} cells); at most {format_duration(assumed * 3600)} by the time limits of the configs (all others)",
