@@ -25,7 +25,7 @@ from segloss.grid.data import known_fingerprints, sources
 from segloss.grid.listing import KINDS, listing
 from segloss.grid.weights import describe, find_weights, require_weights
 from segloss.records import RecordError, progress
-from segloss.records.plan import all_experiments, format_plan
+from segloss.records.plan import all_experiments, format_outline, format_plan
 from segloss.records.run_lock import run_lock
 from segloss.runtime import forkserver
 from segloss.runtime.leases import LeaseError, lease
@@ -131,7 +131,12 @@ def list_names(arguments: argparse.Namespace) -> None:
 
 def plan(arguments: argparse.Namespace) -> None:
     """Show a grid before it runs: cells, dependencies, hours, disk and what must be downloaded."""
-    print(format_plan(load_grid(arguments.grid, Configs()), results_folder(arguments), data_root(arguments)))
+    configs = Configs()
+    grid = load_grid(arguments.grid, configs)
+    if arguments.from_scratch:
+        print(format_outline(grid, configs))
+    else:
+        print(format_plan(grid, configs, results_folder(arguments), data_root(arguments)))
 
 
 def train(arguments: argparse.Namespace) -> None:
