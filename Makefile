@@ -8,7 +8,7 @@ PEERS := .venv-peers
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: bench test test-fast docs check perf faults lock
+.PHONY: bench test test-fast docs check perf plans faults lock
 .DEFAULT_GOAL := bench
 
 # One sentence instead of an error of pip's; a .venv of another Python is made anew.
@@ -51,6 +51,11 @@ perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics an
 	$(BIN)/python -W ignore -m benchmarks.labels > reports/perf/labels.txt
 	cat reports/perf/metrics.txt reports/perf/labels.txt
 	$(BIN)/python -W ignore -m benchmarks.stock --out reports/perf/stock.md
+
+plans: $(READY)  ## cells, GPU-hours and disk of the articles' grids
+	mkdir -p reports/plans
+	for grid in $(notdir $(basename $(wildcard configs/grids/paper-*.yaml))); do \
+		$(BIN)/segloss plan $$grid --from-scratch > reports/plans/$$grid.txt || exit 1; done
 
 faults: $(READY)  ## kill and damage a small grid in every way we know, and compare with an undisturbed one
 	$(BIN)/python -m benchmarks.faults --out reports/faults/summary.md

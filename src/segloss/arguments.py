@@ -49,6 +49,9 @@ def plan_options(parser: Parser) -> None:
     add_grid(parser)
     add_results(parser)
     add_data_root(parser)
+    parser.add_argument(
+        "--from-scratch", action="store_true", help="whatever results, data and weights this machine has"
+    )
 
 
 def train_options(parser: Parser) -> None:

@@ -25,7 +25,7 @@ from segloss.grid.data import known_fingerprints, sources
 from segloss.grid.listing import KINDS, listing
 from segloss.grid.weights import describe, find_weights, require_weights
 from segloss.records import RecordError, progress
-from segloss.records.plan import all_experiments, format_plan
+from segloss.records.plan import all_experiments, format_outline, format_plan
 from segloss.records.run_lock import run_lock
 from segloss.runtime import forkserver
 from segloss.runtime.leases import LeaseError, lease
@@ -131,7 +131,12 @@ def list_names(arguments: argparse.Namespace) -> None:
 
 def plan(arguments: argparse.Namespace) -> None:
     """Show a grid before it runs: cells, dependencies, hours, disk and what must be downloaded."""
-    print(format_plan(load_grid(arguments.grid, Configs()), results_folder(arguments), data_root(arguments)))
+    configs = Configs()
+    grid = load_grid(arguments.grid, configs)
+    if arguments.from_scratch:
+        print(format_outline(grid, configs))
+    else:
+        print(format_plan(grid, configs, results_folder(arguments), data_root(arguments)))
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -202,7 +207,7 @@ def status(arguments: argparse.Namespace) -> None:
     from segloss.records.status import format_grid, grid_status
 
     grid, results = load_grid(arguments.grid, Configs()), results_folder(arguments)
-    prints = known_fingerprints(grid.experiments, data_root(arguments))
+    prints = known_fingerprints(grid.evaluated, data_root(arguments))
     while True:
         text = format_grid(grid, grid_status(grid, results, prints), every=arguments.cells)
         print(f"\033[H\033[2J{text}" if arguments.watch else text, flush=True)
@@ -218,7 +223,7 @@ def collect(arguments: argparse.Namespace) -> None:
     grid = load_grid(arguments.grid, Configs())
     if arguments.output.is_dir():
         raise RecordError(f"--output {arguments.output} must be a file, got a folder")
-    table = records.collect(grid, results_folder(arguments), known_fingerprints(grid.experiments, data_root(arguments)))
+    table = records.collect(grid, results_folder(arguments), known_fingerprints(grid.evaluated, data_root(arguments)))
     absent = table[~table.status.isin(["done", "skipped"])]
     if len(absent) and not arguments.partial:
         first = absent.iloc[0]
@@ -235,7 +240,7 @@ def report(arguments: argparse.Namespace) -> None:
     from segloss import reports
 
     grid, data = load_grid(arguments.grid, Configs()), data_root(arguments)
-    fingerprints = known_fingerprints(grid.experiments, data)
+    fingerprints = known_fingerprints(grid.evaluated, data)
     reports.report(grid, arguments.table, results_folder(arguments), data, fingerprints)
 
 
@@ -297,7 +302,7 @@ def clean(arguments: argparse.Namespace) -> None:
 
     configs = Configs()
     grid = load_grid(arguments.grid, configs)
-    fingerprints = known_fingerprints(grid.experiments, data_root(arguments))
+    fingerprints = known_fingerprints(grid.evaluated, data_root(arguments))
     files, kept = removable(grid, configs, results_folder(arguments), fingerprints)
     if arguments.yes:
         remove(files)

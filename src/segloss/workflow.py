@@ -174,8 +174,8 @@ class Plan:
 
     @property
     def records(self) -> list[str]:
-        """The record of every cell."""
-        return [f"{self.results}/{cell}/record.json" for cell in self.grid.cells]
+        """The record of every cell, controls included."""
+        return [f"{self.results}/{experiment.cell}/record.json" for experiment in self.grid.evaluated]
 
     @property
     def report_files(self) -> list[str]:
@@ -234,7 +234,7 @@ def stale_records(grid: Grid, results: Path) -> dict[str, str]:
     Snakemake does not see it: it compares its own notes, which a copied or new checkout does not have.
     """
     experiments = {
-        entry.cell: entry for experiment in grid.experiments for entry in (*experiment.dependencies, experiment)
+        entry.cell: entry for experiment in grid.evaluated for entry in (*experiment.dependencies, experiment)
     }
     paths = {cell: results / str(cell) / "record.json" for cell in experiments}
     recorded = {cell: path for cell, path in paths.items() if path.exists()}

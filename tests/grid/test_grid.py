@@ -89,7 +89,7 @@ def test_every_grid_of_the_repository_is_valid(name: str) -> None:
         ),
         (dict(models=["mmseg::unet/unett"]), r"unknown model 'unett'.*zoo"),
         (dict(schedule="slow"), r"unknown schedule 'slow'.*; known: .*demo"),
-        (dict(lossses=["ce"]), r"unknown key 'lossses' \(did you mean 'losses'\?\); known: datasets, .*losses"),
+        (dict(lossses=["ce"]), r"unknown key 'lossses' \(did you mean 'losses'\?\); known: .*datasets, .*losses"),
         (dict(seeds=None), r"'seeds' is a required property"),
         (dict(seeds=0), r"seeds: 0 is less than the minimum of 1"),
         (dict(losses=[]), r"losses: \[\] (should be non-empty|is too short)"),

@@ -2,8 +2,11 @@
 
 import pytest
 
+from segloss.grid import Cell, resolve
 from segloss.grid.configs import Configs
 from segloss.grid.grids import load_grid
+from segloss.records.plan import format_outline
+from segloss.records.throughput import estimated_hours, model_costs
 from tests.conftest import ROOT
 
 CELLS = {
@@ -31,3 +34,34 @@ def test_deviations_and_inferences_stand_in_its_comment(name):
     for word in ("Inferred", "Deviations", "till to come", "arXiv"):
         assert any(word in line for line in comment), word
     assert all(len(line) <= 120 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_its_plan_in_reports_is_current(name, monkeypatch):
+    """The same file on every machine: ``make plans`` writes it."""
+    monkeypatch.chdir(ROOT)
+    configs = Configs(ROOT)
+    written = (ROOT / f"reports/plans/{name}.txt").read_text(encoding="utf-8")
+    assert written == f"{format_outline(load_grid(name, configs), configs)}\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "images_per_second"),
+    [
+        # 3 passes of 2 x 525.6e9 operations on two squares of 512 pixels at 30 TFLOP/s.
+        ("cityscapes/deeplabv3-r101d/paper-40k/hard/paper-ce/seed0", 30e12 / (6 * 525.6e9 * 2)),
+        # A small network, of which more would fit the assumed speed.
+        ("pascal-voc/deeplabv3-mobilenetv2/paper-40k/hard/paper-ce/seed0", 100),
+        # The teacher's forward pass.
+        (
+            "pascal-voc-teacher/deeplabv3-r18d@imagenet/paper-40k/kd-deeplabv3-r50d/paper-ce/seed0",
+            30e12 / (6 * 109.3e9 + 2 * 370.5e9),
+        ),
+        # As many unlabelled images, seen by the mean teacher and by its student.
+        ("pascal-voc/deeplabv3plus-r50d/paper-40k/um-mt-8th/paper-ce/seed0", 30e12 / (14 * 277.1e9)),
+    ],
+)
+def test_hours_follow_from_operations(cell, images_per_second):
+    configs = Configs(ROOT)
+    hours = estimated_hours(resolve(Cell.parse(cell), configs), configs, model_costs(configs))
+    assert hours == pytest.approx(40_000 * 8 / images_per_second / 3600)

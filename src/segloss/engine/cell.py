@@ -31,7 +31,8 @@ from segloss.engine.checkpoints import (
     remove_checkpoints,
     write_checkpoint,
 )
-from segloss.engine.config import evaluation_config, experiment_config
+from segloss.engine.config import control_config, evaluation_config, experiment_config
+from segloss.engine.controls import control
 from segloss.engine.data import SampleSequence, missing_raters
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
@@ -181,10 +182,12 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
     source, data_folder = find(experiment.source), locate(experiment.source, data_root)
     prints = experiment_fingerprints(experiment, data_root)
     training = experiment.trained or experiment
-    config = experiment_config(training, locate(training.source, data_root), prints["training"])
+    resolved = control_config if experiment.control else experiment_config
+    config = resolved(training, locate(training.source, data_root), prints["training"])
     if experiment.trained:
         config.merge_from_dict(evaluation_config(experiment, data_folder))
-    prepare_timm(config.model)
+    if not experiment.control:
+        prepare_timm(config.model)
     entry = distillation.choose_teacher(experiment, results)
     weights = pretrained_entry(experiment.pretrained)
     init_default_scope(config.default_scope)
@@ -273,6 +276,14 @@ def load_trained(prepared: Prepared, results: Path, machine: Machine) -> Trained
     images = MMSEG_DATASETS.build(prepared.config.train_dataset)
     model = distillation.load_model(folder).to(machine.device)
     return Trained(model, images, weights, prepared.config.iterations, 0.0)
+
+
+def untrained(prepared: Prepared) -> Trained:
+    """The predictor of a control, as a training of no iteration."""
+    config = prepared.config
+    images = MMSEG_DATASETS.build(config.train_dataset)
+    model = control(prepared.experiment.control, config.class_counts)
+    return Trained(model, images, {"rows": [], "iteration": 0, "validations": []}, 0, 0.0)
 
 
 def calibration_entry(
@@ -397,7 +408,12 @@ def train_and_evaluate(experiment: Experiment, results: Path, data_root: Path, m
     started = time.monotonic()
     prepared = prepare(experiment, results, data_root, machine)
     with tracked(experiment, prepared.folder / "work", except_for=Interrupted) as run:
-        trained = load_trained(prepared, results, machine) if experiment.trained else train(prepared, run, machine)
+        if experiment.control:
+            trained = untrained(prepared)
+        elif experiment.trained:
+            trained = load_trained(prepared, results, machine)
+        else:
+            trained = train(prepared, run, machine)
         measured = measure(prepared, trained, machine)
         record = publish(prepared, trained, measured, machine, time.monotonic() - started)
         run.show(prepared.folder, prepared.source.classes, prepared.config.iterations)

@@ -331,3 +331,21 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
             param_scheduler=schedule.param_scheduler,
         )
     )
+
+
+def control_config(experiment: Experiment, folder: Path, fingerprint: str) -> Config:
+    """Everything that decides a control's result; arguments as for ``experiment_config``."""
+    dataset = Config.fromfile(experiment.files["datasets"])
+    return Config(
+        dict(
+            default_scope="mmseg",
+            seed=experiment.random_seed,
+            class_counts=training_class_counts(experiment, folder, fingerprint),
+            **training_configs(experiment, dataset, folder),
+            **evaluation_config(experiment, folder),
+            batch_size=0,
+            iterations=0,
+            channels_last=False,
+            checkpoint="last",
+        )
+    )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segloss.engine import processes
+from segloss.engine.controls import Control
 from segloss.engine.inference import Protocol, predict
 from segloss.engine.losses import VOID
 from segloss.files import write_atomic
@@ -98,7 +99,7 @@ def predictions(
 ) -> Iterator[tuple[str, Tensor, Tensor, Tensor, dict[str, Tensor]]]:
     """Name, probabilities (1, C, H, W) and ``truths`` of every image of a loader, one at a time.
 
-    The model is left in the mode it was in.
+    The model is left in the mode it was in. A control states probabilities, whatever the inference protocol is.
     """
     segmentor = processes.unwrap(model)
     training = model.training
@@ -106,7 +107,10 @@ def predictions(
     for batch in loader:
         data = segmentor.data_preprocessor(batch, False)
         for image, sample in zip(data["inputs"], data["data_samples"], strict=True):
-            probabilities = predict(segmentor, image.unsqueeze(0), sample.ori_shape[:2], evaluation.protocol)
+            if isinstance(segmentor, Control):
+                probabilities = segmentor.probabilities(sample).unsqueeze(0)
+            else:
+                probabilities = predict(segmentor, image.unsqueeze(0), sample.ori_shape[:2], evaluation.protocol)
             yield (
                 sample.name,
                 probabilities,

@@ -9,6 +9,7 @@ from typing import Any
 from segloss.datasets import DATASETS, DatasetError, add_described, training_config
 from segloss.files import write_text
 from segloss.grid.cells import is_name
+from segloss.grid.controls import CONTROLS
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
 from segloss.grid.mmengine_values import config_values
@@ -85,6 +86,8 @@ class Configs:
         lines = read_yaml(path)
         validate(lines, SCHEMAS / "losses.schema.json", str(path))
         for name, line in lines.items():
+            if name in CONTROLS:
+                raise ConfigError(f"{path}: {name} is the name of a control: choose another")
             if "terms" in line and (extra := set(line) - {*LINE_KEYS, "terms"}):
                 raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), (*LINE_KEYS, 'terms'))}")
             if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):

@@ -11,6 +11,7 @@ from typing import Any
 from segloss.datasets import DatasetError, find
 from segloss.grid.cells import Cell, random_seed, split_variant
 from segloss.grid.configs import Configs, loss_terms, model_name
+from segloss.grid.controls import CONTROL, CONTROLS, POSTERIOR, control_cell
 from segloss.grid.errors import ConfigError, unknown
 from segloss.grid.mmengine_files import MMEngineFile
 from segloss.grid.options import signatures
@@ -42,6 +43,7 @@ class Experiment:
         trained: The experiment whose weights are evaluated on this data set; None if the cell is trained itself.
         pretrained: The weights from which its backbone starts; None for a model trained from scratch.
         not_applicable: The reason for which it cannot be trained, None if it can.
+        control: The name of a control, which is evaluated without a training; None for all other cells.
     """
 
     cell: Cell
@@ -59,6 +61,7 @@ class Experiment:
     trained: "Experiment | None"
     pretrained: Pretrained | None
     not_applicable: str | None
+    control: str | None = None
 
     def __str__(self) -> str:
         return str(self.cell)
@@ -87,7 +90,7 @@ def resolve(cell: Cell, configs: Configs) -> Experiment:
         ConfigError: if a part of its name does not exist, or a file behind it is wrong.
     """
     if cell not in configs.experiments:
-        configs.experiments[cell] = _resolve(cell, configs)
+        configs.experiments[cell] = (_resolve_control if cell.model == CONTROL else _resolve)(cell, configs)
     return configs.experiments[cell]
 
 
@@ -96,14 +99,11 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         raise unknown("loss", cell.loss, configs.losses)
     if cell.labels not in configs.labels:
         raise unknown("label scenario", cell.labels, configs.labels)
-    (dataset, place), (model, weights), (schedule, length) = map(
-        split_variant, (cell.dataset, cell.model, cell.schedule)
-    )
+    (model, weights), (schedule, length) = map(split_variant, (cell.model, cell.schedule))
     for axis in ("labels", "loss"):
         if (variant := split_variant(getattr(cell, axis))[1]) is not None:
             raise ConfigError(f"{cell}: {axis} has no variant {variant!r}")
-    fold = place if place and FOLD.fullmatch(place) else None
-    trained = resolve(replace(cell, dataset=place), configs) if place and not fold else None
+    dataset, source, trained = _data(cell, configs)
     if length is not None and not ITERATIONS.fullmatch(length):
         raise ConfigError(f"{cell}: expected a number of iterations behind {schedule}@, got {length!r}")
     configs.check_validation(dataset, schedule)
@@ -123,11 +123,6 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         **({"teachers": [teacher.settings for teacher in teachers]} if teachers else {}),
         **({"trained": trained.settings} if trained else {}),
     }
-    source = configs.source(dataset) + (f"-{fold}" if fold else "")
-    try:
-        find(source)
-    except DatasetError as error:
-        raise ConfigError(f"{cell}: {error}") from None
     return Experiment(
         cell=cell,
         settings=settings,
@@ -148,6 +143,57 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         else _not_applicable(cell, source, scenario, terms, teachers, files["datasets"].literals)
         or _cannot_train(configs, files, scenario, terms),
     )
+
+
+def _resolve_control(cell: Cell, configs: Configs) -> Experiment:
+    """The experiment of a control: of all configs it reads the data set's alone."""
+    if cell.loss not in CONTROLS:
+        raise unknown("control", cell.loss, CONTROLS)
+    if cell != (expected := control_cell(cell.dataset, cell.loss)):
+        raise ConfigError(f"{cell} is no control: expected {expected}")
+    dataset, source, trained = _data(cell, configs)
+    file, scenario = configs.mmengine_file("datasets", dataset), {"target": "hard"}
+    settings = {
+        "cell": str(cell),
+        "dataset": file.content_hash,
+        "labels": scenario,
+        "control": cell.loss,
+        **({"trained": trained.settings} if trained else {}),
+    }
+    unknown_posterior = cell.loss == POSTERIOR and find(source).read_truth is None
+    return Experiment(
+        cell=cell,
+        settings=settings,
+        config_hash=settings_hash(settings),
+        random_seed=random_seed(cell),
+        source=source,
+        files={"datasets": file.path},
+        loss=(),
+        auxiliary_share=None,
+        scenario=scenario,
+        teachers=(),
+        resources=resources([file]) | {"gpus": 0, "cpus": 1},
+        iterations=None,
+        trained=trained,
+        pretrained=None,
+        not_applicable=f"the posterior of {source} is not known"
+        if unknown_posterior
+        else (_evaluated_elsewhere(cell, source, trained) if trained else None),
+        control=cell.loss,
+    )
+
+
+def _data(cell: Cell, configs: Configs) -> tuple[str, str, Experiment | None]:
+    """The data set of a cell, its data on disk, and the experiment that is trained on other data."""
+    dataset, place = split_variant(cell.dataset)
+    fold = place if place and FOLD.fullmatch(place) else None
+    trained = resolve(replace(cell, dataset=place), configs) if place and not fold else None
+    source = configs.source(dataset) + (f"-{fold}" if fold else "")
+    try:
+        find(source)
+    except DatasetError as error:
+        raise ConfigError(f"{cell}: {error}") from None
+    return dataset, source, trained
 
 
 def teacher_cells(cell: Cell, scenario: Mapping[str, Any]) -> list[Cell]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from segloss.grid.cells import LONGEST, Cell, is_name
 from segloss.grid.configs import SCHEMAS, Configs, model_name
+from segloss.grid.controls import CONTROLS, control_cell
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.experiments import Experiment, resolve
 from segloss.grid.weights import NONE
@@ -25,6 +26,7 @@ class Grid:
         skipped: Cells that are not applicable, with the reason.
         titles: Titles of ``losses`` and ``labels``.
         argument: The name or path by which it was requested.
+        controls: The controls of its data sets, if it has any.
     """
 
     name: str
@@ -33,6 +35,12 @@ class Grid:
     skipped: Mapping[Cell, str]
     titles: Mapping[str, Mapping[str, str]]
     argument: str
+    controls: tuple[Experiment, ...] = ()
+
+    @property
+    def evaluated(self) -> tuple[Experiment, ...]:
+        """The experiments and the controls: all that leave a record."""
+        return (*self.experiments, *self.controls)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -95,4 +103,10 @@ def load_grid(name: str, configs: Configs) -> Grid:
             experiments.append(experiment)
     if not experiments:
         raise ConfigError(f"{file}: no cell is left: {'; '.join(sorted(set(skipped.values())))}")
-    return Grid(file.stem, content["title"], tuple(experiments), skipped, configs.titles, name)
+    titles, controls = configs.titles, []
+    if content.get("controls"):
+        titles = titles | {"losses": titles["losses"] | CONTROLS}
+        controls = [resolve(control_cell(name, control), configs) for name in datasets for control in CONTROLS]
+    # The posterior is known of few data sets: its absence on the others is no gap of their tables.
+    controls = tuple(control for control in controls if not control.not_applicable)
+    return Grid(file.stem, content["title"], tuple(experiments), skipped, titles, name, controls)

@@ -4,11 +4,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from segloss.datasets import DatasetError, find, locate
-from segloss.grid import Experiment, Grid
+from segloss.grid import Configs, Experiment, Grid
 from segloss.grid.data import sources
 from segloss.grid.weights import describe, find_weights
 from segloss.records.states import CellStatus
 from segloss.records.status import format_duration, kind, sampled_statuses
+from segloss.records.throughput import ASSUMPTION, estimated_hours, model_costs
 
 # Bytes of a model's weights and of two checkpoints with Adam's moments, if none was measured: 40 million float32.
 ASSUMED_WEIGHTS, ASSUMED_CHECKPOINTS = 160e6, 2 * 3 * 160e6
@@ -23,7 +24,7 @@ def all_experiments(grid: Grid) -> list[Experiment]:
             add(needed)
         ordered.setdefault(str(experiment.cell), experiment)
 
-    for experiment in grid.experiments:
+    for experiment in grid.evaluated:
         add(experiment)
     return list(ordered.values())
 
@@ -47,6 +48,7 @@ def hours(experiments: list[Experiment], statuses: list[CellStatus]) -> tuple[fl
 
 def disk(experiments: list[Experiment], results: Path) -> tuple[float, bool]:
     """Bytes of the finished grid's weights and of a running cell's checkpoints; False if they are assumed."""
+    experiments = [experiment for experiment in experiments if not experiment.control]  # those have no weights
     files = [results / str(experiment.cell) / "work" / "weights.pt" for experiment in experiments]
     sizes = [file.stat().st_size for file in files if file.is_file()]
     if sizes:
@@ -68,26 +70,73 @@ def downloads(experiments: list[Experiment], data_root: Path) -> list[str]:
     return lines + [f"weights {describe(entry)}" for entry in weights if find_weights(entry) is None]
 
 
-def format_plan(grid: Grid, results: Path, data_root: Path) -> str:
+def gpu_hours(experiments: list[Experiment], configs: Configs) -> str:
+    """The estimate of the GPU-hours of these trainings, with its assumption."""
+    costs = model_costs(configs)
+    estimates = [estimated_hours(experiment, configs, costs) for experiment in experiments]
+    unknown = estimates.count(None)
+    rest = f"; without an estimate: {unknown} cells" if unknown else ""
+    return f"GPU-hours of all cells: {sum(filter(None, estimates)):.0f}, {ASSUMPTION}{rest}"
+
+
+def cells_line(grid: Grid, experiments: list[Experiment]) -> str:
+    """The numbers of cells of a grid."""
+    controls = f", {len(grid.controls)} controls" if grid.controls else ""
+    dependencies = len(experiments) - len(grid.evaluated)
+    cells = f"{len(grid.experiments)}{controls} and {dependencies} that they depend on"
+    return f"cells: {cells}; {len(grid.skipped)} skipped"
+
+
+def disk_line(experiments: list[Experiment], results: Path) -> str:
+    """The disk that weights and checkpoints take."""
+    size, known = disk(experiments, results)
+    return f"disk: {size / 1e9:.1f} GB of weights and checkpoints, {'measured' if known else 'assumed: 160 MB a model'}"
+
+
+def requests_lines(grid: Grid, experiments: list[Experiment]) -> list[str]:
+    """What the cells request of a scheduler, and why others are skipped."""
+    requests = Counter(tuple(sorted(experiment.resources.items())) for experiment in experiments)
+    lines = [
+        f"resources: {', '.join(f'{key} {value}' for key, value in request)} ({number} cells)"
+        for request, number in requests.most_common()
+    ]
+    return lines + [
+        f"skipped: {number} cells: {reason}" for reason, number in Counter(grid.skipped.values()).most_common()
+    ]
+
+
+def format_plan(grid: Grid, configs: Configs, results: Path, data_root: Path) -> str:
     """The plan in a few lines."""
     experiments = all_experiments(grid)
     statuses = sampled_statuses(experiments, results)
     states = Counter(status.state for status in statuses)
     measured, cells, assumed = hours(experiments, statuses)
-    size, known = disk(experiments, results)
-    requests = Counter(tuple(sorted(experiment.resources.items())) for experiment in experiments)
-    dependencies = len(experiments) - len(grid.experiments)
     lines = [
         f"{grid.name}: {grid.title}",
-        f"cells: {len(grid.experiments)} and {dependencies} that they depend on; {len(grid.skipped)} skipped",
+        cells_line(grid, experiments),
         f"states: {', '.join(f'{number} {state}' for state, number in states.items())}",
         f"work left: {format_duration(measured * 3600)} by the run time of finished cells of the same kind "
         f"({cells} cells); at most {format_duration(assumed * 3600)} by the time limits of the configs (all others)",
-        f"disk: {size / 1e9:.1f} GB of weights and checkpoints, {'measured' if known else 'assumed: 160 MB a model'}",
+        gpu_hours(experiments, configs),
+        disk_line(experiments, results),
+        *requests_lines(grid, experiments),
     ]
-    for request, number in requests.most_common():
-        lines.append(f"resources: {', '.join(f'{key} {value}' for key, value in request)} ({number} cells)")
-    for reason, number in Counter(grid.skipped.values()).most_common():
-        lines.append(f"skipped: {number} cells: {reason}")
-    missing = downloads(experiments, data_root)
-    return "\n".join([*lines, *(f"to get: {line}" for line in missing)])
+    return "\n".join([*lines, *(f"to get: {line}" for line in downloads(experiments, data_root))])
+
+
+def format_outline(grid: Grid, configs: Configs) -> str:
+    """The plan of a grid from scratch: the same on every machine, whatever results, data and weights it has."""
+    experiments = all_experiments(grid)
+    found = {find(source) for experiment in experiments for source in sources(experiment)}
+    folders = sorted({dataset.folder or dataset.name for dataset in found})
+    weights = sorted({entry.pretrained.files[0] for entry in experiments if entry.pretrained})
+    lines = [
+        f"{grid.name}: {grid.title}",
+        cells_line(grid, experiments),
+        gpu_hours(experiments, configs),
+        disk_line(experiments, Path("/dev/null")),
+        *requests_lines(grid, experiments),
+        f"data: {', '.join(folders)}",
+        f"pretrained weights: {', '.join(weights) or 'none'}",
+    ]
+    return "\n".join(lines)

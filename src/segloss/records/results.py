@@ -39,7 +39,7 @@ class EvaluatedCell:
 
 
 def evaluated_cells(grid: Grid, results: Path, fingerprints: Fingerprints | None = None) -> Iterator[EvaluatedCell]:
-    """Every cell of a grid in its order; each file is read and verified once, and one cell is in memory at a time.
+    """Every cell of a grid in its order, controls last; each file is read and verified once, one cell at a time.
 
     Args:
         grid: The grid.
@@ -49,7 +49,7 @@ def evaluated_cells(grid: Grid, results: Path, fingerprints: Fingerprints | None
     Raises:
         RecordError: if a record is broken or does not fit its counts.
     """
-    for experiment in grid.experiments:
+    for experiment in grid.evaluated:
         status = cell_status(experiment, results, (fingerprints or {}).get(experiment.data_key))
         if status.record is not None:
             folder = results / str(experiment.cell)

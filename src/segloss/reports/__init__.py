@@ -12,6 +12,7 @@ from segloss.files import write_text
 from segloss.grid import Grid
 from segloss.records.verification import RecordError
 from segloss.reports.comparisons import comparison_table, markdown_differences
+from segloss.reports.controls import with_controls, without_controls
 from segloss.reports.drawings import draw_figures
 from segloss.reports.evidence import Evidence, gather
 from segloss.reports.headings import METRIC_SETS, metric_of
@@ -113,7 +114,7 @@ def latex_tables(
 ) -> str:
     """Every table that a paper may need: of each set of metrics that the records have, and of the classes."""
     known = set(table.metric.dropna())
-    classes = class_rows(grid, evidence.points)
+    classes = class_rows(grid, {**evidence.points, **evidence.controls})
     sets = {name: metrics for name, metrics in METRIC_SETS.items() if set(metrics) <= known}
     if len(classes):
         sets["classes"] = tuple(dict.fromkeys(classes.metric))
@@ -150,9 +151,9 @@ def write_report(
     seeds = max(cell.seed for cell in grid.cells) + 1
     sections = [section for section in SECTIONS if (table.metric == section[1][-1].name).any()]
     metrics = dict.fromkeys([*PAPER_METRICS, *(metric for _, further, _ in sections for metric in further)])
-    entries = summarise(table, list(metrics))
+    entries, trained = summarise(with_controls(table), list(metrics)), without_controls(table)
     compared, intervals = comparison_table(evidence.points), interval_table(evidence.points)
-    ranked, left_out = rankings(table)
+    ranked, left_out = rankings(trained)
     details = [f"# {text(grid.title)}: details\n"]
     for title, further, explanation in sections:
         details += [f"## {title}\n", explanation, markdown_tables(entries, grid.titles, seeds, further)]
@@ -176,10 +177,10 @@ def write_report(
     write_text(folder / "table.csv", tidy(entries).to_csv(index=False))
     write_text(folder / "intervals.csv", intervals.to_csv(index=False))
     write_text(folder / "comparisons.csv", compared.to_csv(index=False))
-    draw_figures(grid, table, evidence, intervals, ranked, results, data_root, folder)
+    draw_figures(grid, trained, evidence, intervals, ranked, results, data_root, folder)
     write_page(
         grid,
-        table,
+        trained,
         results,
         folder,
         statistics=evidence.points,

@@ -21,6 +21,7 @@ class Evidence:
     Attributes:
         table: The results table.
         points: Statistics of each point.
+        controls: Statistics of each control, for tables alone: nothing is compared with them.
         curves: Training loss and validation mIoU of each seed of each point.
         provenance: Commits, versions, machines and run time.
         splits: The evaluated split of each data set.
@@ -28,6 +29,7 @@ class Evidence:
 
     table: pd.DataFrame
     points: Mapping[Point, PointStatistics]
+    controls: Mapping[Point, PointStatistics]
     curves: Mapping[Point, list[tuple[Curve, Curve]]]
     provenance: Mapping[str, Any]
     splits: Mapping[str, str]
@@ -47,7 +49,7 @@ def gather(
     def counts(evaluated: Iterable[EvaluatedCell]) -> Iterator[tuple[Cell, ImageCounts]]:
         for entry in evaluated:
             record = entry.record
-            if record is not None:
+            if record is not None and not entry.experiment.control:
                 curves.setdefault(point_of(entry.experiment.cell), []).append(training_curves(record))
                 # The logged rows are most of a long training's record, the counts most of a cell: neither is kept.
                 record = {**record, "training": {**record["training"], "rows": []}}
@@ -55,11 +57,13 @@ def gather(
             if entry.counts is not None:
                 yield entry.experiment.cell, image_counts(entry.counts)
 
-    points = point_statistics(counts(evaluated_cells(grid, results, fingerprints)))
-    records = [cell.record for cell in cells if cell.record is not None]
+    statistics = point_statistics(counts(evaluated_cells(grid, results, fingerprints)))
+    records = [cell.record for cell in cells if cell.record is not None and not cell.experiment.control]
+    controls = {point_of(experiment.cell) for experiment in grid.controls}
     return Evidence(
         table=results_table(grid, cells),
-        points=points,
+        points={point: entry for point, entry in statistics.items() if point not in controls},
+        controls={point: entry for point, entry in statistics.items() if point in controls},
         curves=curves,
         provenance=records_provenance(records),
         splits={record["axes"]["dataset"]: record["data"]["split"] for record in records},

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from segloss.grid.controls import CONTROLS, MEANING
 from segloss.metrics import Metric
+from segloss.reports.controls import with_controls, without_controls
 from segloss.reports.headings import CLASS_IOU, escape, heading, words
 from segloss.reports.paper_cells import Cell, Column, Data, Lookup, published_value
 from segloss.reports.summary import AXES, summarise
@@ -85,6 +87,8 @@ def paper_tables(
         raise ValueError(f"each axis can be used once, got {', '.join(axes)}")
     if spread not in SPREADS:
         raise ValueError(f"expected one of {', '.join(SPREADS)} as spread, got {spread!r}")
+    # Down another axis than the losses a control would be a column that says the same in every row.
+    results = with_controls(results) if rows == "loss" else without_controls(results)
     if row_titles is not None:
         results = results[results[rows].isin(row_titles)]
     if results.empty:
@@ -156,6 +160,8 @@ def _caption(data: Data, constant: Mapping[str, str], lookup: Lookup, columns: S
         sentences.append(f"*: differs from {reference} (p < .05, adjusted by Holm).")
     if any(column.published for column in columns):
         sentences.append(f"{PUBLISHED}: as published.")
+    if any(key[-2] in CONTROLS for key in lookup.entries):
+        sentences.append(MEANING)
     names = [metric.name for metric in data.metrics]
     sentences += [meaning for pattern, meaning in MEANINGS if any(re.search(pattern, name) for name in names)]
     return " ".join(sentences)

@@ -81,7 +81,7 @@ class Lookup:
         if entry is None:
             return Cell("–")
         reasons = entry.reasons
-        if entry.mean is not None and entry.n != self.seeds:
+        if entry.mean is not None and entry.n not in (0, self.seeds):
             reasons = ("; ".join([f"n = {entry.n}", *reasons]),)
         marks = tuple(self._note(reason) for reason in reasons)
         if entry.mean is None:

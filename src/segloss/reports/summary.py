@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from segloss.grid.controls import CONTROLS
 from segloss.metrics import Metric, find_metric
 
 AXES = ["dataset", "model", "schedule", "labels", "loss"]
@@ -25,7 +26,7 @@ class Entry:
     Attributes:
         mean: Mean over seeds; None without any.
         deviation: Sample standard deviation (ddof 1); None below two seeds.
-        n: Number of seeds in the mean.
+        n: Number of seeds in the mean; 0 for a control, which has none.
         status: ``done`` if any seed is, else the state of its seeds that comes first in ``WORST_FIRST``.
         reasons: For each seed that is not in the mean, or for the skipped cell, the state and its reason.
         place: 1 for the best mean of its column at the digits shown, 2 for the second; ties share a place.
@@ -67,17 +68,22 @@ def summarise(
         results: The results table.
         metrics: The metrics.
         axes: The columns that identify a point.
-        rows: The axis down the table: places are given within a column, among all values of this axis.
+        rows: The axis down the table: places are given within a column, among all values of this axis but controls.
     """
+
+    def is_control(key: tuple[str, ...]) -> bool:
+        return "loss" in axes and key[list(axes).index("loss")] in CONTROLS
+
     entries: dict[tuple[str, ...], Entry] = {}
     for point, seeds in results.groupby(list(axes), sort=False):
         for metric in metrics:
-            entries[*point, metric.name] = summarise_point(seeds, metric.name)
+            entry = summarise_point(seeds, metric.name)
+            entries[*point, metric.name] = replace(entry, n=0) if is_control(point) else entry
     down = list(axes).index(rows)
     for metric in metrics:
         columns: dict[tuple[str, ...], dict[tuple[str, ...], float]] = {}
         for key, entry in entries.items():
-            if key[-1] == metric.name and entry.mean is not None:
+            if key[-1] == metric.name and entry.mean is not None and not is_control(key):
                 columns.setdefault((*key[:down], *key[down + 1 :]), {})[key] = round(entry.mean, metric.decimals)
         for means in columns.values():
             # Rounded first: two numbers that a reader sees as equal share a place.

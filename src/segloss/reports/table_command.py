@@ -9,6 +9,7 @@ import pandas as pd
 from segloss.datasets import find
 from segloss.grid import ConfigError, Grid
 from segloss.records.verification import RecordError
+from segloss.reports.controls import with_controls
 from segloss.reports.drawings import class_iou_by_seed
 from segloss.reports.headings import CLASS_IOU, METRIC_SETS, metric_of
 from segloss.reports.latex import TEXT_WIDTH, latex
@@ -21,6 +22,7 @@ from segloss.reports.table_text import markdown, to_csv
 KNOWN = "known"
 FORMATS = ("latex", "markdown", "csv")
 # The taxonomy of Ma et al., 2021, https://doi.org/10.1016/j.media.2021.102035
+CONTROL_GROUP = "controls"
 FAMILIES = ("distribution-based", "region-based", "compound")
 
 
@@ -60,13 +62,14 @@ def make_table(
     """
     if form not in FORMATS:
         raise ConfigError(f"expected one of {', '.join(FORMATS)} as format, got {form!r}")
-    content = _keep(read_csv(table), only or {})
+    content = read_csv(table)
+    if "classes" in metrics:
+        content = pd.concat([content, class_rows(grid, read_statistics(content, results))], ignore_index=True)
+    content = _keep(with_controls(content), only or {})
     axis, _, option = rows.partition(".")
     names: list[str] = []
     for name in metrics:
         if name == "classes":
-            classes = class_rows(grid, read_statistics(content, results))
-            content = pd.concat([content, classes], ignore_index=True)
             names += dict.fromkeys(content.metric[content.metric.astype(str).str.startswith(CLASS_IOU)])
         else:
             names += METRIC_SETS.get(name, (name,))
@@ -132,7 +135,8 @@ def families(grid: Grid) -> dict[str, str]:
     from segloss.reports.page.points import loss_family
 
     entries = {experiment.cell.loss: loss_family(experiment.loss) for experiment in grid.experiments}
-    return {loss: family for known in FAMILIES for loss, family in entries.items() if family == known}
+    ordered = {loss: family for known in FAMILIES for loss, family in entries.items() if family == known}
+    return ordered | {experiment.control: CONTROL_GROUP for experiment in grid.controls}
 
 
 def option_values(grid: Grid, axis: str, option: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ The same tables as a paper prints them are made by `segloss.reports.paper`.
 
 from collections.abc import Mapping, Sequence
 
+from segloss.grid.controls import CONTROLS, MEANING
 from segloss.metrics import Metric
 from segloss.reports.markdown import table, text
 from segloss.reports.summary import PAPER_METRICS, Entry
@@ -46,7 +47,7 @@ def format_entry(entry: Entry, metric: Metric, seeds: int) -> str:
     value = f"{entry.mean:.{metric.decimals}f}"
     if entry.deviation is not None:
         value += f" ± {entry.deviation:.{metric.decimals}f}"
-    return value + (f" (n={entry.n})" if entry.n != seeds else "")
+    return value + (f" (n={entry.n})" if entry.n not in (0, seeds) else "")
 
 
 def markdown_cell(entry: Entry, metric: Metric, seeds: int, notes: Notes) -> str:
@@ -89,4 +90,5 @@ def markdown_tables(
         ]
         parts.append(table(["Loss", *head], body))
     footnotes = "\n".join(f"{number}. {text(note)}" for number, note in enumerate(notes.texts, 1))
-    return "\n\n".join([*parts, SPREAD, *([footnotes] if footnotes else [])]) + "\n"
+    controls = [MEANING] if any(key[4] in CONTROLS for key in entries) else []
+    return "\n\n".join([*parts, " ".join([SPREAD, *controls]), *([footnotes] if footnotes else [])]) + "\n"

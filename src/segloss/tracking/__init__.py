@@ -72,7 +72,7 @@ def tracked(experiment: Experiment, folder: Path, except_for: type[BaseException
         experiment.config_hash[:16],
         name=str(cell),
         group=f"{cell.dataset}/{cell.labels}",
-        job_type="evaluate" if experiment.trained else "train",
+        job_type="evaluate" if experiment.trained or experiment.control else "train",
         tags=[cell.dataset, cell.model, cell.labels, cell.loss],
         config=axes_config(experiment),
     )

@@ -1,0 +1,21 @@
+"""Controls: cells that are evaluated like all others but not trained, the ceiling and the floor of a table.
+
+They depend on the data set alone, so that a grid has each once for a data set. Imports no torch.
+"""
+
+from segloss.grid.cells import Cell
+
+CONTROL = "control"  # in the place of the model in their cells
+POSTERIOR, FREQUENCIES, MAJORITY = "true-posterior", "class-frequencies", "majority-class"
+# In the place of the loss in their cells, and their titles: in a table they are rows beside the losses.
+CONTROLS = {POSTERIOR: "True posterior", FREQUENCIES: "Class frequencies", MAJORITY: "Majority class"}
+MEANING = (
+    "Controls are not trained: every pixel is predicted with the probabilities that the labels are drawn from (true "
+    "posterior), with the shares of the classes in the training labels (class frequencies), or with the most frequent "
+    "class. They take no part in tests, ranks and marks."
+)
+
+
+def control_cell(dataset: str, control: str) -> Cell:
+    """The cell of a control on a data set."""
+    return Cell(dataset, CONTROL, "none", "hard", control, 0)
