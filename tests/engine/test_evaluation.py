@@ -14,10 +14,10 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segloss.engine.cell import thinned
 from segloss.engine.config import boundaries, calibrators
 from segloss.engine.evaluation import CALIBRATED_METRICS, CALIBRATORS, Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
+from segloss.engine.record import thinned
 from segloss.grid import ConfigError, Configs
 from segloss.metrics import Boundaries, Counts, TemperatureScaling, summarize
 from tests.engine.conftest import config_of

@@ -9,11 +9,11 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from segloss.engine.cell import build_runner
 from segloss.engine.data import SampleSequence
 from segloss.engine.distillation import choose_teacher, training_identity
 from segloss.engine.machine import Machine
 from segloss.engine.model_selection import BestWeightsHook
+from segloss.engine.runner import build_runner
 from segloss.engine.training import TrainingFailure
 from segloss.engine.training_log import LogHook
 from tests.conftest import experiment_of

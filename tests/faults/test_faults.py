@@ -70,7 +70,7 @@ FAULTS = [
     ),
     # Training
     (
-        "engine/cell.py",
+        "engine/runner.py",
         "config.seed + 2**31",
         "config.seed",
         f"{HOOKS}::test_labelled_and_unlabelled_images_come_in_orders_and_augmentations_of_their_own",

@@ -1,27 +1,16 @@
 """One cell from its experiment to its record: prepare, train, measure, publish."""
 
 import errno
-import functools
-import resource
-import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 from mmseg.registry import DATASETS as MMSEG_DATASETS
-from torch import nn
-from torch.utils.data import DataLoader
 
 from segloss import records
-from segloss.datasets import Dataset as Source
 from segloss.datasets import DatasetError, find, locate, root_of
 from segloss.engine import distillation, processes
 from segloss.engine.checkpoints import (
@@ -33,141 +22,25 @@ from segloss.engine.checkpoints import (
 )
 from segloss.engine.config import control_config, evaluation_config, experiment_config
 from segloss.engine.controls import control
-from segloss.engine.data import SampleSequence, missing_raters
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
 from segloss.engine.inference import Protocol
 from segloss.engine.machine import (
     Machine,
-    MachineRunner,
-    device_name,
     limit_threads,
-    optimizer,
-    uses_channels_last,
 )
 from segloss.engine.model_selection import BestWeightsHook
-from segloss.engine.pretrained import load_backbone, prepare_timm
-from segloss.engine.semi_supervised import TwoLoaders
+from segloss.engine.pretrained import prepare_timm
+from segloss.engine.record import Measured, Prepared, Trained, calibration_entry, publish
+from segloss.engine.runner import build_runner, evaluation_loader
 from segloss.engine.training import ProgressHook, TrainingFailure
 from segloss.engine.training_log import LogHook, TrainingLog
-from segloss.files import sha256_of
 from segloss.grid import ConfigError, Experiment
 from segloss.grid.data import experiment_fingerprints, sources
-from segloss.grid.weights import pretrained_entry, require_weights
+from segloss.grid.weights import pretrained_entry
 from segloss.losses import set_switches
-from segloss.metrics import METRICS_VERSION, Boundaries
+from segloss.metrics import Boundaries
 from segloss.records import progress
 from segloss.tracking import Run, tracked
-
-# Rows of the training's log that a record keeps; weights.pt has all of them.
-ROWS = 1000
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything a cell needs before its first iteration.
-
-    Attributes:
-        experiment: The cell, resolved.
-        folder: Its folder in the results.
-        source: Its data on disk.
-        data_folder: Their folder.
-        fingerprints: Those of its training and evaluation data.
-        config: The MMEngine config.
-        teacher: The teacher of a distillation.
-        teacher_entry: The record's entry about the teacher.
-        pretrained_entry: The record's entry about pretrained weights.
-        identity: The identity of its training, that of checkpoints and weights.
-        evaluation: The protocol of its evaluation.
-    """
-
-    experiment: Experiment
-    folder: Path
-    source: Source
-    data_folder: Path
-    fingerprints: Mapping[str, str]
-    config: Config
-    teacher: distillation.Teacher | None
-    teacher_entry: dict[str, Any] | None
-    pretrained_entry: Mapping[str, Any] | None
-    identity: str
-    evaluation: Evaluation
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained model, its training images, its weights' file, and the training's first iteration and run time."""
-
-    model: nn.Module
-    images: Any
-    weights: Mapping[str, Any]
-    start: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Measured:
-    """All metrics of a trained model; those on validation images are None where the data set has none."""
-
-    metrics: dict[str, float]
-    calibration: dict[str, dict[str, Any]] | None
-    validation: dict[str, Any] | None
-    test: Any
-    seconds: float
-
-
-def loader_options(machine: Machine) -> dict[str, Any]:
-    """The arguments of a DataLoader on that machine."""
-    return dict(
-        collate_fn=pseudo_collate,
-        num_workers=machine.workers,
-        persistent_workers=machine.workers > 0,
-        pin_memory=machine.device != "cpu",
-    )
-
-
-def evaluation_loader(dataset: dict[str, Any], machine: Machine) -> DataLoader:
-    """Image by image. It draws no number from the training's generator: validating changes no training."""
-    images = MMSEG_DATASETS.build(dataset)
-    order, generator = processes.shard_of_images(len(images)), torch.Generator()
-    return DataLoader(images, batch_size=1, sampler=order, generator=generator, **loader_options(machine))
-
-
-def build_runner(
-    config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any], experiment: Experiment
-) -> Runner:
-    """MMEngine's Runner for a cell whose training starts at that iteration."""
-    size = config.batch_size
-    samples = config.iterations * size
-    sequence = SampleSequence(MMSEG_DATASETS.build(config.train_dataset), config.seed, samples)
-    shard = processes.BatchShardSampler(size, start, config.iterations)
-    train_loader = DataLoader(sequence, batch_size=shard.shard_size, sampler=shard, **loader_options(machine))
-    if config.unlabelled_dataset:
-        # A sequence of its own and a generator of its own: all else is drawn as it would be without it.
-        more = SampleSequence(MMSEG_DATASETS.build(config.unlabelled_dataset), config.seed + 2**31, samples)
-        options = dict(sampler=shard, generator=torch.Generator(), **loader_options(machine))
-        train_loader = TwoLoaders(train_loader, DataLoader(more, batch_size=shard.shard_size, **options))
-    load_weights = None
-    if weights := experiment.pretrained:
-        path, name = require_weights(weights, experiment.cell.model), config.model.backbone.get("model_name")
-        load_weights = functools.partial(
-            load_backbone, path=path, names=weights.names, model_name=name, module=weights.module
-        )
-    return MachineRunner(
-        machine,
-        load_weights,
-        channels_last=uses_channels_last(config, machine),
-        model=config.model,
-        work_dir=str(folder),
-        train_dataloader=train_loader,
-        train_cfg=dict(type="ResumableLoop", max_iters=config.iterations),
-        optim_wrapper=optimizer(config.optim_wrapper, machine),
-        param_scheduler=config.param_scheduler,
-        default_hooks=dict(logger=None, checkpoint=None, timer=None, sampler_seed=None),
-        custom_hooks=list(hooks),
-        randomness=dict(seed=config.seed),
-        default_scope="mmseg",
-        launcher="pytorch" if processes.world_size() > 1 else "none",
-    )
 
 
 def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Machine) -> Prepared:
@@ -286,16 +159,6 @@ def untrained(prepared: Prepared) -> Trained:
     return Trained(model, images, {"rows": [], "iteration": 0, "validations": []}, 0, 0.0)
 
 
-def calibration_entry(
-    evaluation: Evaluation, calibrators: Mapping[str, Any], metrics: Mapping[str, dict[str, float]]
-) -> dict[str, dict[str, Any]]:
-    """The record's entry about calibrators: the metrics after each, or the reason for which it was not fitted."""
-    entry: dict[str, dict[str, Any]] = {name: {"metrics": measured} for name, measured in metrics.items()}
-    if "scaled" in entry:
-        entry["scaled"] = {"temperature": calibrators["scaled"].temperature, **entry["scaled"]}
-    return entry | {name: {"skipped": reason} for name, reason in evaluation.skipped().items()}
-
-
 def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
     """Evaluate the trained model on the validation and test images; writes counts.npz and predictions.npz."""
     started = time.monotonic()
@@ -313,86 +176,6 @@ def measure(prepared: Prepared, trained: Trained, machine: Machine) -> Measured:
     calibration = calibration_entry(evaluation, calibrators, calibrated) if validation else None
     processes.barrier()  # until rank 0 has written the counts
     return Measured(metrics, calibration, validation, test.dataset, time.monotonic() - started)
-
-
-def data_entry(prepared: Prepared, trained: Trained, measured: Measured) -> dict[str, Any]:
-    """The record's entry about images and labels."""
-    images, test = trained.images, measured.test
-    # By split and by the number of raters without a map: the number of images.
-    missing = {"train": missing_raters(images), test.split: missing_raters(test)} if prepared.source.raters else None
-    return {
-        "source": prepared.source.name,
-        "fingerprints": dict(prepared.fingerprints),
-        "split": test.split,
-        "images": len(test),
-        "labelled_images": len(images),
-        "missing_raters": missing,
-    }
-
-
-def thinned(rows: Sequence[Any], most: int = ROWS) -> list[Any]:
-    """At most so many rows, evenly spaced: the first, the last, and whole rows between them; nothing is averaged."""
-    if len(rows) <= most:
-        return list(rows)
-    return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
-
-
-def training_entry(config: Config, trained: Trained) -> dict[str, Any]:
-    """The record's entry about the training."""
-    weights = trained.weights
-    images = (config.iterations - trained.start) * config.batch_size
-    return {
-        "started_at_iteration": trained.start,
-        "iterations": config.iterations,
-        "seconds": trained.seconds,
-        "images_per_second": images / trained.seconds if images else None,  # none if it was only evaluated again
-        "rows": thinned(weights["rows"]),
-        "checkpoint": {
-            "rule": config.checkpoint,
-            "iteration": weights["iteration"],
-            "validations": weights["validations"],
-        },
-    }
-
-
-def publish(
-    prepared: Prepared, trained: Trained, measured: Measured, machine: Machine, seconds: float
-) -> dict[str, Any]:
-    """Write record.json; returns the record."""
-    config, teacher = prepared.config, prepared.teacher
-    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    record = {
-        **records.identity_entry(prepared.experiment, data_entry(prepared, trained, measured), command),
-        "seed": config.seed,
-        "config": config.to_dict(),
-        "machine": {
-            **records.machine(),
-            **asdict(machine),
-            "channels_last": uses_channels_last(config, machine),
-            "device": device_name(machine),
-            "processes": processes.world_size(),
-        },
-        "pretrained": prepared.pretrained_entry,
-        "training": training_entry(config, trained),
-        "validation": measured.validation,
-        **({"teacher": {**prepared.teacher_entry, "seconds": teacher.seconds()}} if teacher else {}),
-        "evaluation": {
-            "seconds": measured.seconds,
-            "metrics_version": METRICS_VERSION,
-            "reference": config.reference,
-            "protocol": config.protocol,
-            "boundaries": config.boundaries,
-            "counts_sha256": sha256_of(prepared.folder / "counts.npz"),
-        },
-        "calibration": measured.calibration,
-        "seconds": seconds,
-        "peak_memory_bytes": peak_memory(),
-        "metrics": measured.metrics,
-    }
-    if processes.rank() == 0:
-        records.write(prepared.folder, record)
-    processes.barrier()
-    return record
 
 
 def train_and_evaluate(experiment: Experiment, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
@@ -453,8 +236,3 @@ def run_cell(experiment: Experiment, results: Path, data_root: Path, machine: Ma
     if processes.rank() == 0:
         path.unlink(missing_ok=True)
     return record
-
-
-def peak_memory() -> int:
-    """The largest resident size of this process so far, in bytes (Linux counts it in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
