@@ -14,6 +14,7 @@ from segloss.reports.markdown import table, text
 from segloss.reports.points import Point, PointStatistics
 from segloss.reports.sentences import enumerate_words
 from segloss.reports.statistics import Comparison, compare, holm
+from segloss.reports.style import file_name
 
 INTRODUCTION = """\
 # What the grids show
@@ -24,6 +25,12 @@ claim in that metric. A claim is *confirmed* in a metric if at least half of its
 (p < .05) and none is worse, *partly confirmed* if fewer are and none is worse, *refuted* if some are worse and none is
 better, *mixed* if both occur, and *undecided* if no difference is significant. All of it holds for these data sets,
 models and schedules; nothing follows for others.
+"""
+FIGURES = """\
+## Accuracy against calibration
+
+Means over seeds with their 95 % intervals for other images and other seeds; filled before temperature scaling, open
+after it.
 """
 CHOICE = """\
 ## Which loss for which goal
@@ -184,6 +191,15 @@ def best_losses(losses: Mapping[str, PointStatistics], metric: str, titles: Mapp
     return f"{value}; no worse: {enumerate_words(near)}" if len(near) < len(others) else f"{value}; none is worse"
 
 
+def figures(grid: Grid, points: Mapping[Point, PointStatistics]) -> list[str]:
+    """The figures of accuracy against calibration in a grid's report."""
+    places = dict.fromkeys(point[:2] for point in points)
+    return [
+        f"![{text(grid.title)}]({grid.name}/{file_name('calibration', dataset, model)}.png)\n\n*{text(grid.title)}*\n"
+        for dataset, model in places
+    ]
+
+
 def findings(configs: Configs, results: Path) -> str:
     """The page of findings in Markdown.
 
@@ -220,6 +236,8 @@ def findings(configs: Configs, results: Path) -> str:
         INTRODUCTION,
         table(["Claim", "In words", *(METRICS[metric].title for metric in metrics)], summary, left=len(metrics) + 2)
         + "\n",
+        FIGURES,
+        *(figure for name in grids if evidence[name] for figure in figures(grids[name], evidence[name])),
         CHOICE,
         table(["Grid", "Data set", "Labels", "mIoU ↑", "ECE ↓"], done, left=5) + "\n",
         "## The comparisons\n",
