@@ -72,6 +72,11 @@ def test_snakemake_shows_cells_and_their_failures(workplace: Path) -> None:
     assert "rule train" not in done.stderr
     again = run("snakemake", "--cores", "2", "--config", "grid=tiny", cwd=workplace)
     assert "Nothing to be done" in again.stderr
+    # Records decide what is trained: another line in the workflow does not train a finished grid again.
+    rules = workplace / "workflows" / "train.smk"
+    rules.write_text(rules.read_text().replace("> {log:q} 2>&1", ">  {log:q} 2>&1"))
+    again = run("snakemake", "--cores", "2", "--config", "grid=tiny", cwd=workplace)
+    assert "Nothing to be done" in again.stderr
     options = ("--config", "grid=tiny", "results=other", "train=--device cuda")
     failed = run("snakemake", "--cores", "2", *options, cwd=workplace, check=False)
     reasons = re.findall(r"^ *\d+/\d+  failed  \S+  --device cuda needs a GPU", failed.stderr, re.MULTILINE)
