@@ -22,6 +22,7 @@ from segloss.grid.configs import SCHEMAS
 from segloss.grid.data import known_fingerprints, sources
 from segloss.grid.errors import validate
 from segloss.grid.weights import require_weights
+from segloss.records.plan import all_experiments
 from segloss.records.states import stale_reason
 from segloss.runtime import forkserver
 
@@ -109,12 +110,9 @@ def check_data_and_weights(grid: Grid) -> None:
     for source in dict.fromkeys(source for experiment in grid.experiments for source in sources(experiment)):
         if not find(source).generated:
             locate(source, default_data_root())
-    needed = {
-        entry.cell.model: entry for experiment in grid.experiments for entry in (experiment, *experiment.dependencies)
-    }
-    for model, experiment in needed.items():
-        if experiment.pretrained:
-            require_weights(experiment.pretrained, model)
+    needed = {entry.cell.model: entry.pretrained for entry in all_experiments(grid) if entry.pretrained}
+    for model, weights in needed.items():
+        require_weights(weights, model)
 
 
 def export_machine_options(config: Mapping[str, Any]) -> None:
@@ -233,9 +231,7 @@ def stale_records(grid: Grid, results: Path) -> dict[str, str]:
 
     Snakemake does not see it: it compares its own notes, which a copied or new checkout does not have.
     """
-    experiments = {
-        entry.cell: entry for experiment in grid.evaluated for entry in (*experiment.dependencies, experiment)
-    }
+    experiments = {entry.cell: entry for entry in all_experiments(grid)}
     paths = {cell: results / str(cell) / "record.json" for cell in experiments}
     recorded = {cell: path for cell, path in paths.items() if path.exists()}
     if not recorded:

@@ -5,13 +5,13 @@ import pytest
 from segloss.grid import Cell, resolve
 from segloss.grid.configs import Configs
 from segloss.grid.grids import load_grid
-from segloss.records.plan import format_outline
+from segloss.records.plan import all_experiments, format_outline
 from segloss.records.throughput import estimated_hours, model_costs
 from tests.conftest import ROOT
 
 CELLS = {
     "paper-jml": 4 * 13 * 2 * 3 * 3,
-    "paper-dml": 7 * 6 * 4 * 3 * 5,
+    "paper-dml": 7 * 6 * 4 * 3,  # of five folds each
     "paper-fine-grained": 12 * 15 * 4 * 3,
     "paper-kd": 2 * 3 * 3 * 2 * 3,
     "paper-semi": 2 * 2 * 9 * 3 * 3,
@@ -23,8 +23,10 @@ def test_a_paper_grid_loads(name):
     grid = load_grid(name, Configs(ROOT))
     assert len(grid.cells) + len(grid.skipped) == CELLS[name]
     assert not grid.skipped
-    assert all(experiment.pretrained for experiment in grid.experiments if not experiment.trained)
-    assert {experiment.resources["gpus"] for experiment in grid.experiments} == {1}
+    trained = [entry for entry in all_experiments(grid) if not (entry.trained or entry.folds or entry.control)]
+    assert all(experiment.pretrained for experiment in trained)
+    assert {experiment.resources["gpus"] for experiment in trained} == {1}
+    assert {len(experiment.folds) for experiment in grid.experiments} == {5 if name == "paper-dml" else 0}
 
 
 @pytest.mark.parametrize("name", CELLS)

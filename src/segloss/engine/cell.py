@@ -40,6 +40,7 @@ from segloss.grid.weights import pretrained_entry
 from segloss.losses import set_switches
 from segloss.metrics import Boundaries
 from segloss.records import progress
+from segloss.records.folds import pool_folds
 from segloss.tracking import Run, tracked
 
 
@@ -225,7 +226,10 @@ def run_cell(experiment: Experiment, results: Path, data_root: Path, machine: Ma
     """``train_and_evaluate``; the reason of a failure is written to failure.json, which the results table reads."""
     path, started = results / str(experiment.cell) / "failure.json", time.time()
     try:
-        record = train_and_evaluate(experiment, results, data_root, machine)
+        if experiment.folds:
+            record = pool_folds(experiment, results, data_root)
+        else:
+            record = train_and_evaluate(experiment, results, data_root, machine)
     except Exception as error:
         if processes.peer_failed(error):
             time.sleep(2)

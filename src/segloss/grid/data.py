@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from segloss.datasets import DatasetError, find, fingerprints, locate
-from segloss.grid.experiments import Experiment
+from segloss.grid.experiments import Experiment, settings_hash
 
 Fingerprints = dict[str, str]
 
 
 def sources(experiment: Experiment) -> tuple[str, ...]:
-    """The data sets that an experiment reads: its own, and the one on which the weights were trained."""
+    """The data sets that an experiment reads: its own, its folds', and the one on which the weights were trained."""
+    if experiment.folds:
+        return tuple(source for fold in experiment.folds for source in sources(fold))
     return (experiment.source, experiment.trained.source) if experiment.trained else (experiment.source,)
 
 
@@ -20,6 +22,9 @@ def experiment_fingerprints(experiment: Experiment, data_root: Path) -> Fingerpr
     Raises:
         DatasetError: if a data set is not on this machine, or a list is missing.
     """
+    if experiment.folds:
+        folds = [experiment_fingerprints(fold, data_root) for fold in experiment.folds]
+        return {kind: settings_hash([fold[kind] for fold in folds]) for kind in ("training", "evaluation")}
     training = experiment.trained or experiment
     prints = {
         source: fingerprints(find(source), locate(source, data_root), training.scenario.get("labelled"))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from segloss.grid.weights import Pretrained, declared_weights
 from segloss.grid.zoo import cannot_take, cannot_train
 
 FOLD = re.compile(r"fold(?:0|[1-9]\d*)")
+FOLDS = re.compile(r"folds\d+(\+\d+)+")
+POOLING_MINUTES = 60
 ITERATIONS = re.compile(r"[1-9]\d{0,8}")
 
 
@@ -44,6 +46,7 @@ class Experiment:
         pretrained: The weights from which its backbone starts; None for a model trained from scratch.
         not_applicable: The reason for which it cannot be trained, None if it can.
         control: The name of a control, which is evaluated without a training; None for all other cells.
+        folds: The experiments whose test images are pooled in this one, which is not trained: a cross-validation.
     """
 
     cell: Cell
@@ -62,23 +65,29 @@ class Experiment:
     pretrained: Pretrained | None
     not_applicable: str | None
     control: str | None = None
+    folds: tuple["Experiment", ...] = ()
 
     def __str__(self) -> str:
         return str(self.cell)
 
     @property
     def dependencies(self) -> tuple["Experiment", ...]:
-        """The experiments that must be finished first: its teachers, or the one whose weights it evaluates."""
+        """The experiments that must be finished first: teachers, folds, or the one whose weights it evaluates."""
+        if self.folds:
+            return self.folds
         return self.teachers if self.trained is None else (self.trained,)
 
     @property
     def data_key(self) -> tuple[str, ...]:
         """The data behind its result: its source, the images that keep their labels, the source it was trained on."""
+        if self.folds:
+            sources, labelled, trained = zip(*(fold.data_key for fold in self.folds), strict=True)
+            return "+".join(sources), labelled[0], "+".join(trained)
         trained = self.trained or self
         return self.source, json.dumps(self.scenario.get("labelled"), sort_keys=True), trained.source
 
 
-def settings_hash(settings: Mapping[str, Any]) -> str:
+def settings_hash(settings: Any) -> str:
     """SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
@@ -90,7 +99,9 @@ def resolve(cell: Cell, configs: Configs) -> Experiment:
         ConfigError: if a part of its name does not exist, or a file behind it is wrong.
     """
     if cell not in configs.experiments:
-        configs.experiments[cell] = (_resolve_control if cell.model == CONTROL else _resolve)(cell, configs)
+        kind = _resolve_control if cell.model == CONTROL else _resolve
+        kind = _resolve_folds if FOLDS.fullmatch(split_variant(cell.dataset)[1] or "") else kind
+        configs.experiments[cell] = kind(cell, configs)
     return configs.experiments[cell]
 
 
@@ -181,6 +192,37 @@ def _resolve_control(cell: Cell, configs: Configs) -> Experiment:
         else (_evaluated_elsewhere(cell, source, trained) if trained else None),
         control=cell.loss,
     )
+
+
+def _resolve_folds(cell: Cell, configs: Configs) -> Experiment:
+    """The experiment that pools the folds of a cross-validation: all but its data is that of the first fold."""
+    name, place = split_variant(cell.dataset)
+    numbers = sorted(set(map(int, place.removeprefix("folds").split("+"))))
+    if place != (expected := folds_variant(numbers)):
+        raise ConfigError(f"{cell}: expected the folds in their order, each once: {name}@{expected}")
+    folds = tuple(resolve(replace(cell, dataset=f"{name}@fold{number}"), configs) for number in numbers)
+    settings = {
+        "cell": str(cell),
+        "labels": folds[0].settings["labels"],
+        "folds": [fold.settings for fold in folds],
+    }
+    return replace(
+        folds[0],
+        cell=cell,
+        settings=settings,
+        config_hash=settings_hash(settings),
+        random_seed=random_seed(cell),
+        teachers=(),
+        trained=None,
+        pretrained=None,
+        resources=folds[0].resources | {"gpus": 0, "cpus": 1, "minutes": POOLING_MINUTES},
+        folds=folds,
+    )
+
+
+def folds_variant(numbers: Sequence[int]) -> str:
+    """The variant of a data set that stands for these folds: ``fold2``, or ``folds0+1+2`` for several together."""
+    return f"fold{'s' * (len(numbers) > 1)}{'+'.join(map(str, numbers))}"
 
 
 def _data(cell: Cell, configs: Configs) -> tuple[str, str, Experiment | None]:

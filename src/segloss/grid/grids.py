@@ -10,7 +10,7 @@ from segloss.grid.cells import LONGEST, Cell, is_name
 from segloss.grid.configs import SCHEMAS, Configs, model_name
 from segloss.grid.controls import CONTROLS, control_cell
 from segloss.grid.errors import ConfigError, unknown, validate
-from segloss.grid.experiments import Experiment, resolve
+from segloss.grid.experiments import Experiment, folds_variant, resolve
 from segloss.grid.weights import NONE
 from segloss.grid.yaml_files import read_yaml
 
@@ -71,9 +71,9 @@ def model_variants(entry: str, pretrained: str | list[str]) -> list[str]:
     return [name if variant == NONE or "@" in name else f"{name}@{variant}" for variant in variants]
 
 
-def dataset_suffixes(content: Mapping[str, Any]) -> list[str]:
-    """The suffixes of data sets in cells: one for each fold, none without folds."""
-    return [f"@fold{int(fold)}" for fold in content.get("folds", ())] or [""]
+def dataset_suffix(content: Mapping[str, Any]) -> str:
+    """The suffix of data sets in cells: the folds that are pooled; nothing without folds."""
+    return f"@{folds_variant(sorted(map(int, content['folds'])))}" if "folds" in content else ""
 
 
 def load_grid(name: str, configs: Configs) -> Grid:
@@ -86,7 +86,7 @@ def load_grid(name: str, configs: Configs) -> Grid:
     content = read_yaml(file)
     validate(content, SCHEMAS / "grid.schema.json", str(file))
     models = [name for entry in content["models"] for name in model_variants(entry, content.get("pretrained", NONE))]
-    datasets = [f"{name}{suffix}" for name in content["datasets"] for suffix in dataset_suffixes(content)]
+    datasets = [f"{name}{dataset_suffix(content)}" for name in content["datasets"]]
     datasets += [f"{other}@{name}" for other in content.get("evaluate_on", ()) for name in content["datasets"]]
     schedule = content["schedule"] + (f"@{int(content['iterations'])}" if "iterations" in content else "")
     # YAML's 3.0 is a whole number for JSON schemas.

@@ -28,7 +28,13 @@ class Removable:
 
 def needed_weights(grids: Iterable[Grid]) -> set[str]:
     """The cells that are teachers or are evaluated on other data by a cell of these grids."""
-    return {str(needed.cell) for grid in grids for entry in all_experiments(grid) for needed in entry.dependencies}
+    return {
+        str(needed.cell)
+        for grid in grids
+        for entry in all_experiments(grid)
+        for needed in entry.dependencies
+        if not entry.folds
+    }
 
 
 def removable(

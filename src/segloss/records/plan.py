@@ -48,7 +48,7 @@ def hours(experiments: list[Experiment], statuses: list[CellStatus]) -> tuple[fl
 
 def disk(experiments: list[Experiment], results: Path) -> tuple[float, bool]:
     """Bytes of the finished grid's weights and of a running cell's checkpoints; False if they are assumed."""
-    experiments = [experiment for experiment in experiments if not experiment.control]  # those have no weights
+    experiments = [entry for entry in experiments if not entry.control and not entry.folds]  # those have no weights
     files = [results / str(experiment.cell) / "work" / "weights.pt" for experiment in experiments]
     sizes = [file.stat().st_size for file in files if file.is_file()]
     if sizes:

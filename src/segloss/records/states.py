@@ -71,7 +71,7 @@ def examine_record(
         record = load(folder / "record.json")
     except RecordError as error:
         return None, str(error)
-    return record, _difference(record, experiment, folder, fingerprints)
+    return record, _difference(record, experiment, folder, fingerprints) or _changed_fold(record, experiment, results)
 
 
 def _difference(
@@ -96,6 +96,18 @@ def _difference(
     return counts_problem(folder, counts)
 
 
+def _changed_fold(record: Mapping[str, Any], experiment: Experiment, results: Path) -> str | None:
+    """The reason for which folds must be pooled again; None if they are those that were pooled, or without folds."""
+    for fold in experiment.folds:
+        try:
+            same = record["folds"][str(fold.cell)] == sha256_of(results / str(fold.cell) / "record.json")
+        except (OSError, KeyError, TypeError):
+            same = False
+        if not same:
+            return f"its fold {fold.cell} has another record than the one that was pooled"
+    return None
+
+
 def failure_reason(cell: Cell, results: Path) -> str | None:
     """The reason of a cell that failed or was killed; None if neither."""
     folder = results / str(cell)
@@ -113,6 +125,7 @@ def failure_reason(cell: Cell, results: Path) -> str | None:
 def block_reason(experiment: Experiment, results: Path) -> str | None:
     """The reason for which a cell cannot be trained before another is repaired; None if it can."""
     role = "the cell whose weights it evaluates," if experiment.trained else "its teacher"
+    role = "its fold" if experiment.folds else role
     for needed in experiment.dependencies:
         has_record = (results / str(needed.cell) / "record.json").exists()
         if not has_record and (reason := failure_reason(needed.cell, results)):

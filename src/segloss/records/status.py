@@ -49,7 +49,8 @@ def sampled_statuses(
 def grid_status(grid: Grid, results: Path, fingerprints: Fingerprints | None = None) -> list[CellStatus]:
     """The status of every cell of a grid, skipped ones included."""
     skipped = [CellStatus(cell, "skipped", reason) for cell, reason in grid.skipped.items()]
-    return sampled_statuses(grid.evaluated, results, fingerprints) + skipped
+    folds = [fold for experiment in grid.evaluated for fold in experiment.folds]
+    return sampled_statuses([*folds, *grid.evaluated], results, fingerprints) + skipped
 
 
 def fraction_done(status: CellStatus) -> float:
@@ -137,7 +138,7 @@ def format_grid(grid: Grid, statuses: Sequence[CellStatus], every: bool = False)
         every: List every cell.
     """
     counts = Counter(status.state for status in statuses)
-    cells = len(grid.evaluated)
+    cells = len(statuses) - counts["skipped"]
     filled = round(BAR * counts["done"] / cells)
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     text = [

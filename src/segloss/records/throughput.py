@@ -22,8 +22,8 @@ def model_costs(configs: Configs) -> Mapping[str, float]:
 
 
 def estimated_hours(experiment: Experiment, configs: Configs, costs: Mapping[str, float]) -> float | None:
-    """Hours of a cell's training on one GPU; 0 for a cell that is only evaluated, None without its model's cost."""
-    if experiment.trained or experiment.control:
+    """Hours of a cell's training on one GPU; 0 for a cell that trains nothing, None without its model's cost."""
+    if experiment.trained or experiment.control or experiment.folds:
         return 0.0
     cost = costs.get(split_variant(experiment.cell.model)[0])
     dataset, schedule = (
