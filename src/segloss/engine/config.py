@@ -2,7 +2,7 @@
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from segloss.datasets import find, training_lists
 from segloss.engine.data import complete
+from segloss.engine.distances import distance_transforms
 from segloss.engine.evaluation import CALIBRATORS
 from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
@@ -26,7 +27,7 @@ from segloss.metrics import Boundaries, Counts
 
 # Below the folder of the generated data sets, which can be written to.
 CLASS_COUNTS = Path("data") / ".class_counts"
-# The segmentors that can train on soft targets.
+# The segmentors that can train on soft targets and with distance maps.
 SCENARIO_SEGMENTORS = {
     "EncoderDecoder": "ScenarioEncoderDecoder",
     "CascadeEncoderDecoder": "ScenarioCascadeEncoderDecoder",
@@ -157,11 +158,13 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
     model = config.model
     without_pretrained(model)
     semi_supervised = "mean_teacher" in scenario
-    if SCENARIOS[scenario["target"]] is not SCENARIOS["hard"] or semi_supervised:
-        if model.type not in SCENARIO_SEGMENTORS:
-            raise ConfigError(
-                f"{cell.model} is a {model.type}: this label scenario needs one of {', '.join(SCENARIO_SEGMENTORS)}"
-            )
+    has_target = SCENARIOS[scenario["target"]] is not SCENARIOS["hard"] or semi_supervised
+    if has_target and model.type not in SCENARIO_SEGMENTORS:
+        raise ConfigError(
+            f"{cell.model} is a {model.type}: this label scenario needs one of {', '.join(SCENARIO_SEGMENTORS)}"
+        )
+    takes_maps = model.type in SCENARIO_SEGMENTORS and not {head.type for head, _ in heads(model)} & {*zoo.POINT_HEADS}
+    if has_target or (takes_maps and distance_transforms(experiment, dataset.crop_size)):
         model.type = SCENARIO_SEGMENTORS[model.type]
         model.scenario = {key: value for key, value in scenario.items() if key not in TRAINING_KEYS}
     if semi_supervised:
@@ -240,10 +243,13 @@ def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict
     return transforms
 
 
-def training_configs(experiment: Experiment, dataset: Config, folder: Path) -> dict[str, dict[str, Any] | None]:
-    """The ``train_dataset`` and ``unlabelled_dataset`` of a cell."""
+def training_configs(
+    experiment: Experiment, dataset: Config, folder: Path, before_packing: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, dict[str, Any] | None]:
+    """The ``train_dataset`` and ``unlabelled_dataset`` of a cell; labelled samples end with more transforms."""
     source, scenario = find(experiment.source), experiment.scenario
-    train_pipeline = complete(dataset.train_pipeline, rater_transforms(scenario, len(source.classes)))
+    beside_label = rater_transforms(scenario, len(source.classes))
+    train_pipeline = complete(dataset.train_pipeline, beside_label, before_packing)
     common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
     training = dict(**common, split="train", labelled=scenario.get("labelled"))
     unlabelled = None
@@ -309,13 +315,14 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
         fingerprint: That of its training data.
     """
     dataset, schedule = Config.fromfile(experiment.files["datasets"]), schedule_config(experiment)
-    class_counts = training_class_counts(experiment, folder, fingerprint)
+    model = model_config(experiment, dataset, training_class_counts(experiment, folder, fingerprint))
+    distances = distance_transforms(experiment, dataset.crop_size) if "scenario" in model else ()
     return Config(
         dict(
             default_scope="mmseg",
             seed=experiment.random_seed,
-            model=model_config(experiment, dataset, class_counts),
-            **training_configs(experiment, dataset, folder),
+            model=model,
+            **training_configs(experiment, dataset, folder, distances),
             **evaluation_config(experiment, folder),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,

@@ -182,7 +182,9 @@ class Teacher:
         self._events.append((start, end))
         return logits
 
-    def terms(self, labelled: Labels, taught: Labels, temperature: float) -> list[TargetTerm]:
+    def terms(
+        self, labelled: Labels, taught: Labels, temperature: float, distance_maps: Tensor | None = None
+    ) -> list[TargetTerm]:
         """The targets of a student's losses.
 
         Pixel-wise losses: w L(z, y) + (1 - w) T^2 L(z / T, teacher) with w the hard weight, and T^2 so that the
@@ -193,12 +195,14 @@ class Teacher:
             labelled: Class indices (B, H, W) and their valid pixels.
             taught: The teacher's probabilities (B, C, H, W) at that temperature, and their valid pixels.
             temperature: T.
+            distance_maps: The signed distances of the labels (B, C, H, W). Default: None: computed by the losses that
+                need them, as those of the teacher's probabilities are.
         """
         hard, region = self.hard_weight, self.region_hard_weight
         terms = [
             TargetTerm(*labelled, weight=hard, pixelwise=True),
             TargetTerm(*taught, weight=(1 - hard) * temperature**2, temperature=temperature, pixelwise=True),
-            TargetTerm(*labelled, weight=region, pixelwise=False),
+            TargetTerm(*labelled, weight=region, pixelwise=False, distance_maps=distance_maps),
             TargetTerm(*taught, weight=1 - region, temperature=temperature, pixelwise=False),
         ]
         return [term for term in terms if term.weight > 0]

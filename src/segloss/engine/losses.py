@@ -25,6 +25,8 @@ class TargetTerm:
         weight: Factor of the loss against this target.
         temperature: The logits are divided by it.
         pixelwise: True: for losses that are means over pixels only, False: for the others only, None: for all.
+        distance_maps: The signed distances (B, C, H, W) of the label, where the target is the label. Default: None: a
+            loss that needs distances computes those of the target.
     """
 
     target: Tensor
@@ -32,6 +34,7 @@ class TargetTerm:
     weight: float = 1.0
     temperature: float = 1.0
     pixelwise: bool | None = None
+    distance_maps: Tensor | None = None
 
     def concerns(self, loss: str) -> bool:
         """True if a loss of the catalogue is computed against this target."""
@@ -127,7 +130,10 @@ class SegmentationLoss(PlainLoss):
             if concerned is not None:
                 valid, pixel_weights = self.weighted(term.valid, weight, concerned)
                 scaled = logits if term.temperature == 1 else logits / term.temperature
-                value = self.compute(scaled, term.target, valid, concerned, pixel_weights, reduction_override or "mean")
+                reduction = reduction_override or "mean"
+                value = self.compute(
+                    scaled, term.target, valid, concerned, pixel_weights, reduction, term.distance_maps
+                )
                 values.append(term.weight * value)
         return self.loss_weight * sum(values[1:], start=values[0])
 

@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 from torch.nn import functional
 
+from segloss.engine.distances import stacked_distance_maps
 from segloss.engine.distillation import Teacher, semantic_heads
 from segloss.engine.losses import VOID, TargetTerm, training_target
 from segloss.engine.semi_supervised import MeanTeacher
@@ -110,14 +111,17 @@ class _TrainsOnScenario:
         labels, options = stacked(data_samples, self.make_target.source), self.target_options
         valid = labels != VOID
         needed = {name: NEEDS[name](inputs, data_samples) for name in self.make_target.needs if name in NEEDS}
+        distance_maps = stacked_distance_maps(data_samples)
         if self.teacher is None:
-            return [[TargetTerm(*self.make_target(labels, valid, self.out_channels, **options, **needed))]]
+            target = self.make_target(labels, valid, self.out_channels, **options, **needed)
+            return [[TargetTerm(*target, distance_maps=distance_maps)]]
         temperature = options.get("temperature", 1.0)
         return [
             self.teacher.terms(
                 (labels, valid),
                 self.make_target(labels, valid, self.out_channels, **options, **needed, teacher_logits=logits),
                 temperature,
+                distance_maps,
             )
             for logits in self.teacher.logits(inputs)
         ]

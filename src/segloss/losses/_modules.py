@@ -84,6 +84,7 @@ class SegmentationLoss(nn.Module):
         valid: Tensor | None = None,
         ignore_index: int | None = None,
         pixel_weights: Tensor | None = None,
+        distance_maps: Tensor | None = None,
     ) -> Tensor:
         """The loss times its weight.
 
@@ -93,11 +94,15 @@ class SegmentationLoss(nn.Module):
             valid: bool (B, *spatial). Default None: every pixel is valid.
             ignore_index: Pixels of a class map with this value are not valid either. Default None: none.
             pixel_weights: (B, *spatial), at least 0; for losses that are means over pixels. Default None: 1 each.
+            distance_maps: (B, C, *spatial), as in `boundary`; other losses ignore them. Default None: computed here.
         """
         if ignore_index is not None:
             known = target != ignore_index
             valid = known if valid is None else valid & known
-        return self.loss_weight * self.compute(logits, target, valid, self.current_options(), pixel_weights)
+        options = self.current_options()
+        return self.loss_weight * self.compute(
+            logits, target, valid, options, pixel_weights, distance_maps=distance_maps
+        )
 
     def compute(
         self,
@@ -107,12 +112,15 @@ class SegmentationLoss(nn.Module):
         options: Mapping[str, Any],
         pixel_weights: Tensor | None = None,
         reduction: str = "mean",
+        distance_maps: Tensor | None = None,
     ) -> Tensor:
         """The loss with the given options, without its weight."""
         function, per_call = type(self).function, {}
         if pixel_weights is not None or reduction != "mean":
             check_takes_pixel_weights([function])
             per_call = {"pixel_weights": pixel_weights, "reduction": reduction}
+        if distance_maps is not None and "distance_maps" in function.needs:
+            per_call["distance_maps"] = distance_maps
         with nullcontext() if self.exchange else switches(exchange=False):
             if self.report_terms:
                 self.report = self.report_of(logits, target, valid, options)
