@@ -22,7 +22,7 @@ ROOMS = {
     "runtime",
     "tracking",
 }
-DOORS = {"__init__.py", "__main__.py", "arguments.py", "cli.py", "workflow.py", "files.py"}
+DOORS = {"__init__.py", "__main__.py", "arguments.py", "checkout.py", "cli.py", "workflow.py", "files.py"}
 
 # Beside the standard library and the room itself.
 ALLOWED = {
@@ -64,6 +64,7 @@ ALLOWED = {
     "workflow.py": {
         "rich",
         "snakemake",
+        "segloss.checkout",
         "segloss.cli",
         "segloss.datasets",
         "segloss.grid",
@@ -71,8 +72,9 @@ ALLOWED = {
         "segloss.runtime",
     },
     "cli.py": {"torch", "pandas", *(f"segloss.{room}" for room in ROOMS - {"losses", "labels", "metrics"})}
-    | {"segloss.arguments", "segloss.files"},
-    "arguments.py": {"segloss.datasets", "segloss.grid"},
+    | {"segloss.arguments", "segloss.checkout", "segloss.files"},
+    "arguments.py": {"segloss.datasets", "segloss.grid", "segloss.options"},
+    "checkout.py": {"segloss.grid"},
     "__main__.py": {"segloss.cli"},
     "engine": {
         *("torch", "numpy", "cv2", "PIL", "mmengine", "mmseg", "mmcv", "timm", "torchvision", "safetensors"),

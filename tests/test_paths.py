@@ -50,7 +50,7 @@ def test_a_home_folder_is_expanded_and_an_impossible_one_refused(tmp_path: Path,
     assert folder_option("results", "~/x") == f"{tmp_path}/x"
     with pytest.raises(ConfigError, match="names the home folder of a user that is not known"):
         folder_option("results", "~nobody-of-that-name/x")
-    with pytest.raises(ConfigError, match=r"results=.* is too long: a folder's name has at most 255 bytes"):
+    with pytest.raises(ConfigError, match=r"results=.* is too long: a name has at most 255 bytes"):
         folder_option("results", f"{tmp_path}/{'a' * 260}")
     with pytest.raises(ConfigError, match="results='-x' begins like an option of a command"):
         folder_option("results", "-x")

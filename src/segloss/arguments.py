@@ -2,11 +2,31 @@
 
 import argparse
 import os
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from segloss.datasets import DATASETS
 from segloss.grid.listing import KINDS
+from segloss.options import AtLeast, AtMost, Count, NonNegative, Positive, describe, fits
 
 Parser = argparse.ArgumentParser
+Interval = Annotated[float, AtLeast(0.1), AtMost(86400)]
+Workers = Annotated[int, AtLeast(0)]
+
+
+def number(convert: Callable[[str], Any], annotation: Any) -> Callable[[str], Any]:
+    """The ``type`` of an option: a number inside the range of an annotation."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if not fits(value, annotation):
+            raise argparse.ArgumentTypeError(f"expected {describe(annotation)}, got {text!r}")
+        return value
+
+    return parse
 
 
 def add_grid(parser: Parser) -> None:
@@ -62,17 +82,17 @@ def train_options(parser: Parser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
     parser.add_argument(
         "--cells-per-gpu",
-        type=int,
+        type=number(int, Count),
         default=os.environ.get("SEGLOSS_CELLS_PER_GPU", "1"),
         help="cells that may share a GPU (default: $SEGLOSS_CELLS_PER_GPU, else 1)",
     )
     parser.add_argument(
         "--processes",
-        type=int,
+        type=number(int, Count),
         default=1,
         help="processes that share each batch, with a GPU each if there are GPUs (default: 1)",
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of a process (default: 1)")
+    parser.add_argument("--threads", type=number(int, Count), default=1, help="CPU threads of a process (default: 1)")
     parser.add_argument(
         "--precision",
         choices=("fp32", "bf16", "fp16"),
@@ -83,10 +103,15 @@ def train_options(parser: Parser) -> None:
     parser.add_argument("--compile", action="store_true", help="compile the backbone with torch.compile")
     parser.add_argument("--fused", action="store_true", help="use the optimiser's fused implementation")
     parser.add_argument(
-        "--workers", type=int, help="data loading processes; they change no result (default: 0 on a CPU, 4 with a GPU)"
+        "--workers",
+        type=number(int, Workers),
+        help="data loading processes; they change no result (default: 0 on a CPU, 4 with a GPU)",
     )
     parser.add_argument(
-        "--checkpoint-seconds", type=float, default=30, help="time between two checkpoints (default: 30)"
+        "--checkpoint-seconds",
+        type=number(float, NonNegative),
+        default=30,
+        help="time between two checkpoints (default: 30)",
     )
 
 
@@ -98,7 +123,7 @@ def status_options(parser: Parser) -> None:
     parser.add_argument("--cells", action="store_true", help="list every cell with its state")
     parser.add_argument(
         "--watch",
-        type=float,
+        type=number(float, Interval),
         nargs="?",
         const=5.0,
         metavar="SECONDS",
@@ -157,7 +182,12 @@ def table_options(parser: Parser) -> None:
         const="known",
         help="print published numbers beside: those that come with segloss, or of a CSV file (axes, metric, value)",
     )
-    parser.add_argument("--width", type=float, default=397, help="width of the text in points for LaTeX (default: 397)")
+    parser.add_argument(
+        "--width",
+        type=number(float, Positive),
+        default=397,
+        help="width of the text in points for LaTeX (default: 397)",
+    )
     parser.add_argument("--output", help="file to write (default: the terminal)")
 
 

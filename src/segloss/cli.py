@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from segloss import __version__, records
 from segloss.arguments import ARGUMENTS
+from segloss.checkout import check_folder, enter_root, typed_path
 from segloss.datasets import (
     DATASETS,
     DatasetError,
@@ -21,6 +23,7 @@ from segloss.datasets import (
     root_of,
 )
 from segloss.grid import Cell, ConfigError, Configs, Experiment, Grid, load_grid, resolve
+from segloss.grid.cells import is_name
 from segloss.grid.data import known_fingerprints, sources
 from segloss.grid.listing import KINDS, listing
 from segloss.grid.weights import describe, find_weights, require_weights
@@ -31,43 +34,16 @@ from segloss.runtime import forkserver
 from segloss.runtime.leases import LeaseError, lease
 from segloss.runtime.torchrun import launch, under_torchrun
 
-# Options whose values are paths; a relative one is relative to the folder in which the command was typed.
-PATHS = ("results", "data_root", "output", "table", "folder", "published", "first", "second", "report")
-
-
-def find_root(start: Path) -> Path:
-    """The checkout of segloss that contains a folder: the nearest with a Snakefile and configs/.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    for folder in (start, *start.parents):
-        if (folder / "configs" / "grids").is_dir() and (folder / "Snakefile").is_file():
-            return folder
-    raise ConfigError(f"no checkout of segloss at {start} or above it: run this in one or name it by --root")
-
-
-def enter_root(arguments: argparse.Namespace) -> None:
-    """Make the checkout the working directory; typed paths keep their meaning."""
-    for name in PATHS:
-        if (value := getattr(arguments, name, None)) is not None:
-            setattr(arguments, name, Path(value).expanduser().absolute())
-    grid = getattr(arguments, "grid", None)
-    if grid is not None and grid.endswith((".yaml", ".yml")):
-        arguments.grid = os.path.relpath(Path(grid).expanduser().absolute(), start := find_root_of(arguments))
-        os.chdir(start)
-        return
-    os.chdir(find_root_of(arguments))
-
-
-def find_root_of(arguments: argparse.Namespace) -> Path:
-    """The checkout named by --root, else the one around the working directory."""
-    return find_root(Path(arguments.root).expanduser().absolute() if arguments.root else Path.cwd())
-
 
 def default_data_root() -> Path:
-    """The folder of the data sets: SEGLOSS_DATA, else data/."""
-    return Path(os.environ.get("SEGLOSS_DATA") or "data").expanduser()
+    """The folder of the data sets: SEGLOSS_DATA, else data/.
+
+    Raises:
+        ConfigError: if it is something else than a folder.
+    """
+    folder = typed_path("SEGLOSS_DATA", os.environ.get("SEGLOSS_DATA") or "data")
+    check_folder("SEGLOSS_DATA", folder)
+    return folder
 
 
 def data_root(arguments: argparse.Namespace) -> Path:
@@ -82,10 +58,7 @@ def results_folder(arguments: argparse.Namespace) -> Path:
         ConfigError: if it is something else than a folder.
     """
     results = arguments.results or Path("results")
-    if (results.exists() or results.is_symlink()) and not results.is_dir():
-        raise ConfigError(
-            f"--results {results} must be a folder, got {'a file' if results.exists() else 'a broken link'}"
-        )
+    check_folder("--results", results)
     return results
 
 
@@ -94,7 +67,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     if arguments.list:
         print(list_datasets(data_root(arguments)))
         return
-    if arguments.weights:
+    if arguments.weights is not None:
         list_weights(load_grid(arguments.weights, Configs()))
         return
     if arguments.dataset is None:
@@ -119,7 +92,12 @@ def list_weights(grid: Grid) -> None:
 
 def new(arguments: argparse.Namespace) -> None:
     """Describe a folder of images and labels as a data set: writes configs/datasets/<name>.yaml and five pairs."""
-    name = arguments.name or arguments.folder.name
+    name = re.sub("[^A-Za-z0-9_-]+", "-", arguments.folder.name) if arguments.name is None else arguments.name
+    if not is_name(name) or name in DATASETS:
+        taken = "that of a data set of segloss" if name in DATASETS else "no name"
+        raise DatasetError(
+            f"{name!r} is {taken}: choose another with --name, of letters, digits and ._+-, the first a letter or digit"
+        )
     file, sheet = new_dataset(arguments.folder, Path("configs") / "datasets" / f"{name}.yaml")
     print(f"{file}: look it over; grids can name the data set {file.stem}\n{sheet}: five images with their labels")
 
@@ -144,9 +122,10 @@ def train(arguments: argparse.Namespace) -> None:
     experiment = resolve(Cell.parse(arguments.cell), Configs())
     if experiment.not_applicable:
         raise ConfigError(f"{experiment.cell} is not applicable: {experiment.not_applicable}")
+    data = data_root(arguments)
     for source in sources(experiment):
         if not find(source).generated:
-            locate(source, data_root(arguments))
+            locate(source, data)
     if experiment.pretrained:
         require_weights(experiment.pretrained, experiment.cell.model)
     results = results_folder(arguments)
@@ -221,8 +200,6 @@ def collect(arguments: argparse.Namespace) -> None:
     from segloss.files import write_text
 
     grid = load_grid(arguments.grid, Configs())
-    if arguments.output.is_dir():
-        raise RecordError(f"--output {arguments.output} must be a file, got a folder")
     table = records.collect(grid, results_folder(arguments), known_fingerprints(grid.evaluated, data_root(arguments)))
     absent = table[~table.status.isin(["done", "skipped"])]
     if len(absent) and not arguments.partial:
@@ -292,6 +269,7 @@ def dashboard(arguments: argparse.Namespace) -> None:
     report = arguments.report or Path("reports") / grid.name
     if not (report / "results.csv").is_file():
         raise RecordError(f"{report / 'results.csv'} is not there: segloss collect and segloss report write it")
+    records.read_table(report / "results.csv", grid)
     print(f"{tracking.write_dashboard(grid, report, results_folder(arguments))}: segloss sync sends it")
     print(tracking.format_dashboard(grid))
 
@@ -350,9 +328,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def command_line() -> Sequence[str]:
     """The typed arguments; those of SEGLOSS_TRAIN come right after ``train``, so that typed ones override them."""
-    words = sys.argv[1:]
+    words, options = sys.argv[1:], os.environ.get("SEGLOSS_TRAIN", "")
     if words[:1] == ["train"]:
-        words[1:1] = shlex.split(os.environ.get("SEGLOSS_TRAIN", ""))
+        try:
+            words[1:1] = shlex.split(options)
+        except ValueError as error:
+            raise ConfigError(f"SEGLOSS_TRAIN={options!r} is no list of options: {error}") from None
     return words
 
 
@@ -360,13 +341,17 @@ def main() -> None:
     """Run a verb; errors that a user can repair end in one sentence."""
     # Read when torch is imported: OpenMP's threads then sleep, not spin, while they wait on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    arguments = build_parser().parse_args(command_line())
-    if arguments.run is train:
-        forkserver.run_in_server(sys.argv[1:])
     try:
+        arguments = build_parser().parse_args(command_line())
+        if arguments.run is train:
+            forkserver.run_in_server(sys.argv[1:])
         enter_root(arguments)
         arguments.run(arguments)
     except (ConfigError, DatasetError, LeaseError, RecordError) as error:
         sys.exit(f"segloss: {error}")
     except BrokenPipeError:  # the reader of a pipe, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # of a file system: no permission, no space, a file where a folder is expected
+        if error.errno is None:
+            raise
+        sys.exit(f"segloss: {f'{error.filename}: ' if error.filename else ''}{error.strerror}")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from snakemake.exceptions import WorkflowError
 
+from segloss.checkout import check_folder, typed_path
 from segloss.cli import build_parser, default_data_root
 from segloss.datasets import DatasetError, find, locate
 from segloss.grid import Cell, ConfigError, Configs, Experiment, Grid, load_grid, resolve
@@ -72,24 +73,15 @@ def folder_option(key: str, value: str) -> str:
     Raises:
         ConfigError: if files cannot be written below it, or Snakemake cannot take its name.
     """
-    try:
-        path = Path(value).expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"{key}={value!r} names the home folder of a user that is not known") from error
+    path = typed_path(key, value)
     if str(path).startswith("-"):
         raise ConfigError(f"{key}={value!r} begins like an option of a command; choose another name")
-    if any(len(part.encode()) > 255 for part in path.parts):
-        raise ConfigError(f"{key}={value!r} is too long: a folder's name has at most 255 bytes")
     if match := NOT_IN_PATHS.search(str(path)):
         raise ConfigError(
             f"{key}={value!r} contains {match[0]!r}, which Snakemake cannot take in a path; rename the folder"
         )
-    nearest = next(
-        place for place in (path.absolute(), *path.absolute().parents) if place.exists() or place.is_symlink()
-    )
-    if not nearest.is_dir():
-        kind = "a file" if nearest.exists() else "a broken link"
-        raise ConfigError(f"{key}={value} must be a folder, but {nearest} is {kind}")
+    check_folder(key, path)
+    nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f"cannot write to {nearest}; choose another place with --config {key}=<folder>")
     return str(path)

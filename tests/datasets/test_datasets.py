@@ -86,7 +86,9 @@ def test_fingerprint_sees_labels_and_lists(dataset, folder, tmp_path):
 
 
 def test_unknown_name_lists_the_known_ones(tmp_path):
-    with pytest.raises(DatasetError, match=r"unknown data set 'camvit'; known: .*camvid.*phantom"):
+    with pytest.raises(
+        DatasetError, match=r"unknown data set 'camvit' \(did you mean 'camvid'\?\); known: .*camvid.*phantom"
+    ):
         locate("camvit", tmp_path)
 
 

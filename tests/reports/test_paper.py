@@ -276,8 +276,12 @@ def test_the_command_makes_tables_of_a_grid(own_grid: tuple) -> None:
         (dict(metrics=["mIuO"]), ConfigError, "there is no metric 'mIuO'"),
         (dict(spread="se"), ConfigError, "expected one of sd, interval, none as spread, got 'se'"),
         (dict(spread="interval"), RecordError, "needs .*intervals.csv: make the report first"),
-        (dict(only={"loss": ["cee"]}), ConfigError, "no loss 'cee' in the results; there are ce, tversky"),
-        (dict(only={"losses": ["ce"]}), ConfigError, "expected an axis, got 'losses'"),
+        (
+            dict(only={"loss": ["cee"]}),
+            ConfigError,
+            r"unknown loss of the results 'cee' \(did you mean 'ce'\?\); known: ce, tversky",
+        ),
+        (dict(only={"losses": ["ce"]}), ConfigError, "unknown axis 'losses'"),
         (dict(rows="loss.colour"), ConfigError, "no loss of the grid own sets the option 'colour'"),
         (dict(published=Path("absent.csv")), RecordError, "absent.csv must be a CSV file, it cannot be read"),
     ],
@@ -306,7 +310,7 @@ def test_the_commands_as_they_are_typed(own_grid: tuple) -> None:
     assert Path("x.md").read_text().startswith("mIoU, ECE (%) for data set phantom")
     for command, sentence in (
         (line, "reports/own/results.csv must be a CSV file, it cannot be read"),
-        (f"{line} --table {path} --only labels", "no labels '' in the results"),
+        (f"{line} --table {path} --only labels", "unknown labels of the results ''"),
         (f"{line} --table {path} --published absent.csv", "absent.csv must be a CSV file"),
         ("segloss compare results absent", "expected a results folder, got"),
     ):

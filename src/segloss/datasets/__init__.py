@@ -1,5 +1,6 @@
 """The data sets: where they lie, what their classes are called, and how to come by them."""
 
+import difflib
 from pathlib import Path
 
 from segloss.datasets._availability import availability, format_availability
@@ -111,7 +112,9 @@ def find(name: str) -> Dataset:
             raise DatasetError(f"{base} has {DATASETS[base].folds or 'no'} folds, got fold {number}")
         return DATASETS[base].with_fold(int(number))
     if name not in DATASETS:
-        raise DatasetError(f"unknown data set {name!r}; known: {', '.join(sorted(DATASETS))}")
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise DatasetError(f"unknown data set {name!r}{hint}; known: {', '.join(sorted(DATASETS))}")
     return DATASETS[name]
 
 

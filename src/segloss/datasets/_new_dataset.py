@@ -53,7 +53,7 @@ def new_dataset(folder: Path, file: Path | None = None) -> tuple[Path, Path]:
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}")
     if file.exists():
-        raise DatasetError(f"{file} exists; remove it or choose another name with --output")
+        raise DatasetError(f"{file} exists; remove it or choose another name with --name")
     images, labels, others = matching_groups(folder, groups_of(folder))
     keys = sorted(images.keys & labels.keys)
     shown = keys[:: max(1, len(keys) // MOST_READ)]

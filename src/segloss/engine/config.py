@@ -37,6 +37,20 @@ EVALUATION_KEYS = ("boundaries", "calibrators")
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 
 
+def read_config(path: Path) -> Config:
+    """An MMEngine config, executed.
+
+    Raises:
+        ConfigError: if it cannot be.
+    """
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is code
+        raise ConfigError(
+            f"{path} cannot be executed: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+
+
 def as_list(heads: Any) -> list[ConfigDict]:
     """No head, one head or a list of heads, as a list."""
     return [] if heads is None else list(heads) if isinstance(heads, (list, tuple)) else [heads]
@@ -154,7 +168,7 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
     cell, scenario = experiment.cell, experiment.scenario
     if experiment.not_applicable:
         raise ConfigError(f"{cell} is not applicable: {experiment.not_applicable}")
-    config = Config.fromfile(experiment.files["models"])
+    config = read_config(experiment.files["models"])
     model = config.model
     without_pretrained(model)
     semi_supervised = "mean_teacher" in scenario
@@ -279,7 +293,7 @@ def schedule_config(experiment: Experiment) -> Config:
     """The config of the cell's schedule; where the cell has another number of iterations, its expressions use that."""
     path = experiment.files["schedules"]
     if experiment.iterations is None:
-        return Config.fromfile(path)
+        return read_config(path)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "iterations":
@@ -295,7 +309,7 @@ def evaluation_config(experiment: Experiment, folder: Path) -> dict[str, Any]:
         experiment: The cell, resolved.
         folder: The folder of its data set.
     """
-    dataset = Config.fromfile(experiment.files["datasets"])
+    dataset = read_config(experiment.files["datasets"])
     name, classes = experiment.cell.dataset, len(find(experiment.source).classes)
     return dict(
         **evaluated_configs(experiment, dataset, folder),
@@ -314,7 +328,7 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
         folder: The folder of its data set.
         fingerprint: That of its training data.
     """
-    dataset, schedule = Config.fromfile(experiment.files["datasets"]), schedule_config(experiment)
+    dataset, schedule = read_config(experiment.files["datasets"]), schedule_config(experiment)
     model = model_config(experiment, dataset, training_class_counts(experiment, folder, fingerprint))
     distances = distance_transforms(experiment, dataset.crop_size) if "scenario" in model else ()
     return Config(
@@ -326,7 +340,7 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
             **evaluation_config(experiment, folder),
             batch_size=schedule.batch_size,
             iterations=schedule.iterations,
-            channels_last=Config.fromfile(experiment.files["models"]).get("channels_last", False),
+            channels_last=read_config(experiment.files["models"]).get("channels_last", False),
             checkpoint=schedule.get("checkpoint", "last"),
             validation_interval=schedule.get("validation_interval"),
             optim_wrapper=dict(

@@ -6,12 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from segloss.datasets import DATASETS, DatasetError, add_described, training_config
+from segloss.datasets import DATASETS, DatasetError, add_described, find, training_config
 from segloss.files import write_text
 from segloss.grid.cells import is_name
 from segloss.grid.controls import CONTROLS
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
+from segloss.grid.mmengine_names import check_assigned, check_dataset, check_schedule
 from segloss.grid.mmengine_values import config_values
 from segloss.grid.options import check_options, signatures
 from segloss.grid.yaml_files import read_yaml
@@ -76,6 +77,7 @@ class Configs:
             )
         self._files: dict[tuple[str, str], MMEngineFile] = {}
         self._values: dict[Path, Mapping[str, Any]] = {}
+        self._checked: set[Path] = set()
         self.reasons: dict[Any, Any] = {}  # for which a model cannot be trained, by what it depends on
         self.experiments: dict[Any, Any] = {}  # resolved cells, by cell
 
@@ -155,7 +157,7 @@ class Configs:
     def names(self, kind: str) -> list[str]:
         """The names of configs of a kind: ``grids``, ``datasets``, ``models`` or ``schedules``."""
         files = [*self.folder.glob(f"mmseg/{kind}/*.py"), *self.folder.glob(f"{kind}/*.yaml")]
-        return sorted({file.stem for file in files})
+        return sorted({file.stem for file in files if file.is_file()})
 
     @cached_property
     def zoo(self) -> dict[str, Path]:
@@ -218,6 +220,20 @@ class Configs:
         if not isinstance(source, str) or source not in DATASETS:
             raise ConfigError(f"{file.path}: {unknown('source', str(source), DATASETS)}")
         return source
+
+    def check_files(self, dataset: str, model: str, schedule: str) -> None:
+        """Raise ConfigError unless three configs assign what they must, with values in range."""
+        data, network, training = (
+            self.mmengine_file(kind, name)
+            for kind, name in (("datasets", dataset), ("models", model), ("schedules", schedule))
+        )
+        if data.path not in self._checked:
+            check_dataset(data, self.values(data), find(self.source(dataset)))
+        if network.path not in self._checked:
+            check_assigned("models", network, self.values(network), {})
+        if training.path not in self._checked:
+            check_schedule(training, self.values(training))
+        self._checked |= {data.path, network.path, training.path}
 
     def check_validation(self, dataset: str, schedule: str) -> None:
         """Raise ConfigError unless the data set declares its validation and the schedule the evaluated weights."""

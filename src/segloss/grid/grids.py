@@ -60,7 +60,7 @@ def grid_file(name: str, configs: Configs) -> Path:
         return Path(name)
     file = configs.folder / "grids" / f"{name}.yaml"
     if not is_name(name) or not file.is_file():
-        raise unknown("grid", name, (path.stem for path in file.parent.glob("*.yaml")))
+        raise unknown("grid", name, configs.names("grids"))
     return file
 
 
@@ -76,6 +76,17 @@ def dataset_suffix(content: Mapping[str, Any]) -> str:
     return f"@{folds_variant(sorted(map(int, content['folds'])))}" if "folds" in content else ""
 
 
+def read_grid(file: Path) -> dict[str, Any]:
+    """The content of a grid file, checked against its schema.
+
+    Raises:
+        ConfigError: if it cannot be read or does not fit.
+    """
+    content = read_yaml(file)
+    validate(content, SCHEMAS / "grid.schema.json", str(file))
+    return content
+
+
 def load_grid(name: str, configs: Configs) -> Grid:
     """Read and check a grid file and everything its names refer to.
 
@@ -83,8 +94,7 @@ def load_grid(name: str, configs: Configs) -> Grid:
         ConfigError: one sentence with what is wrong and what is possible.
     """
     file = grid_file(name, configs)
-    content = read_yaml(file)
-    validate(content, SCHEMAS / "grid.schema.json", str(file))
+    content = read_grid(file)
     models = [name for entry in content["models"] for name in model_variants(entry, content.get("pretrained", NONE))]
     datasets = [f"{name}{dataset_suffix(content)}" for name in content["datasets"]]
     datasets += [f"{other}@{name}" for other in content.get("evaluate_on", ()) for name in content["datasets"]]

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from segloss.grid.configs import Configs
-from segloss.grid.yaml_files import read_yaml
+from segloss.grid.grids import read_grid
 
 
 def first_comment(file: Path) -> str:
     """The first comment line of a file, without its sign."""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("#"):
             return line.lstrip("# ").rstrip()
         if line.strip():
@@ -23,7 +23,7 @@ def _files(configs: Configs, kind: str) -> dict[str, str]:
 
 
 def _grids(configs: Configs) -> dict[str, str]:
-    return {file.stem: read_yaml(file)["title"] for file in sorted((configs.folder / "grids").glob("*.yaml"))}
+    return {file.stem: read_grid(file)["title"] for file in sorted((configs.folder / "grids").glob("*.yaml"))}
 
 
 KINDS: Mapping[str, Callable[[Configs], dict[str, str]]] = {

@@ -96,11 +96,13 @@ class MMEngineFile:
     Attributes:
         path: The file.
         literals: Variables with literal values, those of its bases included.
+        assigned: All variables, those of its bases included.
         content_hash: SHA-256 of what it and its bases assign; comments, layout and ``NOT_HASHED`` do not count.
     """
 
     path: Path
     literals: Mapping[str, Any]
+    assigned: frozenset[str]
     content_hash: str
 
 
@@ -111,6 +113,7 @@ def read_mmengine_file(path: Path) -> MMEngineFile:
         ConfigError: if one of them is not Python in UTF-8, or is not there.
     """
     values: dict[str, Any] = {}
+    assigned: set[str] = set()
     content: list[Any] = []
 
     def read(file: Path, above: tuple[Path, ...]) -> None:
@@ -121,7 +124,8 @@ def read_mmengine_file(path: Path) -> MMEngineFile:
             if not base.startswith(ZOO_PREFIX):
                 read(file.parent / base, (*above, file.resolve()))
         values.update(literals(tree))
+        assigned.update(name for node in tree.body if (name := _assigned_name(node)) and name != "_base_")
         content.append(canonical([node for node in tree.body if _assigned_name(node) not in NOT_HASHED]))
 
     read(path, ())
-    return MMEngineFile(path, values, hashlib.sha256(repr(content).encode()).hexdigest())
+    return MMEngineFile(path, values, frozenset(assigned), hashlib.sha256(repr(content).encode()).hexdigest())

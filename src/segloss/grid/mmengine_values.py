@@ -126,7 +126,7 @@ def _values(file: Path) -> dict[str, Any]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             try:
                 assigned[node.targets[0].id] = evaluate(node.value, assigned, base)
-            except (NotStatic, TypeError):
+            except (NotStatic, ArithmeticError, AttributeError, RecursionError, TypeError):
                 assigned.pop(node.targets[0].id, None)
     assigned.pop("_base_", None)
     return merged(assigned, base)

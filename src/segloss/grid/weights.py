@@ -103,7 +103,7 @@ def declared_weights(file: MMEngineFile, name: str, model: Mapping[str, Any]) ->
 
 def weights_folder() -> Path:
     """The folder that is looked at first: SEGLOSS_WEIGHTS, else weights/."""
-    return Path(os.environ.get("SEGLOSS_WEIGHTS") or "weights").expanduser()
+    return Path(os.path.expanduser(os.environ.get("SEGLOSS_WEIGHTS") or "weights"))  # also of an unknown user
 
 
 def search_path(pretrained: Pretrained) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """The catalogue of metrics: name, unit, direction, decimals, heading, meaning and source of each."""
 
+import difflib
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -206,8 +207,11 @@ def find_metric(name: str) -> Metric:
         return METRICS[name]
     base, _, suffix = name.rpartition("_")
     if base not in METRICS or suffix not in CALIBRATED:
+        near = difflib.get_close_matches(name, METRICS, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(
-            f"there is no metric {name!r}; there are {', '.join(METRICS)}, and their forms _{', _'.join(CALIBRATED)}"
+            f"there is no metric {name!r}{hint}; there are {', '.join(METRICS)}, "
+            f"and their forms _{', _'.join(CALIBRATED)}"
         )
     known = METRICS[base]
     heading = f"{known.heading or base}, {_HEADINGS[suffix]}"

@@ -59,6 +59,8 @@ def image_counts(counts: bytes | Path | Counts) -> ImageCounts:
         with np.load(BytesIO(counts) if isinstance(counts, bytes) else counts) as file:
             wanted = [name for name in (*_ROWS, *_SOFT_ROWS) if name in _ROWS or f"row_{name}" in file]
             return _select(file["names"].tolist(), {name: file[f"row_{name}"] for name in wanted})
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
     except Exception as error:  # numpy, zipfile and zlib each raise their own on a damaged file
         raise ValueError(f"it is damaged or holds no counts: {type(error).__name__}: {error}") from error
 

@@ -5,7 +5,7 @@ Imports no torch.
 
 from segloss.records.provenance import provenance, records_provenance
 from segloss.records.record import identity_entry, machine, versions, write, write_failure
-from segloss.records.results import EvaluatedCell, collect, evaluated_cells, measured, results_table
+from segloss.records.results import EvaluatedCell, collect, evaluated_cells, measured, read_table, results_table
 from segloss.records.states import STATES, CellStatus, cell_status, failure_reason
 from segloss.records.verification import RecordError, check_comparable, check_counts, checksum, read
 
@@ -26,6 +26,7 @@ __all__ = [
     "measured",
     "provenance",
     "read",
+    "read_table",
     "records_provenance",
     "results_table",
     "versions",

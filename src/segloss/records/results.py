@@ -10,7 +10,7 @@ import pandas as pd
 from segloss.grid import Cell, Experiment, Grid
 from segloss.metrics import Counts
 from segloss.records.states import CellStatus, cell_status
-from segloss.records.verification import check_comparable, check_counts, check_record
+from segloss.records.verification import RecordError, check_comparable, check_counts, check_record
 
 COLUMNS = [*Cell.__dataclass_fields__, "status", "metric", "value", "reason"]
 
@@ -89,3 +89,33 @@ def collect(grid: Grid, results: Path, fingerprints: Fingerprints | None = None)
         RecordError: if records are broken or cannot be compared.
     """
     return results_table(grid, evaluated_cells(grid, results, fingerprints))
+
+
+def read_table(path: Path, grid: Grid) -> pd.DataFrame:
+    """A results.csv of a grid, checked for its columns and its cells; ``report`` also compares it with the records.
+
+    Raises:
+        RecordError: if it cannot be read, or is not that of all cells of the grid.
+    """
+    try:
+        content = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own errors and undecodable bytes are ValueErrors
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise RecordError(f"{path} must be a results.csv, it cannot be read ({reason})") from None
+    if list(content.columns) != COLUMNS:
+        columns = ", ".join(map(str, content.columns))
+        raise RecordError(
+            f"{path} must be a results.csv with the columns {', '.join(COLUMNS)}, "
+            f"got {columns[:100]}{'...' * (len(columns) > 100)}"
+        )
+    listed = set(content[COLUMNS[:6]].itertuples(index=False, name=None))
+    cells = (*(experiment.cell for experiment in grid.evaluated), *grid.skipped)
+    expected = {tuple(vars(cell).values()) for cell in cells}
+    if different := sorted(map(str, listed ^ expected)):
+        raise RecordError(
+            f"{path} is not the whole table of {grid.name}, they differ in {len(different)} cells "
+            f"such as {different[0]}: collect it again with segloss collect"
+        )
+    if not (numbers := pd.to_numeric(content.value, errors="coerce")).equals(content.value):
+        raise RecordError(f"{path}: value must be a number, got {content.value[numbers.isna()].dropna().iloc[0]!r}")
+    return content

@@ -44,7 +44,9 @@ def load(path: Path) -> dict[str, Any]:
             raise RecordError(f"{path} was changed after it was written, its checksum does not fit: run its cell again")
     except RecordError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(f"{path}: not a whole record: {type(error).__name__}: {error}") from error
     if version != RECORD_VERSION:
         raise RecordError(
@@ -90,7 +92,7 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> Counts:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise RecordError(f"{path} of a finished cell cannot be read ({error}): {again}") from error
+        raise RecordError(f"{path} of a finished cell cannot be read ({error.strerror}): {again}") from error
     if hashlib.sha256(content).hexdigest() != record["evaluation"]["counts_sha256"]:
         raise RecordError(f"{path} is not the file that the record beside it was made of: {again}")
     try:

@@ -100,8 +100,9 @@ def report(
     try:
         content = table.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RecordError(
-            f"{table} must be a results.csv, it cannot be read ({error}): collect it first with segloss collect"
+            f"{table} must be a results.csv, it cannot be read ({reason}): collect it first with segloss collect"
         ) from None
     evidence = gather(grid, results, fingerprints)
     if content != evidence.table.to_csv(index=False):

@@ -8,7 +8,8 @@ import pandas as pd
 
 from segloss.datasets import find
 from segloss.grid import ConfigError, Grid
-from segloss.records.verification import RecordError
+from segloss.grid.errors import unknown
+from segloss.records import RecordError, read_table
 from segloss.reports.controls import with_controls
 from segloss.reports.drawings import class_iou_by_seed
 from segloss.reports.headings import CLASS_IOU, METRIC_SETS, metric_of
@@ -62,7 +63,7 @@ def make_table(
     """
     if form not in FORMATS:
         raise ConfigError(f"expected one of {', '.join(FORMATS)} as format, got {form!r}")
-    content = read_csv(table)
+    content = read_table(table, grid)
     if "classes" in metrics:
         content = pd.concat([content, class_rows(grid, read_statistics(content, results))], ignore_index=True)
     content = _keep(with_controls(content), only or {})
@@ -113,19 +114,22 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         content = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' own errors and undecodable bytes are ValueErrors
-        raise RecordError(f"{path} must be a CSV file, it cannot be read ({' '.join(str(error).split())})") from None
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise RecordError(f"{path} must be a CSV file, it cannot be read ({reason})") from None
     if "metric" not in content:
-        raise RecordError(f"{path} must have a column metric, got {', '.join(map(str, content.columns[:10]))}")
+        columns = ", ".join(map(str, content.columns))
+        raise RecordError(f"{path} must have a column metric, got {columns[:100]}{'...' * (len(columns) > 100)}")
     return content
 
 
 def _keep(content: pd.DataFrame, only: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     for axis, names in only.items():
         if axis not in AXES:
-            raise ConfigError(f"expected an axis, got {axis!r}; there are {', '.join(AXES)}")
+            raise unknown("axis", axis, AXES)
         known = list(content[axis].unique())
-        if unknown := [name for name in names if name not in known]:
-            raise ConfigError(f"no {axis} {unknown[0]!r} in the results; there are {', '.join(known)}")
+        for name in names:
+            if name not in known:
+                raise unknown(f"{axis} of the results", name, known)
         content = content[content[axis].isin(names)]
     return content
 
