@@ -127,8 +127,8 @@ def format_plan(grid: Grid, configs: Configs, results: Path, data_root: Path) ->
 def format_outline(grid: Grid, configs: Configs) -> str:
     """The plan of a grid from scratch: the same on every machine, whatever results, data and weights it has."""
     experiments = all_experiments(grid)
-    found = {find(source) for experiment in experiments for source in sources(experiment)}
-    folders = sorted({dataset.folder or dataset.name for dataset in found})
+    datasets = {find(source) for experiment in experiments for source in sources(experiment)}
+    folders = sorted({dataset.folder or dataset.name for dataset in datasets})
     weights = sorted({entry.pretrained.files[0] for entry in experiments if entry.pretrained})
     lines = [
         f"{grid.name}: {grid.title}",
