@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
@@ -149,6 +150,7 @@ class LossesHook(Hook):
 
 def trained(config: Config, cell: str, folder: Path) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The losses and the weights of a real training."""
+    init_default_scope("mmseg")
     hook = LossesHook()
     machine = Machine(device="cpu", threads=1, workers=0, checkpoint_seconds=60)
     runner = build_runner(config, folder, machine, 0, [hook], experiment_of(cell))
