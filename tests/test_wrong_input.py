@@ -30,6 +30,7 @@ REQUIRED = {
     "collect": ["tiny", "--output", "reports/tiny/results.csv"],
     "report": ["tiny", "reports/tiny/results.csv"],
     "table": ["tiny"],
+    "findings": [],
     "compare": ["results", "other"],
     "clean": ["tiny"],
     "dashboard": ["tiny"],

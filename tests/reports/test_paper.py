@@ -245,7 +245,7 @@ def own_grid(in_workplace: Path):
     )
     grid = grid_of("own")
     rows = [
-        {**vars(cell), "status": "done", "metric": name, "value": float(number)}
+        {**vars(cell), "status": "done", "metric": name, "value": float(number), "reason": None}
         for number, cell in enumerate(grid.cells)
         for name in ("mIoU", "ECE")
     ]
