@@ -279,7 +279,7 @@ def test_the_command_makes_tables_of_a_grid(own_grid: tuple) -> None:
         (
             dict(only={"loss": ["cee"]}),
             ConfigError,
-            r"unknown loss of the results 'cee' \(did you mean 'ce'\?\); known: ce, tversky",
+            r"unknown loss of the results 'cee' \(did you mean 'ce'\?\); known: ce, ctl, jml, tversky",
         ),
         (dict(only={"losses": ["ce"]}), ConfigError, "unknown axis 'losses'"),
         (dict(rows="loss.colour"), ConfigError, "no loss of the grid own sets the option 'colour'"),
