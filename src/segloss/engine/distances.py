@@ -23,7 +23,8 @@ def signed_distance_maps(labels: np.ndarray, num_classes: int, include_backgroun
     """φ of every class: the distance to the class outside it, 1 minus the distance to its complement inside.
 
     So it is 0 on the class's outermost pixels and negative further inside. A class that is absent or fills the image
-    has no boundary: 0 everywhere. Exact Euclidean distances, as `segloss.losses.boundary` needs them.
+    has no boundary: 0 everywhere. Euclidean distances, exact up to 800 pixels and beyond to float32's rounding, as
+    `segloss.losses.boundary` needs them.
 
     Args:
         labels: Class ids, integers (H, W); ids from `num_classes` on are void, which belongs to no class.
@@ -40,7 +41,9 @@ def signed_distance_maps(labels: np.ndarray, num_classes: int, include_backgroun
             to_class, to_complement = (
                 cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for mask in (1 - inside, inside)
             )
-            maps[index] = to_class + (inside - to_complement)
+            # OpenCV's last bit varies with the place in memory; squared distances are integers.
+            distances = np.sqrt(np.rint(np.square(to_class + to_complement)))
+            maps[index] = np.where(inside, 1 - distances, distances)
     return maps
 
 
@@ -48,8 +51,8 @@ def signed_distance_maps(labels: np.ndarray, num_classes: int, include_backgroun
 class MakeDistanceMaps(BaseTransform):
     """Makes the signed distance maps of the label as it is trained on: after crops and flips, and padded.
 
-    They are made anew for every sample: a crop changes them, and reading all classes' maps from a cache would take
-    about as long.
+    They are made anew for every sample: a crop changes them, and where there is none, maps of eleven classes in the
+    cache would leave it room for a twelfth of the images.
 
     Args:
         num_classes: Number of classes C.

@@ -25,8 +25,9 @@ class TargetTerm:
         weight: Factor of the loss against this target.
         temperature: The logits are divided by it.
         pixelwise: True: for losses that are means over pixels only, False: for the others only, None: for all.
-        distance_maps: The signed distances (B, C, H, W) of the label, where the target is the label. Default: None: a
-            loss that needs distances computes those of the target.
+        distance_maps: The signed distances (B, C, H, W) of the label, where the target is the label; pixels that a
+            sampler leaves out keep their class in them. Default: None: a loss that needs distances computes those of
+            the target.
     """
 
     target: Tensor

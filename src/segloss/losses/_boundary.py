@@ -86,8 +86,9 @@ def hausdorff(
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`; of probabilities d_y is that of y_c > ½. A void
             pixel belongs to no class.
-        distance_maps: φ as `boundary` describes it, (B, C, *spatial), from which d_y follows. d_p needs a transform of
-            the prediction at every step all the same. Default: None: computed here.
+        distance_maps: φ as `boundary` describes it, (B, C, *spatial), from which d_y follows; of probabilities φ of
+            y_c > ½, which a loader's maps of a class map are not. d_p needs a transform of the prediction at every step
+            all the same. Default: None: computed here.
         alpha: α, above 0. Default 2, MONAI's and the article's.
         include_background: Whether class 0 counts. Default: False, as in MONAI.
         log: log(1 + ·) of the mean. Default: False.
