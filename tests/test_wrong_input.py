@@ -32,6 +32,7 @@ REQUIRED = {
     "table": ["tiny"],
     "findings": [],
     "compare": ["results", "other"],
+    "findings": [],
     "clean": ["tiny"],
     "dashboard": ["tiny"],
     "sync": [],

@@ -181,6 +181,76 @@ def test_a_wrong_schedule_is_one_sentence(in_workplace: Path, line: str, sentenc
     assert sentence in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "sentence"),
+    [
+        (
+            "schedules",
+            "iterations = 16",
+            "iterations = '400'",
+            "Expected iterations to be a whole number of at least 1",
+        ),
+        ("schedules", "iterations = 16", "iterations = 0", "of at least 1, got 0."),
+        ("schedules", "iterations = 16", "iterations = 8 - 9", "of at least 1, got -1."),
+        ("schedules", "iterations = 16", "iteration = 16", "unknown name 'iteration' (did you mean 'iterations'?)"),
+        ("schedules", "batch_size = 4", "batch_size = 2.5", "Expected batch_size to be a whole number of at least 1"),
+        ("schedules", "batch_size = 4", "", "tiny.py must assign batch_size; it assigns iterations, optimizer"),
+        (
+            "schedules",
+            "batch_size = 4",
+            "batch_size = 4\ncheckpoint = 'lst'",
+            "unknown checkpoint 'lst' (did you mean 'last'?)",
+        ),
+        ("schedules", '"AdamW"', '"AdmW"', "optimizer: unknown optimiser 'AdmW' (did you mean 'AdamW'?)"),
+        ("schedules", '"AdamW"', "3", "optimizer: unknown optimiser 3; known: "),
+        ("schedules", 'type="PolyLR"', 'type="PlyLR"', "unknown scheduler 'PlyLR' (did you mean 'PolyLR'?)"),
+        ("schedules", "param_scheduler = [", "param_scheduler = 'x'  # [", "Expected param_scheduler to be a sequence"),
+        ("datasets", "crop_size = (32, 32)", "crop_size = (32, 0)", "Expected crop_size to be a sequence of length 2"),
+        (
+            "datasets",
+            'type="RandomFlip"',
+            'type="RandomFlp"',
+            "train_pipeline: unknown transform 'RandomFlp' (did you mean",
+        ),
+        ("datasets", "test_split =", "test_splt =", "unknown name 'test_splt' (did you mean 'test_split'?)"),
+        (
+            "datasets",
+            'val_split = "val"',
+            'val_split = "vel"',
+            "val_split: unknown list 'vel' (did you mean 'val'?); known: ",
+        ),
+        (
+            "datasets",
+            'test_split = "test"',
+            'test_split = "tst"',
+            "test_split: unknown list 'tst' (did you mean 'test'?)",
+        ),
+        ("datasets", "test_cfg =", "reference = 'mean'\ntest_cfg =", "Expected reference to be one of label, majority"),
+        (
+            "models",
+            '_base_ = ["mmseg::_base_/models/fcn_unet_s5-d16.py"]\nmodel = ',
+            "modl = ",
+            "unet-tiny.py must assign model; it assigns ",
+        ),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_before_any_job(
+    in_workplace: Path, kind: str, old: str, new: str, sentence: str
+) -> None:
+    name = {"schedules": "tiny", "datasets": "phantom", "models": "unet-tiny"}[kind]
+    file = in_workplace / f"configs/mmseg/{kind}/{name}.py"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    assert sentence in sentence_of(lambda: grid_of("tiny"))
+
+
+def test_a_variable_of_ones_own_begins_with_an_underscore(in_workplace: Path) -> None:
+    file = in_workplace / "configs/mmseg/schedules/tiny.py"
+    file.write_text("_rate = 1e-2\n" + file.read_text().replace("lr=1e-2", "lr=_rate"))
+    assert grid_of("tiny").cells
+
+
 @pytest.mark.parametrize("value", ["'phantm'", "['phantom']", "3", "f()"])
 def test_a_data_set_without_a_known_source_is_one_sentence(in_workplace: Path, value: str) -> None:
     file = in_workplace / "configs/mmseg/datasets/phantom.py"

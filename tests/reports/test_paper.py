@@ -245,7 +245,7 @@ def own_grid(in_workplace: Path):
     )
     grid = grid_of("own")
     rows = [
-        {**vars(cell), "status": "done", "metric": name, "value": float(number), "reason": None}
+        {**vars(cell), "status": "done", "metric": name, "value": float(number), "reason": ""}
         for number, cell in enumerate(grid.cells)
         for name in ("mIoU", "ECE")
     ]
@@ -309,7 +309,7 @@ def test_the_commands_as_they_are_typed(own_grid: tuple) -> None:
     run(*line.split(), "--table", str(path), "--output", "x.md", cwd=Path.cwd())
     assert Path("x.md").read_text().startswith("mIoU, ECE (%) for data set phantom")
     for command, sentence in (
-        (line, "reports/own/results.csv must be a CSV file, it cannot be read"),
+        (line, "reports/own/results.csv must be a results.csv, it cannot be read"),
         (f"{line} --table {path} --only labels", "unknown labels of the results ''"),
         (f"{line} --table {path} --published absent.csv", "absent.csv must be a CSV file"),
         ("segloss compare results absent", "expected a results folder, got"),

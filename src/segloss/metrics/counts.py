@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,7 +188,9 @@ class Counts:
             limits = {name: arrays.pop(name).tolist() for name in vars(Boundaries()) if name in arrays}
             names = arrays.pop("names").tolist()
         except Exception as error:  # numpy, zipfile, zlib and tokenize each raise their own on an altered byte
-            raise ValueError(f"it is damaged or holds no counts: {type(error).__name__}: {error}") from error
+            raise ValueError(
+                f"it is damaged or holds no counts: {type(error).__name__}: {shorten(str(error), 200)}"
+            ) from error
         if header["version"] != METRICS_VERSION:
             raise ValueError(
                 f"it was counted by version {header['version']} of the metrics, this is version {METRICS_VERSION}; "

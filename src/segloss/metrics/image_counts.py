@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 
@@ -62,7 +63,9 @@ def image_counts(counts: bytes | Path | Counts) -> ImageCounts:
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from error
     except Exception as error:  # numpy, zipfile and zlib each raise their own on a damaged file
-        raise ValueError(f"it is damaged or holds no counts: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"it is damaged or holds no counts: {type(error).__name__}: {shorten(str(error), 200)}"
+        ) from error
 
 
 _ROWS = ("true_positives", "labelled", "predicted", "histogram", "confidence")

@@ -2,11 +2,12 @@
 
 import collections.abc
 import inspect
-import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+LARGEST, LARGEST_FLOAT = 2**63, 3.4e38  # torch takes no larger whole number, float32 no larger number
 
 
 def keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
@@ -27,8 +28,9 @@ def check(name: str, value: Any, annotation: Any) -> None:
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is of an annotated type and inside its range; NaN and infinity are no numbers.
+    """Whether a value is of an annotated type and inside its range.
 
+    NaN, infinity and what torch cannot hold are no numbers.
     A type that is not a plain one (a tensor, a function) is not looked into: everything fits.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -43,7 +45,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if annotation in (bool, str):
         return isinstance(value, annotation)
     if annotation is int:
-        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(value) < LARGEST
     if annotation is float:
         return isinstance(value, numbers.Real) and not isinstance(value, bool) and _is_finite(value)
     if origin is collections.abc.Sequence:
@@ -56,10 +58,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer that no float holds
-        return False
+    return abs(value) < LARGEST if isinstance(value, numbers.Integral) else abs(value) <= LARGEST_FLOAT
 
 
 def is_setting(annotation: Any) -> bool:

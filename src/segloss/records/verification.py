@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from segloss.grid import Cell, ConfigError, settings_hash
@@ -38,7 +39,8 @@ def load(path: Path) -> dict[str, Any]:
         RecordError: if it is not.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
         version = record["record_version"]
         if version == RECORD_VERSION and record["sha256"] != checksum(record):
             raise RecordError(f"{path} was changed after it was written, its checksum does not fit: run its cell again")
@@ -54,6 +56,16 @@ def load(path: Path) -> dict[str, Any]:
             "run its cell again, which trains nothing where work/weights.pt is there"
         )
     return record
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > 19:
+        raise ValueError(f"{text[:19]}... has more than 64 bits")
+    return int(text)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -74,8 +86,8 @@ def check_record(record: Mapping[str, Any], path: Path) -> None:
     except ConfigError as error:
         raise RecordError(f"{path}: not a whole record: {error}") from error
     cell = record["cell"]
-    names = {str(Cell(**record["axes"])), record["settings"].get("cell")}
-    if names != {cell} or settings_hash(record["settings"]) != record["config_hash"]:
+    names = [str(Cell(**record["axes"])), record["settings"].get("cell")]
+    if names != [cell, cell] or settings_hash(record["settings"]) != record["config_hash"]:
         raise RecordError(f"{path} contradicts itself: its axes or its settings are not those of {cell}")
     if not f"/{path.parent.as_posix()}".endswith(f"/{cell}"):
         raise RecordError(f"{path} is the record of another cell, {cell}: delete it, it was copied there")
@@ -100,6 +112,10 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> Counts:
         metrics = summarize(counts)
     except ValueError as error:
         raise RecordError(f"{path}: {error}") from error
+    except Exception as error:  # numpy raises its own where arrays do not fit together
+        raise RecordError(
+            f"{path} holds no counts: {type(error).__name__}: {shorten(str(error), 200)}: {again}"
+        ) from error
     recorded = record["metrics"]
     if different := sorted(metrics.keys() ^ recorded.keys()):
         names = ", ".join(different)
