@@ -30,7 +30,6 @@ REQUIRED = {
     "collect": ["tiny", "--output", "reports/tiny/results.csv"],
     "report": ["tiny", "reports/tiny/results.csv"],
     "table": ["tiny"],
-    "findings": [],
     "compare": ["results", "other"],
     "findings": [],
     "clean": ["tiny"],
