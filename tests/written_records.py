@@ -35,7 +35,7 @@ def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
     folder.mkdir(parents=True)
     random = torch.Generator().manual_seed(experiment.random_seed)
     counts = Counts(5)
-    labels = torch.randint(5, (4, 1, 6, 7), generator=torch.Generator().manual_seed(0))  # the same for every cell
+    labels = torch.randint(5, (4, 1, 6, 7), generator=torch.Generator().manual_seed(1))  # the same for every cell
     for image in range(4):
         probabilities = torch.rand(1, 5, 6, 7, generator=random).softmax(1)
         counts.update(probabilities, labels[image], names=[f"image{image}"])
