@@ -51,7 +51,7 @@ def snakemake(folder: Path, *options: str) -> str:
 
 def planned(folder: Path) -> set[str]:
     """The rules that Snakemake would run now."""
-    plan = snakemake(folder, "-n", "--quiet", "host")
+    plan = snakemake(folder, "-n", "--verbose")
     return set(re.findall(r"^(?:local)?rule (\w+):", plan, re.MULTILINE)) - {"all"}
 
 

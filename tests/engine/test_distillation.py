@@ -176,7 +176,7 @@ def test_teachers_first_students_alone_and_blocked_students(taught: Path, edit) 
     # A changed setting of the teacher plans its students again.
     assert "Nothing to be done" in run(*command, "-n", cwd=taught).stdout
     edit(taught / "configs/losses.yaml", "{title: CE, loss: cross_entropy}", "{title: CE, loss: focal}")
-    planned = run(*command, "-n", "--quiet", "host", cwd=taught)
+    planned = run(*command, "-n", "--verbose", cwd=taught)
     for name in (*scores, STUDENT):
         assert f"results/{name}/record.json" in planned.stdout
 

@@ -186,8 +186,8 @@ FAULTS = [
     ),
     (
         "grid/experiments.py",
-        '        "labels": scenario,\n',
-        "",
+        'for kind, file in files.items()},\n        "labels": scenario,',
+        "for kind, file in files.items()},",
         f"{GRID}::test_only_what_decides_a_result_changes_its_hash",
     ),
     (
@@ -350,8 +350,8 @@ FAULTS = [
     ),
     (
         "workflow.py",
-        "for entry in (*experiment.dependencies, experiment)",
-        "for entry in (experiment,)",
+        "experiments = {entry.cell: entry for entry in all_experiments(grid)}",
+        "experiments = {entry.cell: entry for entry in grid.experiments}",
         f"{STATES}::test_a_stale_cell_and_a_stale_teacher_are_forced",
     ),
     (

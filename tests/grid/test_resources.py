@@ -58,7 +58,7 @@ def test_every_schedule_declares_all(name: str) -> None:
 def test_snakemake_gets_the_requests(workplace: Path) -> None:
     with (workplace / "configs/mmseg/schedules/tiny.py").open("a") as file:
         file.write("needs = {'gpus': 2, 'cpus': 3, 'memory_gb': 7, 'minutes': 11}\n")
-    plan = run("snakemake", "-n", "--cores", "8", "--quiet", "host", "--config", "grid=tiny", cwd=workplace).stdout
+    plan = run("snakemake", "-n", "--cores", "8", "--verbose", "--config", "grid=tiny", cwd=workplace).stdout
     (requests,) = set(re.findall(r"threads: 3\n +resources: (.*)", plan))
     assert "gpu=2" in requests
     assert "mem_mb=7000" in requests
