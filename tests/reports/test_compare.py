@@ -32,7 +32,7 @@ def test_a_missing_point_and_chance_are_told_apart(first: Path) -> None:
     second = first.with_name("second")
     shutil.copytree(first, second)
     # Records of seed 1 as seed 0 of another cell would be refused; a point without seed 1 differs, by chance alone.
-    (gone, _, kept, *_) = sorted(second.glob("*/*/*/*/*"))
+    (kept, gone, *_) = sorted(second.glob("*/*/*/*/*"))
     shutil.rmtree(gone)
     shutil.rmtree(kept / "seed1")
     text = compare_folders(first, second)
