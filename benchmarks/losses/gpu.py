@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.losses.__main__ import data, machine
+from benchmarks.losses.measure import memory
 from segloss.losses import get, switches
 
 SHAPES = [(8, 19, 512, 1024), (4, 150, 512, 512)]
@@ -75,11 +76,7 @@ def rows(shape: tuple[int, ...], soft: bool, dtype: torch.dtype, speed: float, r
     for name, loss in timed.items():
         time = milliseconds(lambda loss=loss: backward_of(loss, logits, target), repeats)
         baseline = baseline or time
-        logits.grad = None
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        backward_of(loss, logits, target)
-        peak = (torch.cuda.max_memory_allocated() - before) / logits.nbytes
+        _, peak = memory(lambda z, loss=loss: loss(z, target), logits)
         off = f"{error(loss, shape, soft, dtype):.0e}" if name in calls else ""
         lines.append(f"| {name} | {time:.3f} | {time / floor:.2f} | {time / baseline:.2f} | {peak:.2f} | {off} |")
         print(lines[-1], flush=True)

@@ -177,8 +177,7 @@ def train_here(experiment: Experiment, results: Path, arguments: argparse.Namesp
     )
     record = run_cell(experiment, results, data_root(arguments), machine)
     if os.environ.get("RANK", "0") == "0":
-        metrics = "  ".join(f"{name} {record['metrics'][name]:.2f}" for name in ("mIoU", "ECE"))
-        print(f"{experiment.cell}  {metrics}  {record['seconds']:.0f} s")
+        print(f"{experiment.cell}  {records.headline(record)}  {record['seconds']:.0f} s")
 
 
 def status(arguments: argparse.Namespace) -> None:

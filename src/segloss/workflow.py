@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markdown import Markdown
 from snakemake.exceptions import WorkflowError
 
 from segloss.checkout import check_folder, typed_path
@@ -213,8 +211,14 @@ class Plan:
         file, page = Path(self.report) / "table.md", Path(self.report) / "index.html"
         if not file.exists():
             return
-        text, console = file.read_text(encoding="utf-8"), Console()
-        console.print(Markdown(text)) if console.is_terminal else print(f"\n{text}")
+        text = file.read_text(encoding="utf-8")
+        if sys.stdout.isatty():
+            from rich.console import Console
+            from rich.markdown import Markdown
+
+            Console().print(Markdown(text))
+        else:
+            print(f"\n{text}")
         print(f"{file}\n{page.absolute().as_uri()}" if page.exists() else file)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-# Snakemake repeats in these what the line of a failed cell says.
+# Snakemake's messages that only repeat the line of a failed cell.
 REPEATED = ("RuleException:", "Exiting because a job execution failed", "WorkflowError:\nAt least one job did not")
 
 

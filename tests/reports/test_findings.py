@@ -15,7 +15,7 @@ from segloss.reports.points import SOFT_STATISTICS, PointStatistics, statistics_
 from segloss.reports.statistics import Comparison
 
 ROOT = Path(__file__).parents[2]
-CLAIM = {"says": "A is better.", "articles": ["1"], "grids": ["g"], "metrics": ["mIoU", "KL"]}
+CLAIM = {"statement": "A is better.", "articles": ["1"], "grids": ["g"], "metrics": ["mIoU", "KL"]}
 
 
 def statistics(right: float, seeds: int = 3) -> PointStatistics:
@@ -128,6 +128,13 @@ def test_an_unknown_name_in_a_claim_is_one_sentence(in_workplace: Path) -> None:
     Path("configs/claims.yaml").write_text(yaml.safe_dump({"a-claim": claim}))
     with pytest.raises(ConfigError, match=r"a-claim: pairs: unknown loss 'cee' \(did you mean 'ce'"):
         _ = Configs().claims
+
+
+def test_a_metric_without_a_test_is_one_sentence(in_workplace: Path) -> None:
+    claim = {**CLAIM, "metrics": ["mIou"], "grids": ["demo"], "pairs": [["hard/jml", "hard/ce"]]}
+    Path("configs/claims.yaml").write_text(yaml.safe_dump({"a-claim": claim}))
+    with pytest.raises(ConfigError, match=r"claim a-claim: unknown metric with a test 'mIou' \(did you mean 'mIoU'"):
+        findings(Configs(), Path("results"))
 
 
 def test_without_a_finished_cell_there_is_nothing_to_say(in_workplace: Path) -> None:

@@ -99,7 +99,8 @@ def predictions(
 ) -> Iterator[tuple[str, Tensor, Tensor, Tensor, dict[str, Tensor]]]:
     """Name, probabilities (1, C, H, W) and ``truths`` of every image of a loader, one at a time.
 
-    The model is left in the mode it was in. A control states probabilities, whatever the inference protocol is.
+    The model is left in the mode it was in. The probabilities of a control are taken as they are, without the inference
+    protocol.
     """
     segmentor = processes.unwrap(model)
     training = model.training

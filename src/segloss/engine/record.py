@@ -15,11 +15,7 @@ from segloss.datasets import Dataset as Source
 from segloss.engine import distillation, processes
 from segloss.engine.data import missing_raters
 from segloss.engine.evaluation import Evaluation
-from segloss.engine.machine import (
-    Machine,
-    device_name,
-    uses_channels_last,
-)
+from segloss.engine.machine import Machine, device_name, uses_channels_last
 from segloss.files import sha256_of
 from segloss.grid import Experiment
 from segloss.metrics import METRICS_VERSION

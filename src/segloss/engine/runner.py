@@ -14,12 +14,7 @@ from torch.utils.data import DataLoader
 
 from segloss.engine import processes
 from segloss.engine.data import SampleSequence
-from segloss.engine.machine import (
-    Machine,
-    MachineRunner,
-    optimizer,
-    uses_channels_last,
-)
+from segloss.engine.machine import Machine, MachineRunner, optimizer, uses_channels_last
 from segloss.engine.pretrained import load_backbone
 from segloss.engine.semi_supervised import TwoLoaders
 from segloss.grid import Experiment

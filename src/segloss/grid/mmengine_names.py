@@ -86,7 +86,7 @@ def check_type(entry: Any, kind: str, known: Iterable[str], where: str) -> None:
 
 
 def check_assigned(kind: str, file: MMEngineFile, values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Check what a config assigns by name and value; a name that begins with ``_`` is its own affair.
+    """Check what a config assigns by name and value; names that begin with ``_`` are not checked.
 
     Args:
         kind: ``datasets``, ``models`` or ``schedules``.

@@ -4,8 +4,16 @@ Imports no torch.
 """
 
 from segloss.records.provenance import provenance, records_provenance
-from segloss.records.record import identity_entry, machine, versions, write, write_failure
-from segloss.records.results import EvaluatedCell, collect, evaluated_cells, measured, read_table, results_table
+from segloss.records.record import headline, identity_entry, machine, versions, write, write_failure
+from segloss.records.results import (
+    EvaluatedCell,
+    collect,
+    evaluated_cells,
+    measured,
+    read_csv,
+    read_table,
+    results_table,
+)
 from segloss.records.states import STATES, CellStatus, cell_status, failure_reason
 from segloss.records.verification import RecordError, check_comparable, check_counts, checksum, read
 
@@ -21,11 +29,13 @@ __all__ = [
     "collect",
     "evaluated_cells",
     "failure_reason",
+    "headline",
     "identity_entry",
     "machine",
     "measured",
     "provenance",
     "read",
+    "read_csv",
     "read_table",
     "records_provenance",
     "results_table",

@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -69,6 +69,11 @@ def write(folder: Path, record: dict[str, Any]) -> None:
     record = {**record, "sha256": checksum(record)}
     check_schema(record, f"record of {record['cell']}")
     write_json(folder / "record.json", record)
+
+
+def headline(record: Mapping[str, Any]) -> str:
+    """The metrics of the paper's tables, for one line of text."""
+    return "  ".join(f"{name} {record['metrics'][name]:.2f}" for name in ("mIoU", "ECE"))
 
 
 def write_failure(folder: Path, cell: Cell, reason: str, traceback: str = "") -> None:

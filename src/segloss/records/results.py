@@ -91,22 +91,35 @@ def collect(grid: Grid, results: Path, fingerprints: Fingerprints | None = None)
     return results_table(grid, evaluated_cells(grid, results, fingerprints))
 
 
+def read_csv(path: Path, kind: str) -> pd.DataFrame:
+    """The content of a CSV file.
+
+    Raises:
+        RecordError: if it cannot be read; ``kind`` is what was expected.
+    """
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own errors and undecodable bytes are ValueErrors
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise RecordError(f"{path} must be {kind}, it cannot be read ({reason})") from None
+
+
+def listed_columns(content: pd.DataFrame) -> str:
+    """The columns of a table for an error, shortened."""
+    columns = ", ".join(map(str, content.columns))
+    return f"{columns[:100]}{'...' * (len(columns) > 100)}"
+
+
 def read_table(path: Path, grid: Grid) -> pd.DataFrame:
     """A results.csv of a grid, checked for its columns and its cells; ``report`` also compares it with the records.
 
     Raises:
         RecordError: if it cannot be read, or is not that of all cells of the grid.
     """
-    try:
-        content = pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' own errors and undecodable bytes are ValueErrors
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise RecordError(f"{path} must be a results.csv, it cannot be read ({reason})") from None
+    content = read_csv(path, "a results.csv")
     if list(content.columns) != COLUMNS:
-        columns = ", ".join(map(str, content.columns))
         raise RecordError(
-            f"{path} must be a results.csv with the columns {', '.join(COLUMNS)}, "
-            f"got {columns[:100]}{'...' * (len(columns) > 100)}"
+            f"{path} must be a results.csv with the columns {', '.join(COLUMNS)}, got {listed_columns(content)}"
         )
     listed = set(content[COLUMNS[:6]].itertuples(index=False, name=None))
     cells = (*(experiment.cell for experiment in grid.evaluated), *grid.skipped)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from segloss.grid import Cell
 from segloss.records import progress
+from segloss.records.record import headline
 from segloss.records.states import failure_reason
 from segloss.records.status import format_duration
 
@@ -54,7 +55,7 @@ class GridView:
     def fail(self, cell: str, folder: Path) -> None:
         """A cell failed."""
         self.failed += 1
-        reason = failure_reason(Cell.parse(cell), folder.parents[cell.count("/")]) or "it left no reason"
+        reason = failure_reason(Cell.parse(cell), folder.parents[cell.count("/")]) or "no reason was recorded"
         self.end(cell, "failed", "red", f"{reason} (log: {folder / 'train.log'})")
 
     def end(self, cell: str, state: str, colour: str, words: str) -> None:
@@ -107,7 +108,6 @@ def measured(folder: Path) -> str:
     """The metrics of the tables and the run time in a record."""
     try:
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        metrics = "  ".join(f"{name} {record['metrics'][name]:.2f}" for name in ("mIoU", "ECE"))
-        return f"{metrics}  {format_duration(record['seconds'])}"
-    except (OSError, ValueError, KeyError, TypeError):  # the results table says what is wrong with it
+        return f"{headline(record)}  {format_duration(record['seconds'])}"
+    except (OSError, ValueError, KeyError, TypeError):  # the results table shows what is wrong with it
         return ""

@@ -73,7 +73,10 @@ def markdown_differences(compared: pd.DataFrame, titles: Mapping[str, Mapping[st
         down, across = NAMES[axis]
         other = "labels" if axis == "loss" else "loss"
         columns = rows[other].unique()
-        cells = {(getattr(row, axis), getattr(row, other)): format_difference(row) for row in rows.itertuples()}
+        cells = {
+            (getattr(row, axis), getattr(row, other)): format_difference(row.difference, row.low, row.high, row.p_holm)
+            for row in rows.itertuples()
+        }
         parts.append(
             f"**{text(dataset)}, {text(model)}** (schedule {text(schedule)}): {metric} minus that of "
             f"{text(titles[down][baseline])} ({METRICS[metric].direction} is better)"
@@ -92,10 +95,19 @@ def markdown_differences(compared: pd.DataFrame, titles: Mapping[str, Mapping[st
     return "\n\n".join([*parts, note]) + "\n"
 
 
-def format_difference(row: pd.Series) -> str:
-    """One difference with its interval and p."""
-    if pd.isna(row.p):
-        return f"{row.difference:+.2f} (one seed: no interval)"
-    star = " *" if row.p_holm < LEVEL else ""
-    p = f"p {row.p_holm:.3f}" if row.p_holm >= 0.001 else "p < 0.001"
-    return f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}], {p}{star}"
+def format_difference(
+    difference: float, low: float | None, high: float | None, p: float | None, decimals: int = 2
+) -> str:
+    """One difference with its interval and p, a star where it is significant.
+
+    Args:
+        difference: The difference.
+        low, high: Bounds of its interval.
+        p: Its adjusted p; None or NaN with one seed, where there is no interval.
+        decimals: Digits after the point.
+    """
+    if p is None or np.isnan(p):
+        return f"{difference:+.{decimals}f} (one seed: no interval)"
+    star = " *" if p < LEVEL else ""
+    shown = f"p {p:.3f}" if p >= 0.001 else "p < 0.001"
+    return f"{difference:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}], {shown}{star}"

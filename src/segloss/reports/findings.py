@@ -5,17 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segloss.grid import Configs, Grid, load_grid
+from segloss.grid import ConfigError, Configs, Grid, load_grid
+from segloss.grid.errors import unknown
 from segloss.metrics import METRICS
 from segloss.records.verification import RecordError
-from segloss.reports.comparisons import LEVEL
+from segloss.reports.comparisons import LEVEL, format_difference
 from segloss.reports.evidence import gather
 from segloss.reports.markdown import table, text
-from segloss.reports.points import Point, PointStatistics
+from segloss.reports.points import SOFT_STATISTICS, STATISTICS, Point, PointStatistics
 from segloss.reports.sentences import enumerate_words
 from segloss.reports.statistics import Comparison, compare, holm
 from segloss.reports.style import file_name
 
+TESTED = (*STATISTICS, *SOFT_STATISTICS)
 INTRODUCTION = """\
 # What the grids show
 
@@ -70,7 +72,7 @@ class Difference:
 
 def values_of(statistics: PointStatistics, metric: str) -> Any:
     """The pseudo-values of a metric (images, seeds); None where the point has none."""
-    return {**statistics.pseudo_values, **statistics.soft_pseudo_values}.get(metric)
+    return statistics.pseudo_values.get(metric, statistics.soft_pseudo_values.get(metric))
 
 
 def partners(points: Mapping[Point, PointStatistics], pair: Sequence[str]) -> Iterator[tuple[Point, Point]]:
@@ -126,20 +128,16 @@ def verdict(rows: Sequence[Difference]) -> str:
 
 
 def format_comparison(row: Difference) -> str:
-    """A difference with its interval and p, a star where it is significant."""
-    digits, result = METRICS[row.metric].decimals, row.comparison
-    if row.p is None:
-        return f"{result.difference:+.{digits}f} (one seed)"
-    p = f"p {row.p:.3f}" if row.p >= 0.001 else "p < 0.001"
-    star = "" if row.outcome == "open" else " \\*"
-    return f"{result.difference:+.{digits}f} [{result.low:+.{digits}f}, {result.high:+.{digits}f}], {p}{star}"
+    """A difference with its interval and p."""
+    result = row.comparison
+    return format_difference(result.difference, result.low, result.high, row.p, METRICS[row.metric].decimals)
 
 
 def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, list[Difference]], titles: Any) -> str:
     """A claim, its verdicts, and all its comparisons."""
     lines = [
         f"### {name}\n",
-        f"{text(claim['says'])} ({', '.join(f'arXiv {number}' for number in claim['articles'])})\n",
+        f"{text(claim['statement'])} ({', '.join(f'arXiv {number}' for number in claim['articles'])})\n",
     ]
     shown = {metric: rows for metric, rows in measured.items() if rows}
     lines.append("; ".join(f"{metric} {verdict(rows)}" for metric, rows in shown.items()) + ".\n")
@@ -208,9 +206,14 @@ def findings(configs: Configs, results: Path) -> str:
         results: Folder of the cells.
 
     Raises:
+        ConfigError: if a claim names a grid that does not exist, or a metric without a test.
         RecordError: if no cell of any claim's grid is done, or a record is damaged.
     """
     claims = configs.claims
+    for name, claim in claims.items():
+        for metric in claim["metrics"]:
+            if metric not in TESTED:
+                raise ConfigError(f"claim {name}: {unknown('metric with a test', metric, TESTED)}")
     grids = {name: load_grid(name, configs) for claim in claims.values() for name in claim["grids"]}
     gathered = {name: gather(grid, results) for name, grid in grids.items()}
     evidence = {name: entry.points for name, entry in gathered.items()}
@@ -221,10 +224,10 @@ def findings(configs: Configs, results: Path) -> str:
     summary, sections, absent = [], [], []
     for name, claim in claims.items():
         if not any(measured[name].values()):
-            absent.append(f"- {name}: {text(claim['says'])} ({', '.join(claim['grids'])})")
+            absent.append(f"- {name}: {text(claim['statement'])} ({', '.join(claim['grids'])})")
             continue
         verdicts = [verdict(measured[name][metric]) if measured[name].get(metric) else "–" for metric in metrics]
-        summary.append([f"[{name}](#{name})", text(claim["says"]), *verdicts])
+        summary.append([f"[{name}](#{name})", text(claim["statement"]), *verdicts])
         sections.append(claim_section(name, claim, measured[name], configs.titles))
     partial = [
         f"- {name}: {entry.provenance['cells']} of {len(grids[name].cells)} cells"

@@ -87,7 +87,7 @@ def paper_tables(
         raise ValueError(f"each axis can be used once, got {', '.join(axes)}")
     if spread not in SPREADS:
         raise ValueError(f"expected one of {', '.join(SPREADS)} as spread, got {spread!r}")
-    # Down another axis than the losses a control would be a column that says the same in every row.
+    # Down another axis than the losses a control would be a column with the same number in every row.
     results = with_controls(results) if rows == "loss" else without_controls(results)
     if row_titles is not None:
         results = results[results[rows].isin(row_titles)]

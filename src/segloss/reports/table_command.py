@@ -9,7 +9,8 @@ import pandas as pd
 from segloss.datasets import find
 from segloss.grid import ConfigError, Grid
 from segloss.grid.errors import unknown
-from segloss.records import RecordError, read_table
+from segloss.records import RecordError, read_csv, read_table
+from segloss.records.results import listed_columns
 from segloss.reports.controls import with_controls
 from segloss.reports.drawings import class_iou_by_seed
 from segloss.reports.headings import CLASS_IOU, METRIC_SETS, metric_of
@@ -77,14 +78,14 @@ def make_table(
     beside = {name: table.with_name(f"{name}.csv") for name in ("intervals", "comparisons")}
     if spread == "interval" and not beside["intervals"].exists():
         raise RecordError(f"--spread interval needs {beside['intervals']}: make the report first with segloss report")
-    known = {name: read_csv(path) if path.exists() else None for name, path in beside.items()}
+    known = {name: read_metrics(path) if path.exists() else None for name, path in beside.items()}
     numbers = None
     if published and published.name == KNOWN and not published.exists():
         # A published loss that the grid does not have belongs to no row.
         numbers = pd.DataFrame(published_rows(grid), columns=["dataset", "model", "labels", "loss", "metric", "value"])
         numbers = numbers.dropna(subset="loss")
     elif published:
-        numbers = read_csv(published)
+        numbers = read_metrics(published)
     try:
         tables = paper_tables(
             content,
@@ -105,20 +106,15 @@ def make_table(
     return markdown(tables) if form == "markdown" else to_csv(tables)
 
 
-def read_csv(path: Path) -> pd.DataFrame:
+def read_metrics(path: Path) -> pd.DataFrame:
     """A table of a report or of published numbers.
 
     Raises:
         RecordError: if it cannot be read or has no column ``metric``.
     """
-    try:
-        content = pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' own errors and undecodable bytes are ValueErrors
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise RecordError(f"{path} must be a CSV file, it cannot be read ({reason})") from None
+    content = read_csv(path, "a CSV file")
     if "metric" not in content:
-        columns = ", ".join(map(str, content.columns))
-        raise RecordError(f"{path} must have a column metric, got {columns[:100]}{'...' * (len(columns) > 100)}")
+        raise RecordError(f"{path} must have a column metric, got {listed_columns(content)}")
     return content
 
 
