@@ -122,6 +122,7 @@ def train(arguments: argparse.Namespace) -> None:
     experiment = resolve(Cell.parse(arguments.cell), Configs())
     if experiment.not_applicable:
         raise ConfigError(f"{experiment.cell} is not applicable: {experiment.not_applicable}")
+    arguments.processes = processes(experiment, arguments.processes)
     data = data_root(arguments)
     for source in sources(experiment):
         if not find(source).generated:
@@ -153,6 +154,19 @@ def train(arguments: argparse.Namespace) -> None:
             raise
 
 
+def processes(experiment: Experiment, given: int | None) -> int:
+    """The number of processes of a training.
+
+    Raises:
+        ConfigError: if another number is given than the loss prescribes.
+    """
+    if experiment.processes and given not in (None, experiment.processes):
+        raise ConfigError(
+            f"{experiment.cell}: its loss is defined for {experiment.processes} processes, got --processes {given}"
+        )
+    return experiment.processes or given or 1
+
+
 def train_here(experiment: Experiment, results: Path, arguments: argparse.Namespace) -> None:
     """Train a cell in this process, which may be one of several."""
     import torch
@@ -167,7 +181,7 @@ def train_here(experiment: Experiment, results: Path, arguments: argparse.Namesp
     workers = arguments.workers if arguments.workers is not None else (0 if device == "cpu" else 4)
     machine = Machine(
         device,
-        arguments.threads,
+        max(1, arguments.threads // arguments.processes),
         workers,
         arguments.checkpoint_seconds,
         precision=arguments.precision,

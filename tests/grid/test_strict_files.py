@@ -334,3 +334,10 @@ def test_two_checkouts_live_in_one_process(in_workplace: Path, edit) -> None:
     assert here.config_hash != there.config_hash
     with pytest.raises(ConfigError, match=r"no configs/ in .*: run this in a checkout of segloss or name it by --root"):
         Configs(in_workplace / "data")
+
+
+def test_an_exchange_that_is_switched_off_needs_a_number_of_processes(in_workplace: Path, edit) -> None:
+    """With one process there is nothing to exchange, and the cell would be that of another line under a new name."""
+    edit(in_workplace / "configs/losses.yaml", "loss: lovasz_softmax}", "loss: lovasz_softmax, exchange: false}")
+    text = sentence_of(lambda: Configs().losses)
+    assert "lovasz: exchange: false needs the number of processes that exchange nothing, processes: 2" in text

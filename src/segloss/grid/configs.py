@@ -21,7 +21,7 @@ SCHEMAS = Path(__file__).with_name("schemas")
 # Keys of a line of labels.yaml beside its title, its target and the target's options.
 TRAINING_KEYS = ("teacher", "labelled", "mean_teacher")
 # Keys of a line of losses.yaml beside its loss or terms.
-LINE_KEYS = ("title", "auxiliary_share", "exchange")
+LINE_KEYS = ("title", "auxiliary_share", "exchange", "processes")
 CHECKPOINTS = ("last", "best")  # which weights of a training are evaluated
 
 
@@ -94,6 +94,10 @@ class Configs:
                 raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), (*LINE_KEYS, 'terms'))}")
             if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):
                 raise ConfigError(f"{path}: {name}: auxiliary_share is of the cross-entropy, and there is none")
+            if line.get("exchange") is False and "processes" not in line:
+                raise ConfigError(
+                    f"{path}: {name}: exchange: false needs the number of processes that exchange nothing, processes: 2"
+                )
             for term in loss_terms(line):
                 apart = {"loss", "weight", "exchange", "ramp", *(("defer",) if "loss" in line else ())}
                 settings = {key: value for key, value in term.items() if key not in apart}

@@ -38,6 +38,7 @@ class Experiment:
         files: The MMEngine configs of its ``datasets``, ``models`` and ``schedules``.
         loss: The terms of its loss, ``{loss, weight, options...}``.
         auxiliary_share: The share of its cross-entropy that auxiliary heads take; None: the weight in their config.
+        processes: The number of processes that its loss prescribes; None: any number follows the same training.
         scenario: Its label scenario: ``target``, the target's options, and ``teacher``, ``labelled``, ``mean_teacher``.
         teachers: The experiments one of which teaches this one: the best of their seeds on validation.
         resources: GPUs, CPU cores, gigabytes and minutes to request.
@@ -57,6 +58,7 @@ class Experiment:
     files: Mapping[str, Path]
     loss: tuple[Mapping[str, Any], ...]
     auxiliary_share: float | None
+    processes: int | None
     scenario: Mapping[str, Any]
     teachers: tuple["Experiment", ...]
     resources: Mapping[str, int]
@@ -131,7 +133,7 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         **{kind.rstrip("s"): file.content_hash for kind, file in files.items()},
         "labels": scenario,
         "loss": terms,
-        **({"auxiliary_share": line["auxiliary_share"]} if "auxiliary_share" in line else {}),
+        **{key: line[key] for key in ("auxiliary_share", "processes") if key in line},
         **({"teachers": [teacher.settings for teacher in teachers]} if teachers else {}),
         **({"trained": trained.settings} if trained else {}),
     }
@@ -144,9 +146,10 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         files={kind: file.path for kind, file in files.items()},
         loss=tuple(terms),
         auxiliary_share=line.get("auxiliary_share"),
+        processes=line.get("processes"),
         scenario=scenario,
         teachers=teachers,
-        resources=resources(files.values()),
+        resources=resources(files.values(), line.get("processes", 1)),
         iterations=int(length) if length else None,
         trained=trained,
         pretrained=declared_weights(files["models"], weights, network) if weights else None,
@@ -182,6 +185,7 @@ def _resolve_control(cell: Cell, configs: Configs) -> Experiment:
         files={"datasets": file.path},
         loss=(),
         auxiliary_share=None,
+        processes=None,
         scenario=scenario,
         teachers=(),
         resources=resources([file]) | {"gpus": 0, "cpus": 1},
