@@ -341,3 +341,16 @@ def test_an_exchange_that_is_switched_off_needs_a_number_of_processes(in_workpla
     edit(in_workplace / "configs/losses.yaml", "loss: lovasz_softmax}", "loss: lovasz_softmax, exchange: false}")
     text = sentence_of(lambda: Configs().losses)
     assert "lovasz: exchange: false needs the number of processes that exchange nothing, processes: 2" in text
+
+
+@pytest.mark.parametrize("schedule", ["demo@15", "demo@1"])
+def test_a_training_that_ends_before_its_schedule_begins_is_one_sentence(in_workplace: Path, schedule: str) -> None:
+    text = sentence_of(lambda: experiment_of(CELL.replace("/tiny/", f"/{schedule}/")))
+    length = schedule.removeprefix("demo@")
+    assert f"a part begins at iteration 15; expected more iterations than that, got {length}" in text
+    assert experiment_of(CELL.replace("/tiny/", "/demo@16/")).iterations == 16
+
+
+def test_a_schedule_that_is_shorter_than_its_warm_up_is_one_sentence(in_workplace: Path, edit) -> None:
+    edit(in_workplace / "configs/mmseg/schedules/demo.py", "iterations = 400", "iterations = 10")
+    assert "begins at iteration 15" in sentence_of(lambda: experiment_of(CELL.replace("/tiny/", "/demo/")))

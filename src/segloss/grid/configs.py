@@ -239,6 +239,24 @@ class Configs:
             check_schedule(training, self.values(training))
         self._checked |= {data.path, network.path, training.path}
 
+    def check_iterations(self, schedule: str, iterations: int | None) -> None:
+        """Raise ConfigError unless each part of a schedule's learning rate begins before the training ends.
+
+        Args:
+            schedule: The schedule.
+            iterations: Those of the cell; None: those of the schedule.
+        """
+        file = self.mmengine_file("schedules", schedule)
+        values = self.values(file)
+        length = values.get("iterations") if iterations is None else iterations
+        begins = [scheduler.get("begin", 0) for scheduler in values.get("param_scheduler", ())]
+        late = [begin for begin in begins if type(begin) is type(length) is int and begin >= length]
+        if late:
+            raise ConfigError(
+                f"{file.path}: param_scheduler: a part begins at iteration {late[0]}; "
+                f"expected more iterations than that, got {length}"
+            )
+
     def check_validation(self, dataset: str, schedule: str) -> None:
         """Raise ConfigError unless the data set declares its validation and the schedule the evaluated weights."""
         data, file = self.mmengine_file("datasets", dataset), self.mmengine_file("schedules", schedule)
