@@ -12,8 +12,8 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from segloss.checkout import check_folder, typed_path
-from segloss.cli import build_parser, default_data_root
+from segloss.cli import build_parser
+from segloss.cli.paths import check_folder, default_data_root, typed_path
 from segloss.datasets import DatasetError, find, locate
 from segloss.grid import Cell, ConfigError, Configs, Experiment, Grid, load_grid, resolve
 from segloss.grid.cells import AXIS
