@@ -229,8 +229,8 @@ def test_a_wrong_schedule_is_one_sentence(in_workplace: Path, line: str, sentenc
         (
             "models",
             '_base_ = ["mmseg::_base_/models/fcn_unet_s5-d16.py"]\nmodel = ',
-            "modl = ",
-            "unet-tiny.py must assign model; it assigns ",
+            "_model = ",
+            "unet-tiny.py must assign model; it assigns _model",
         ),
     ],
 )
