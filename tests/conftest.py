@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,19 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("generated")
     DATASETS["phantom"].prepare(root)
     return root
+
+
+def in_memory(folder: Path) -> Iterator[Path]:
+    """A folder in memory, where the machine has one, in place of that folder.
+
+    ext4 writes a file that is rewritten to the disk at once: 6 ms for each of thousands of fuzzed files, against 0.1.
+    """
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as path:
+        yield Path(path)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from segloss.grid.cells import is_name
 from segloss.grid.controls import CONTROLS
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
-from segloss.grid.mmengine_names import check_assigned, check_dataset, check_schedule
+from segloss.grid.mmengine_names import check_dataset, check_model, check_schedule
 from segloss.grid.mmengine_values import config_values
 from segloss.grid.options import check_options, signatures
 from segloss.grid.yaml_files import read_yaml
@@ -77,7 +77,7 @@ class Configs:
             )
         self._files: dict[tuple[str, str], MMEngineFile] = {}
         self._values: dict[Path, Mapping[str, Any]] = {}
-        self._checked: set[Path] = set()
+        self._checked: set[Any] = set()
         self.reasons: dict[Any, Any] = {}  # for which a model cannot be trained, by what it depends on
         self.experiments: dict[Any, Any] = {}  # resolved cells, by cell
 
@@ -225,8 +225,15 @@ class Configs:
             raise ConfigError(f"{file.path}: {unknown('source', str(source), DATASETS)}")
         return source
 
-    def check_files(self, dataset: str, model: str, schedule: str) -> None:
-        """Raise ConfigError unless three configs assign what they must, with values in range."""
+    def check_files(self, dataset: str, model: str, schedule: str, iterations: int | None = None) -> None:
+        """Raise ConfigError unless three configs assign what they must, with values in range.
+
+        Args:
+            dataset: The name of a data set's config.
+            model: That of a model's.
+            schedule: That of a schedule's.
+            iterations: The number of iterations that replaces the schedule's own. Default: its own.
+        """
         data, network, training = (
             self.mmengine_file(kind, name)
             for kind, name in (("datasets", dataset), ("models", model), ("schedules", schedule))
@@ -234,28 +241,12 @@ class Configs:
         if data.path not in self._checked:
             check_dataset(data, self.values(data), find(self.source(dataset)))
         if network.path not in self._checked:
-            check_assigned("models", network, self.values(network), {})
+            check_model(network, self.values(network))
         if training.path not in self._checked:
             check_schedule(training, self.values(training))
-        self._checked |= {data.path, network.path, training.path}
-
-    def check_iterations(self, schedule: str, iterations: int | None) -> None:
-        """Raise ConfigError unless each part of a schedule's learning rate begins before the training ends.
-
-        Args:
-            schedule: The schedule.
-            iterations: Those of the cell; None: those of the schedule.
-        """
-        file = self.mmengine_file("schedules", schedule)
-        values = self.values(file)
-        length = values.get("iterations") if iterations is None else iterations
-        begins = [scheduler.get("begin", 0) for scheduler in values.get("param_scheduler", ())]
-        late = [begin for begin in begins if type(begin) is type(length) is int and begin >= length]
-        if late:
-            raise ConfigError(
-                f"{file.path}: param_scheduler: a part begins at iteration {late[0]}; "
-                f"expected more iterations than that, got {length}"
-            )
+        if iterations is not None and (training.path, iterations) not in self._checked:
+            check_schedule(training, config_values(training.path, {"iterations": iterations}))
+        self._checked |= {data.path, network.path, training.path, (training.path, iterations)}
 
     def check_validation(self, dataset: str, schedule: str) -> None:
         """Raise ConfigError unless the data set declares its validation and the schedule the evaluated weights."""

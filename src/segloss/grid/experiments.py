@@ -120,8 +120,7 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
     if length is not None and not ITERATIONS.fullmatch(length):
         raise ConfigError(f"{cell}: expected a number of iterations behind {schedule}@, got {length!r}")
     configs.check_validation(dataset, schedule)
-    configs.check_files(dataset, model, schedule)
-    configs.check_iterations(schedule, int(length) if length else None)
+    configs.check_files(dataset, model, schedule, int(length) if length else None)
     names = {"datasets": dataset, "models": model, "schedules": schedule}
     files = {kind: configs.mmengine_file(kind, name) for kind, name in names.items()}
     network = configs.values(files["models"]).get("model") or {}
