@@ -25,7 +25,7 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Co
 def _additional_properties(
     validator: jsonschema.protocols.Validator, allowed: Any, instance: Any, schema: Mapping[str, Any]
 ) -> Iterator[jsonschema.ValidationError]:
-    """The keyword ``additionalProperties``; a mapping of names to numbers, as a record's metrics, is not descended into."""
+    """The keyword ``additionalProperties``, which does not descend into names and numbers, as a record's metrics."""
     numbers = allowed == {"type": "number"} and not schema.keys() & {"properties", "patternProperties"}
     if numbers and isinstance(instance, dict) and all(type(value) in (int, float) for value in instance.values()):
         return
