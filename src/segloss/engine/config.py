@@ -252,8 +252,10 @@ def evaluated_configs(experiment: Experiment, dataset: Config, folder: Path) -> 
         common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
         return dict(**common, split=split, pipeline=pipeline, test_mode=True)
 
+    # A fold divides all images in two and has no list for validation, which the data set itself has.
+    validated = dataset.get("val_split") in source.splits
     return dict(
-        validation_dataset=evaluated(dataset.val_split) if dataset.get("val_split") else None,
+        validation_dataset=evaluated(dataset.val_split) if validated else None,
         test_dataset=evaluated(dataset.test_split),
     )
 

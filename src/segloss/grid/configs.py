@@ -248,12 +248,14 @@ class Configs:
             check_schedule(training, config_values(training.path, {"iterations": iterations}))
         self._checked |= {data.path, network.path, training.path, (training.path, iterations)}
 
-    def check_validation(self, dataset: str, schedule: str) -> None:
+    def check_validation(self, dataset: str, schedule: str, source: str) -> None:
         """Raise ConfigError unless the data set declares its validation and the schedule the evaluated weights."""
         data, file = self.mmengine_file("datasets", dataset), self.mmengine_file("schedules", schedule)
         split, reason = data.literals.get("val_split"), data.literals.get("no_validation")
         if (split is None) == (reason is None):
             raise ConfigError(f"{data.path} must assign either val_split or, in a sentence, why there is no_validation")
+        if split is not None and split not in find(source).splits:  # a fold of a data set that has one
+            split, reason = None, f"{source} has no list {split!r}"
         choice, interval = file.literals.get("checkpoint") or "last", file.literals.get("validation_interval")
         if choice not in CHECKPOINTS:
             raise ConfigError(f"{file.path}: {unknown('checkpoint', str(choice), CHECKPOINTS)}")

@@ -119,7 +119,7 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
     dataset, source, trained = _data(cell, configs)
     if length is not None and not ITERATIONS.fullmatch(length):
         raise ConfigError(f"{cell}: expected a number of iterations behind {schedule}@, got {length!r}")
-    configs.check_validation(dataset, schedule)
+    configs.check_validation(dataset, schedule, source)
     configs.check_files(dataset, model, schedule, int(length) if length else None)
     names = {"datasets": dataset, "models": model, "schedules": schedule}
     files = {kind: configs.mmengine_file(kind, name) for kind, name in names.items()}
@@ -293,7 +293,9 @@ def _not_applicable(
     for teacher in teachers[:1]:
         if teacher.not_applicable:
             return f"its teacher is not applicable: {teacher.not_applicable}"
-        if reason := dataset.get("no_validation"):
+        validation = dataset.get("val_split")
+        missing = None if validation in find(source).splits else f"{source} has no list {validation!r}"
+        if reason := dataset.get("no_validation") or missing:
             return f"teachers are chosen on validation images, and {cell.dataset} has none: {reason}"
     target = signatures("labels")[scenario["target"]]
     if target.get("source") == "raters" and not find(source).raters:
