@@ -157,6 +157,28 @@ def test_what_may_not_be_redistributed_is_a_class_map_without_its_image(tmp_path
     assert set(np.array(image.image).ravel()) == {128}
 
 
+FORKS = """
+import os, sys
+import numpy as np
+from segloss import tracking
+from segloss.tracking.evaluation import prediction_images
+tracking.preload()
+maps = {"a": np.ones((7, 12), np.uint8), "label/a": np.ones((7, 12), np.uint8)}
+for number in range(2):
+    if not (child := os.fork()):
+        tracking.renew_media_folder()
+        prediction_images(maps, ["thing", "stuff"])
+        sys.exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert os.listdir(sys.argv[1]) != []  # the folder of this process
+"""
+
+
+def test_a_forked_cell_that_ends_takes_the_pictures_of_no_other(tmp_path: Path) -> None:
+    run("python", "-W", "ignore", "-c", FORKS, str(tmp_path), cwd=tmp_path, TMPDIR=str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
 def identity(folder: Path) -> str:
     return json.loads((folder / "record.json").read_text())["config_hash"][:16]
 

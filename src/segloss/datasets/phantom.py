@@ -24,8 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter
-from scipy.special import ndtr
 
 from segloss.datasets._checks import check_files_of_lists
 from segloss.datasets._dataset import Dataset
@@ -123,6 +121,8 @@ def draw(shapes: Sequence[Shape], rater: int, random: np.random.Generator) -> np
 
 def posterior(shapes: Sequence[Shape]) -> np.ndarray:
     """Probability of every class at every pixel, float64 (classes, SIZE, SIZE): see the head of this file."""
+    from scipy.special import ndtr  # scipy only where the data set is made: commands that read it start sooner
+
     total = np.zeros((len(CLASSES), SIZE, SIZE))
     for mean in RATER_MEANS:
         uncovered = np.ones((SIZE, SIZE))  # probability that no shape above this one covers the pixel
@@ -136,6 +136,8 @@ def posterior(shapes: Sequence[Shape]) -> np.ndarray:
 
 def render(shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray:
     """The image uint8 (SIZE, SIZE, 3): coloured stripes inside d > 0, blur, uneven light, noise."""
+    from scipy.ndimage import gaussian_filter
+
     image = _surface(0, random)
     for shape in shapes:
         alpha = np.clip(shape.distance + 0.5, 0, 1)[..., None]

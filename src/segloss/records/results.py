@@ -1,16 +1,20 @@
-"""The results table: one long tidy table made from the records of a grid. Imports no torch."""
+"""The results table: one long tidy table made from the records of a grid. Imports no torch.
+
+pandas is imported where a table is made or read: a command that trains starts a quarter of a second sooner without it.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from segloss.grid import Cell, Experiment, Grid
 from segloss.metrics import Counts
 from segloss.records.states import CellStatus, cell_status
 from segloss.records.verification import RecordError, check_comparable, check_counts, check_record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = [*Cell.__dataclass_fields__, "status", "metric", "value", "reason"]
 
@@ -59,7 +63,7 @@ def evaluated_cells(grid: Grid, results: Path, fingerprints: Fingerprints | None
             yield EvaluatedCell(experiment, status)
 
 
-def results_table(grid: Grid, cells: Iterable[EvaluatedCell]) -> pd.DataFrame:
+def results_table(grid: Grid, cells: Iterable[EvaluatedCell]) -> "pd.DataFrame":
     """The results table of a grid: a row for each finished cell and metric, one with the reason for each other cell.
 
     Columns: dataset, model, schedule, labels, loss, seed, status (one of ``states.STATES``), metric, value, reason.
@@ -67,6 +71,8 @@ def results_table(grid: Grid, cells: Iterable[EvaluatedCell]) -> pd.DataFrame:
     Raises:
         RecordError: if records cannot be compared.
     """
+    import pandas as pd
+
     rows, records = [], []
     for cell in cells:
         axes, status = asdict(cell.experiment.cell), cell.status
@@ -82,7 +88,7 @@ def results_table(grid: Grid, cells: Iterable[EvaluatedCell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def collect(grid: Grid, results: Path, fingerprints: Fingerprints | None = None) -> pd.DataFrame:
+def collect(grid: Grid, results: Path, fingerprints: Fingerprints | None = None) -> "pd.DataFrame":
     """The results table of a grid, from the records below a results folder; arguments as for `evaluated_cells`.
 
     Raises:
@@ -91,12 +97,14 @@ def collect(grid: Grid, results: Path, fingerprints: Fingerprints | None = None)
     return results_table(grid, evaluated_cells(grid, results, fingerprints))
 
 
-def read_csv(path: Path, kind: str) -> pd.DataFrame:
+def read_csv(path: Path, kind: str) -> "pd.DataFrame":
     """The content of a CSV file.
 
     Raises:
         RecordError: if it cannot be read; ``kind`` is what was expected.
     """
+    import pandas as pd
+
     try:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' own errors and undecodable bytes are ValueErrors
@@ -104,18 +112,20 @@ def read_csv(path: Path, kind: str) -> pd.DataFrame:
         raise RecordError(f"{path} must be {kind}, it cannot be read ({reason})") from None
 
 
-def listed_columns(content: pd.DataFrame) -> str:
+def listed_columns(content: "pd.DataFrame") -> str:
     """The columns of a table for an error, shortened."""
     columns = ", ".join(map(str, content.columns))
     return f"{columns[:100]}{'...' * (len(columns) > 100)}"
 
 
-def read_table(path: Path, grid: Grid) -> pd.DataFrame:
+def read_table(path: Path, grid: Grid) -> "pd.DataFrame":
     """A results.csv of a grid, checked for its columns and its cells; ``report`` also compares it with the records.
 
     Raises:
         RecordError: if it cannot be read, or is not that of all cells of the grid.
     """
+    import pandas as pd
+
     content = read_csv(path, "a results.csv")
     if list(content.columns) != COLUMNS:
         raise RecordError(

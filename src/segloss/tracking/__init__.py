@@ -29,6 +29,18 @@ def preload() -> None:
     import wandb.sdk.launch.inputs.internal  # noqa: F401
 
 
+def renew_media_folder() -> None:
+    """Give this process a folder of its own for the media it logs.
+
+    W&B makes the folder when it is imported and deletes it when the process ends: of cells that are forked from one
+    process that has imported W&B, the first one to end would delete the folder of all.
+    """
+    from wandb.sdk.data_types._private import MEDIA_TMP
+
+    MEDIA_TMP._finalizer.detach()  # the process that made the old folder deletes it
+    MEDIA_TMP.__init__("wandb-media")
+
+
 def has_key() -> bool:
     """True if there is an API key, in WANDB_API_KEY or in the file of ``wandb login``."""
     import wandb
@@ -120,6 +132,7 @@ class Run:
             return
         try:
             forget_foreign_runs()
+            renew_media_folder()
             mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
             folder.mkdir(parents=True, exist_ok=True)
             earlier = [*folder.glob("wandb/offline-run-*"), *folder.glob("wandb/artifacts")]
