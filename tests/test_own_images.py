@@ -25,7 +25,8 @@ def test_a_folder_is_described_planned_trained_and_tabulated(workplace: Path, tm
     folder = tmp_path_factory.mktemp("pictures") / "shapes"
     make(folder)
     shown = run("segloss", "new", "dataset", str(folder), cwd=workplace).stdout
-    assert "configs/datasets/shapes.yaml" in shown
+    assert "configs/datasets/shapes.yaml: give the classes their names" in shown
+    assert "; images: train 7, val 1, test 2" in run("segloss", "prepare", "shapes", cwd=workplace).stdout
     assert (workplace / "configs/datasets/shapes-pairs.png").is_file()
     (workplace / "configs/grids/own.yaml").write_text(GRID)
     assert "shapes" in run("segloss", "list", "datasets", cwd=workplace).stdout

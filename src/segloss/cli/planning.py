@@ -28,7 +28,8 @@ def prepare(arguments: argparse.Namespace) -> None:
     folder = dataset.prepare(root_of(arguments.dataset, data_root(arguments)))
     if dataset.generated:  # all others are verified where they are fetched or found
         dataset.verify(folder)
-    print(f"{dataset.name} is in {folder}")
+    counts = ", ".join(f"{split} {len(dataset.read_list(folder, split))}" for split in dataset.splits)
+    print(f"{dataset.name} is in {folder}; images: {counts}")
 
 
 def list_weights(grid: Grid) -> None:
@@ -50,7 +51,9 @@ def new(arguments: argparse.Namespace) -> None:
             f"{name!r} is {taken}: choose another with --name, of letters, digits and ._+-, the first a letter or digit"
         )
     file, sheet = new_dataset(arguments.folder, Path("configs") / "datasets" / f"{name}.yaml")
-    print(f"{file}: look it over; grids can name the data set {file.stem}\n{sheet}: five images with their labels")
+    print(f"{file}: give the classes their names and look over void, split and size")
+    print(f"{sheet}: five images with their labels")
+    print(f"then: segloss prepare {file.stem}; a grid file names the data set {file.stem}")
 
 
 def list_names(arguments: argparse.Namespace) -> None:
