@@ -42,6 +42,9 @@ def test_a_wrong_description_is_one_sentence_while_planning(in_workplace: Path, 
     folder = tmp_path_factory.mktemp("pictures") / "shapes"
     make(folder)
     run("segloss", "new", "dataset", str(folder), cwd=in_workplace)
+    assert "shapes" in run("segloss", "prepare", "--list", cwd=in_workplace).stdout
+    done = run("segloss", "prepare", "shape", cwd=in_workplace, check=False)
+    assert "unknown data set 'shape' (did you mean 'shapes'?)" in done.stderr
     (in_workplace / "configs/grids/own.yaml").write_text(GRID)
     assert len(grid_of("own").cells) == 2
     file = in_workplace / "configs/datasets/shapes.yaml"

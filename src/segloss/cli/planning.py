@@ -15,7 +15,9 @@ from segloss.records.plan import all_experiments, format_outline, format_plan
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make, fetch or verify a data set; or list data sets, or the pretrained weights of a grid."""
+    described = Path("configs") / "datasets"
     if arguments.list:
+        add_all_described(described)
         print(list_datasets(data_root(arguments)))
         return
     if arguments.weights is not None:
@@ -23,13 +25,22 @@ def prepare(arguments: argparse.Namespace) -> None:
         return
     if arguments.dataset is None:
         raise DatasetError(f"expected a data set, --list or --weights GRID; data sets: {', '.join(DATASETS)}")
-    description = Path("configs") / "datasets" / f"{arguments.dataset}.yaml"
-    dataset = add_described(description) if description.is_file() else find(arguments.dataset)
+    if (description := described / f"{arguments.dataset}.yaml").is_file():
+        add_described(description)
+    elif arguments.dataset not in DATASETS:
+        add_all_described(described)  # for the error that lists all names
+    dataset = find(arguments.dataset)
     folder = dataset.prepare(root_of(arguments.dataset, data_root(arguments)))
     if dataset.generated:  # all others are verified where they are fetched or found
         dataset.verify(folder)
     counts = ", ".join(f"{split} {len(dataset.read_list(folder, split))}" for split in dataset.splits)
     print(f"{dataset.name} is in {folder}; images: {counts}")
+
+
+def add_all_described(folder: Path) -> None:
+    """Add the data sets that the YAML files of a folder describe to those that are known."""
+    for file in sorted(folder.glob("*.yaml")):
+        add_described(file)
 
 
 def list_weights(grid: Grid) -> None:

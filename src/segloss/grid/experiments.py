@@ -21,7 +21,8 @@ from segloss.grid.zoo import cannot_take, cannot_train
 
 FOLD = re.compile(r"fold(?:0|[1-9]\d*)")
 FOLDS = re.compile(r"folds\d+(\+\d+)+")
-POOLING_MINUTES = 60
+# What a cell without a training needs: a control, and folds that are pooled.
+UNTRAINED = {"gpus": 0, "cpus": 1, "memory_gb": 8, "minutes": 60}
 ITERATIONS = re.compile(r"[1-9]\d{0,8}")
 
 
@@ -188,7 +189,7 @@ def _resolve_control(cell: Cell, configs: Configs) -> Experiment:
         processes=None,
         scenario=scenario,
         teachers=(),
-        resources=resources([file]) | {"gpus": 0, "cpus": 1},
+        resources=UNTRAINED,
         iterations=None,
         trained=trained,
         pretrained=None,
@@ -220,7 +221,7 @@ def _resolve_folds(cell: Cell, configs: Configs) -> Experiment:
         teachers=(),
         trained=None,
         pretrained=None,
-        resources=folds[0].resources | {"gpus": 0, "cpus": 1, "minutes": POOLING_MINUTES},
+        resources=UNTRAINED,
         folds=folds,
     )
 
