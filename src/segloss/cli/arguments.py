@@ -109,6 +109,12 @@ def train_options(parser: Parser) -> None:
         help="data loading processes; they change no result (default: 0 on a CPU, 4 with a GPU)",
     )
     parser.add_argument(
+        "--weights",
+        choices=("keep", "drop"),
+        default="keep",
+        help="weights and checkpoints once the record is written (default: keep)",
+    )
+    parser.add_argument(
         "--checkpoint-seconds",
         type=number(float, NonNegative),
         default=30,

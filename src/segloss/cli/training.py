@@ -12,6 +12,7 @@ from segloss.grid import Cell, ConfigError, Configs, Experiment, resolve
 from segloss.grid.data import sources
 from segloss.grid.weights import require_weights
 from segloss.records import progress
+from segloss.records.clean import remove_weights
 from segloss.records.run_lock import run_lock
 from segloss.runtime.leases import LeaseError, lease
 from segloss.runtime.torchrun import launch, under_torchrun
@@ -48,6 +49,8 @@ def train(arguments: argparse.Namespace) -> None:
                     train_here(experiment, results, arguments)
                 elif status := launch(sys.argv[1:], arguments.processes):
                     sys.exit(status)
+                if arguments.weights == "drop":
+                    remove_weights(folder)
         except (ConfigError, LeaseError) as error:  # raised before the training, which records its own failures
             if records.failure_reason(experiment.cell, results) != str(error):
                 records.write_failure(folder, experiment.cell, str(error))
