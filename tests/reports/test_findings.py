@@ -11,7 +11,7 @@ from segloss.grid.errors import ConfigError
 from segloss.metrics import Counts, image_counts, summarize
 from segloss.records.verification import RecordError
 from segloss.reports.findings import Difference, differences, findings, partners, verdict
-from segloss.reports.points import SOFT_STATISTICS, PointStatistics, statistics_of
+from segloss.reports.points import IMAGE_STATISTICS, SOFT_STATISTICS, PointStatistics, statistics_of
 from segloss.reports.statistics import Comparison
 
 ROOT = Path(__file__).parents[2]
@@ -91,16 +91,18 @@ def test_p_values_are_adjusted_over_all_comparisons_of_a_claim_in_a_metric() -> 
     assert row.p == pytest.approx(min(1, 2 * row.comparison.p))
 
 
-def test_statistics_against_a_soft_truth_are_the_metrics_of_the_catalogue() -> None:
+def test_statistics_that_claims_may_name_are_the_metrics_of_the_catalogue() -> None:
     random = torch.Generator().manual_seed(0)
     counts = Counts(4)
     for image in range(5):
         probabilities, truth = (torch.rand(1, 4, 6, 7, generator=random).softmax(1) for _ in range(2))
-        labels = torch.randint(4, (1, 6, 7), generator=random)
+        labels = torch.randint(3 + image % 2, (1, 6, 7), generator=random)  # some images lack a class
         counts.update(probabilities, labels, truth=truth, names=[f"image{image}"])
     entry, metrics = image_counts(counts), summarize(counts)
     for metric, (kind, function) in SOFT_STATISTICS.items():
         assert function(getattr(entry, kind).sum(0)) == pytest.approx(metrics[metric], rel=1e-12)
+    for metric, (kind, function) in IMAGE_STATISTICS.items():
+        assert function(getattr(entry, kind)).mean() == pytest.approx(metrics[metric], rel=1e-12)
 
 
 def test_every_claim_compares_points_of_each_of_its_grids() -> None:

@@ -27,6 +27,17 @@ def mean_iou(counts: np.ndarray) -> np.ndarray:
     return 100 * np.nanmean(class_scores(hits, labelled, predicted)["IoU"], axis=-1)
 
 
+def image_mean_iou(counts: np.ndarray) -> np.ndarray:
+    """The mIoU of each image in percent, whose mean is mIoU_I, of counts as for `mean_iou`; NaN without a label.
+
+    Classes without a label in the image are left out, as 2310.19252 has it.
+    """
+    hits, labelled, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    scores = np.where(labelled > 0, class_scores(hits, labelled, predicted)["IoU"], 0.0)
+    with np.errstate(invalid="ignore"):
+        return 100 * scores.sum(-1) / (labelled > 0).sum(-1)
+
+
 def image_scores(rows: Rows) -> Rows:
     """(n, C) as `class_scores`, and NaN for classes without a label in the image, as 2310.19252 has it."""
     scores = class_scores(rows["true_positives"], rows["labelled"], rows["predicted"])

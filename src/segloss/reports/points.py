@@ -17,6 +17,7 @@ from segloss.metrics import (
     calibration_error,
     divergence,
     image_counts,
+    image_mean_iou,
     mean_iou,
     soft_brier,
     soft_dice,
@@ -27,12 +28,14 @@ from segloss.reports.summary import AXES
 
 # Metrics with intervals and tests: the counts of an image that each is a function of, and the function.
 STATISTICS = {"mIoU": ("overlap", mean_iou), "ECE": ("calibration", calibration_error)}
-# Those against a soft truth, where there is one: tested for the claims that name them, not in every report.
+# Tested for the claims that name them, not in every report: those against a soft truth, where there is one,
 SOFT_STATISTICS = {
     "mDice_soft": ("soft_overlap", soft_dice),
     "KL": ("distances", divergence),
     "Brier_soft": ("distances", soft_brier),
 }
+# and means over images, of which each image has a value of its own.
+IMAGE_STATISTICS = {"mIoU_I": ("overlap", image_mean_iou)}
 
 Point = tuple[str, ...]
 
@@ -82,6 +85,7 @@ def statistics_of(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> Point
     stacked = stack_seeds(cells, counts)
     arrays = {metric: (getattr(stacked, kind), function) for metric, (kind, function) in STATISTICS.items()}
     soft = {metric: (getattr(stacked, kind), function) for metric, (kind, function) in SOFT_STATISTICS.items()}
+    of_images = {metric: function(getattr(stacked, kind)) for metric, (kind, function) in IMAGE_STATISTICS.items()}
     several = len(stacked.names) > 1  # the jackknife leaves one image out
     return PointStatistics(
         cells=tuple(cells),
@@ -90,7 +94,8 @@ def statistics_of(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> Point
             metric: pseudo_values(values, function)
             for metric, (values, function) in (arrays | soft).items()
             if several and values is not None
-        },
+        }
+        | {metric: values for metric, values in of_images.items() if several and np.isfinite(values).all()},
         means={metric: float(function(values.sum(0)).mean()) for metric, (values, function) in arrays.items()},
         intervals={metric: bootstrap_interval(*array) for metric, array in arrays.items()},
         calibration=stacked.calibration.sum(0),
