@@ -52,6 +52,7 @@ perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics an
 	cat reports/perf/metrics.txt reports/perf/labels.txt
 	$(BIN)/python -W ignore -m benchmarks.stock --out reports/perf/stock.md
 	$(BIN)/python -W ignore -m benchmarks.loader --out reports/perf/loader.md
+	$(BIN)/python -W ignore -m benchmarks.reports --out reports/perf/reports.md
 
 plans: $(READY)  ## cells, GPU-hours and disk of the articles' grids
 	mkdir -p reports/plans

@@ -30,3 +30,4 @@ onerror:
     # Failed cells must not hide the others: the table is made of the finished ones and lists the rest with the reason.
     shell(PLAN.partial_report)
     PLAN.show_table()
+    print("The same command again trains what is missing or has failed, each cell from its last checkpoint.")

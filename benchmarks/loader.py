@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, RandomSampler
 
 import segloss.engine  # noqa: F401  (registers the transforms)
 from benchmarks.stock import loader as stock_loader
-from segloss.cli import default_data_root
+from segloss.cli.paths import default_data_root
 from segloss.datasets import DATASETS, locate
 from segloss.datasets._checks import check_sizes
 from segloss.engine.data import SampleSequence, complete

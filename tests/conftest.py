@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,19 @@ def make_workplace(folder: Path, phantom: Path) -> Path:
     (folder / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE)
     (folder / "configs/grids/tiny.yaml").write_text(TINY_GRID)
     return folder
+
+
+def in_memory(folder: Path) -> Iterator[Path]:
+    """A folder in memory, where the machine has one, in place of that folder.
+
+    ext4 writes a file that is rewritten to the disk at once: 6 ms for each of thousands of fuzzed files, against 0.1.
+    """
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as path:
+        yield Path(path)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from segloss.records.results import read_table
 from segloss.records.verification import check_counts, check_record, checksum
 from segloss.reports import report
 from segloss.reports.table_command import make_table
-from tests.conftest import grid_of
+from tests.conftest import grid_of, in_memory
 from tests.written_records import write_cell
 
 pytestmark = pytest.mark.slow
@@ -92,6 +92,12 @@ def one_sentence(error: Exception) -> None:
     assert text
     assert "\n" not in text, text
     assert len(text) < 4000, text[:4000]
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory: thousands of files are written."""
+    yield from in_memory(tmp_path)
 
 
 def test_configs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

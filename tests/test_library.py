@@ -95,3 +95,16 @@ def test_the_wheel_works_beside_torch_alone(tmp_path: Path) -> None:
     run(*pip, "--python", python, "install", "--no-index", wheel)  # its requirements are met, or this fails
     version = wheel.name.split("-")[1]
     assert "trained" in run(python, "-W", "error", "-c", LOOP.format(version=version, folder=tmp_path))
+
+
+@pytest.mark.parametrize(("absent", "run"), [("pandas", "segloss"), ("snakemake", None), ("mmseg", "segloss.engine")])
+def test_without_its_extra_the_suite_names_it_in_one_sentence(absent: str, run: str | None) -> None:
+    """The wheel alone has the losses: what needs more is described, and what does not need the package works."""
+    code = f"import runpy, sys; sys.modules[{absent!r}] = None; sys.argv = ['segloss', '--version']; "
+    code += "import segloss.engine" if run == "segloss.engine" else "runpy.run_module('segloss', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == (run is not None), done.stderr
+    if run:
+        last = done.stderr.strip().splitlines()[-1]
+        assert f"needs {absent}, which is not installed: pip install 'segloss[bench]'" in last
+        assert ("Traceback" in done.stderr) == (run == "segloss.engine")  # an import has one

@@ -25,7 +25,11 @@ def test_a_folder_is_described_planned_trained_and_tabulated(workplace: Path, tm
     folder = tmp_path_factory.mktemp("pictures") / "shapes"
     make(folder)
     shown = run("segloss", "new", "dataset", str(folder), cwd=workplace, own_process=True).stdout
-    assert "configs/datasets/shapes.yaml" in shown
+    assert "configs/datasets/shapes.yaml: give the classes their names" in shown
+    assert (
+        "; images: train 7, val 1, test 2"
+        in run("segloss", "prepare", "shapes", cwd=workplace, own_process=True).stdout
+    )
     assert (workplace / "configs/datasets/shapes-pairs.png").is_file()
     (workplace / "configs/grids/own.yaml").write_text(GRID)
     assert "shapes" in run("segloss", "list", "datasets", cwd=workplace, own_process=True).stdout
@@ -41,6 +45,9 @@ def test_a_wrong_description_is_one_sentence_while_planning(in_workplace: Path, 
     folder = tmp_path_factory.mktemp("pictures") / "shapes"
     make(folder)
     run("segloss", "new", "dataset", str(folder), cwd=in_workplace)
+    assert "shapes" in run("segloss", "prepare", "--list", cwd=in_workplace).stdout
+    done = run("segloss", "prepare", "shape", cwd=in_workplace, check=False)
+    assert "unknown data set 'shape' (did you mean 'shapes'?)" in done.stderr
     (in_workplace / "configs/grids/own.yaml").write_text(GRID)
     assert len(grid_of("own").cells) == 2
     file = in_workplace / "configs/datasets/shapes.yaml"

@@ -133,9 +133,8 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
         TINY_SCHEDULE.replace("iterations = 16", "iterations = 240") + 'needs = {"cpus": 1}\n'
     )
     command = [str(BIN / "snakemake"), "--cores", "2", "--config", "grid=tiny"]
-    process = subprocess.Popen(
-        command, cwd=workplace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    with (workplace / "output").open("w") as output:
+        process = subprocess.Popen(command, cwd=workplace, stdout=output, stderr=output, start_new_session=True)
     logs = [workplace / f"results/phantom/unet-tiny/tiny/hard/ce/seed{seed}/train.log" for seed in (0, 1)]
     deadline = time.monotonic() + 120
     while not all(log.exists() and "iteration 12/240" in log.read_text() for log in logs):
@@ -145,6 +144,8 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
     # As a terminal does with Ctrl-C, and as a machine does that goes down: the whole group.
     os.killpg(process.pid, how)
     process.wait(60)
+    if how is signal.SIGINT:
+        assert "The same command again trains what is missing" in (workplace / "output").read_text()
     time.sleep(1)
     snakemake(workplace)
     started = [json.loads((log.parent / "record.json").read_text())["training"]["started_at_iteration"] for log in logs]
@@ -160,13 +161,13 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
             (),
             "demoo",
             r"unknown grid 'demoo' \(did you mean 'demo'\?\); "
-            "known: calibration-cpu, camvid, camvid-cpu, camvid-finetune, .*demo, .*tiny",
+            "known: calibration-camvid, calibration-cpu, camvid, camvid-cpu, .*demo, .*tiny",
         ),
         (
             ("gird=demo",),
             "demo",
             r"--config: unknown key 'gird' \(did you mean 'grid'\?\); "
-            "known: cells_per_gpu, data_root, grid, reports, results, train",
+            "known: cells_per_gpu, data_root, grid, keep_weights, reports, results, train",
         ),
         (("train=--precision fp8",), "demo", r"invalid choice: 'fp8'[^$]*does not take '--precision fp8'"),
         (("data_root=/nowhere",), "camvid-cpu", r"data set camvid is not at /nowhere/camvid; .*segloss prepare camvid"),

@@ -23,22 +23,29 @@ def fingerprints_of(folder: Path) -> dict[str, str]:
     return fingerprints(DATASETS["phantom"], folder, None)
 
 
-def write_cell(results: Path, cell: Cell, **changes: Any) -> None:
+def random_counts(seed: int) -> Counts:
+    """Counts of random predictions on four images of five classes, whose labels are the same for every seed."""
+    random = torch.Generator().manual_seed(seed)
+    counts = Counts(5)
+    labels = torch.randint(5, (4, 1, 6, 7), generator=torch.Generator().manual_seed(1))
+    for image in range(4):
+        probabilities = torch.rand(1, 5, 6, 7, generator=random).softmax(1)
+        counts.update(probabilities, labels[image], names=[f"image{image}"])
+    return counts
+
+
+def write_cell(results: Path, cell: Cell, counts: Counts | None = None, **changes: Any) -> None:
     """Counts of random predictions and the record that goes with them, without a training.
 
     Args:
         results: The folder of the cells.
         cell: The cell, of the configs in the working directory.
+        counts: Its counts (default: `random_counts` of its seed).
         changes: Entries of the record that differ, by their path, divided by two underscores.
     """
     folder, experiment = results / str(cell), resolve(cell, Configs())
     folder.mkdir(parents=True)
-    random = torch.Generator().manual_seed(experiment.random_seed)
-    counts = Counts(5)
-    labels = torch.randint(5, (4, 1, 6, 7), generator=torch.Generator().manual_seed(1))  # the same for every cell
-    for image in range(4):
-        probabilities = torch.rand(1, 5, 6, 7, generator=random).softmax(1)
-        counts.update(probabilities, labels[image], names=[f"image{image}"])
+    counts = counts or random_counts(experiment.random_seed)
     counts.save(folder / "counts.npz")
     metrics = summarize(counts)
     data = {

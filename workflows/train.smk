@@ -27,7 +27,9 @@ rule train:
         gpu=lambda wildcards: PLAN.resources(wildcards.cell)["gpus"],
         mem_mb=lambda wildcards, attempt: PLAN.resources(wildcards.cell)["memory_gb"] * 1000 * attempt,
         runtime=lambda wildcards: PLAN.resources(wildcards.cell)["minutes"],
+        # No parameter, since a changed one would train every finished cell again.
+        weights=lambda wildcards: PLAN.weights_of(wildcards.cell),
     params:
         results=lambda wildcards: PLAN.results,
     shell:
-        "segloss train {wildcards.cell:q} --results {params.results:q} --threads {threads} > {log:q} 2>&1"
+        "segloss train {wildcards.cell:q} --results {params.results:q} --threads {threads} --weights {resources.weights} > {log:q} 2>&1"

@@ -5,15 +5,15 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from segloss.checkout import check_folder, typed_path
-from segloss.cli import build_parser, default_data_root
+from segloss.cli import build_parser
+from segloss.cli.paths import check_folder, default_data_root, typed_path
 from segloss.datasets import DatasetError, find, locate
 from segloss.grid import Cell, ConfigError, Configs, Experiment, Grid, load_grid, resolve
 from segloss.grid.cells import AXIS
@@ -21,6 +21,7 @@ from segloss.grid.configs import SCHEMAS
 from segloss.grid.data import known_fingerprints, sources
 from segloss.grid.errors import validate
 from segloss.grid.weights import require_weights
+from segloss.records.clean import keeps_weights
 from segloss.records.plan import all_experiments
 from segloss.records.states import stale_reason
 from segloss.runtime import forkserver
@@ -126,6 +127,7 @@ class Plan:
         results: Folder of the cells.
         report: Folder of the grid's reports.
         stale: Records that must be made again, with the reason.
+        kept: The cells that keep their weights; None: all of them.
     """
 
     grid: Grid
@@ -133,6 +135,7 @@ class Plan:
     results: str
     report: str
     stale: Mapping[str, str]
+    kept: Set[str] | None
 
     cell_pattern = rf"(?:{AXIS.pattern}/){{5}}seed\d+"
 
@@ -151,10 +154,11 @@ class Plan:
             check_data_and_weights(grid)
             results, reports = (folder_option(key, str(config.get(key, key))) for key in ("results", "reports"))
             stale = stale_records(grid, Path(results))
+            kept = keeps_weights(grid, configs) if config.get("keep_weights") == "needed" else None
         except (ConfigError, DatasetError) as error:
             raise WorkflowError(str(error)) from None
         clear_stale_locks()
-        return cls(grid, configs, results, f"{reports}/{grid.name}", stale)
+        return cls(grid, configs, results, f"{reports}/{grid.name}", stale, kept)
 
     def experiment(self, cell: str) -> Experiment:
         """The experiment of a cell of the grid, or of a teacher."""
@@ -201,6 +205,10 @@ class Plan:
         if (record := f"{self.results}/{cell}/record.json") in self.stale:
             dag.forcefiles.add(record)
         return [f"{self.results}/{entry.cell}/record.json" for entry in self.experiment(cell).dependencies]
+
+    def weights_of(self, cell: str) -> str:
+        """``keep`` a finished cell's weights, or ``drop`` them."""
+        return "keep" if self.kept is None or cell in self.kept else "drop"
 
     def resources(self, cell: str) -> Mapping[str, int]:
         """The GPUs, cores, memory and time to request for a cell."""

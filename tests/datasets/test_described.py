@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,36 @@ def test_split_by_folders(tmp_path):
     assert names_of(described(written(tmp_path, text))) == {"train": list("abc"), "test": list("de")}
 
 
+def test_images_of_several_endings(tmp_path):
+    folder = tmp_path / "pictures"
+    make(folder, names=list("abcdef"))
+    make(folder, names=["g", "h", "x y"], image="photos/{}.JPEG", label="masks/{}_mask.tif")
+    make(folder, names=["i"], image="photos/{}.png")
+    text = YAML.replace("*.jpg", "*.{jpg,JPEG,png}").replace("*_mask.png", "*_mask.{png,tif}")
+    dataset = described(written(tmp_path, text))
+    dataset.verify(folder)
+    assert sorted(chain(*names_of(dataset).values())) == [*"abcdefghi", "x y"]
+    for split, lines in (("train", 'a\nphotos/h.JPEG\n"x y"'), ("test", "i")):
+        (folder / f"{split}.txt").write_text(lines)
+    listed = described(
+        written(tmp_path, re.sub("split: .*", "split: {lists: {train: train.txt, test: test.txt}}", text))
+    )
+    listed.verify(folder)
+    assert names_of(listed) == {"train": ["a", "h", "x y"], "test": ["i"]}
+    make(folder, names=["a"], image="photos/{}.png")
+    with pytest.raises(DatasetError, match=r"photos/a.jpg and photos/a.png would have the same label"):
+        described(written(tmp_path, text)).verify(folder)
+
+
+def test_jpeg_labels_are_refused_with_the_remedy(tmp_path):
+    folder = tmp_path / "pictures"
+    make(folder, label="masks/{}_mask.jpg")
+    with pytest.raises(DatasetError, match=r"colours must be .* \(JPEG changes colours: export the labels as PNG\)"):
+        described(changed(tmp_path, "_mask.png", "_mask.jpg")).verify(folder)
+    with pytest.raises(DatasetError, match=r"has no images with label files .*since JPEG changes values and colours"):
+        new_dataset(folder, tmp_path / "x.yaml")
+
+
 def test_raters(tmp_path):
     folder = tmp_path / "pictures"
     make(folder)
@@ -157,7 +188,8 @@ def test_raters(tmp_path):
     ("old", "new", "sentence"),
     [
         ("images:", "image:", r"flowers.yaml: .*'image' was unexpected|'images' is a required property"),
-        ('"photos/*.jpg"', '"photos/*/*.jpg"', r"flowers.yaml: images: .*does not match"),
+        ('"photos/*.jpg"', '"photos/*/*.jpg"', r"images: must be a path with one \*.*got photos/\*/\*.jpg"),
+        ('"photos/*.jpg"', "[a/*.jpg, a/*.png]", r"images: must be a path with one \*.*photos/\*.{jpg,png}, got \['a/"),
         ("petal: ", "petal: 3, bud: ", "classes and void must be all ids or all colours, got both"),
         ('"#ff0000"', "[0, 0, 0]", r"the value \(0, 0, 0\) belongs to two classes"),
         ("train: 0.5", "train: 0.4", "shares must add up to 1, got 0.9"),
@@ -191,14 +223,19 @@ def test_files_that_do_not_fit_the_description_are_named(tmp_path):
     Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(mask)
     verify(r"DSC 03 \(copy\)_mask.png must be 40 x 30 pixels as its image, got 30 x 40; it is transposed")
     Image.fromarray(np.full((30, 40, 3), 77, np.uint8)).save(mask)
-    verify(r"DSC 03 \(copy\)_mask.png: colours must be one of .*got \(77, 77, 77\)")
+    verify(
+        r"DSC 03 \(copy\)_mask.png: colours must be one of .*got \(77, 77, 77\) at row 0, column 0; .*: 1200 of 1200"
+    )
     mask.write_bytes(good[:60])
     verify(r"DSC 03 \(copy\)_mask.png cannot be read")
     mask.write_bytes(good)
     dataset.prepare(tmp_path)
     for text, sentence in (
         (YAML.replace("photos", "nowhere"), r"no file matches .*pictures/nowhere/\*.jpg"),
-        (YAML.replace("0.5", "0.69").replace("0.2", "0.01"), r"a share of 0.01 of 10 images for val is none"),
+        (
+            YAML.replace("0.5", "0.69").replace("0.2", "0.01"),
+            r"a share of 0.01 of 10 images for val is none: .*or leave val out",
+        ),
         (re.sub(r"split: .*", "split: {lists: {train: a.txt, test: b.txt}}", YAML), r"pictures/a.txt cannot be read"),
     ):
         with pytest.raises(DatasetError, match=sentence):
@@ -283,12 +320,28 @@ def test_a_new_data_set_with_folders_for_its_splits(tmp_path):
 def test_a_new_data_set_guesses_void_and_names_what_is_missing(tmp_path):
     make(tmp_path, lambda ids: Image.fromarray(np.where(ids == 2, 255, ids).astype(np.uint8)), label="masks/{}.png")
     Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / "photos" / "z.jpg")
-    with pytest.raises(DatasetError, match=r"photos/z.jpg has no label"):
+    with pytest.raises(DatasetError, match=r"photos/z.jpg has no label masks/\*.png: .*train.txt"):
         new_dataset(tmp_path, tmp_path / "x.yaml")
     (tmp_path / "photos" / "z.jpg").unlink()
     file, _ = new_dataset(tmp_path, tmp_path / "x.yaml")
     assert described(file).void == 255
     assert described(file).classes == ("background", "foreground")
+
+
+def test_a_new_data_set_of_few_images_as_people_have_them(tmp_path):
+    """Endings of several kinds and names whose last word is no kind of file; too few for a tenth of validation."""
+    make(tmp_path, names=["cat close-up", "wheel_left", "b"])
+    make(tmp_path, names=["c", "IMG 1"], image="photos/{}.PNG")
+    make(tmp_path, names=["d"], image="elsewhere/{}.png")
+    file, _ = new_dataset(tmp_path, tmp_path / "x.yaml")
+    dataset = described(file)
+    dataset.verify(tmp_path)
+    assert sorted(chain(*names_of(dataset).values())) == ["IMG 1", "b", "c", "cat close-up", "wheel_left"]
+    assert dataset.splits == ("train", "test")
+    text = file.read_text()
+    assert "# 5 images with labels" in text
+    assert "# labels without an image: 1, among them that of d" in text
+    assert "# void: [255, 0, 0]  # the value of unlabelled pixels" in text
 
 
 def test_a_folder_without_labels_is_a_sentence(tmp_path):

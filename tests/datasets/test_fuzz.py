@@ -6,8 +6,11 @@ import logging
 import random
 import re
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from test_described import YAML, make
 from test_qubiq import nifti
@@ -16,6 +19,7 @@ from segloss.datasets import DatasetError, training_config
 from segloss.datasets._described import described
 from segloss.datasets._nifti import read_nifti
 from segloss.datasets._read import read_foreground, read_image, read_label
+from tests.conftest import in_memory
 
 IDS = np.random.default_rng(0).integers(5, size=(24, 31)).astype(np.uint8)
 WORDS = ("null", "true", "-1", "[]", "{}", '"*"', "1e400", ".nan", "{any: []}", "!!x", "*a", "65536", '"\\0"', "../..")
@@ -51,6 +55,12 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
         else:
             content[place:place] = draw.randbytes(4)
     return bytes(content)
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory: thousands of files are written."""
+    yield from in_memory(tmp_path)
 
 
 def test_files(tmp_path, monkeypatch):

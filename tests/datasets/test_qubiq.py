@@ -141,13 +141,17 @@ def test_wrong_files_are_sentences(root):
         dataset.read_list(folder, "trian")
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_brain_tumours_have_four_channels(tmp_path, first):
-    """Whether the channels come first or last in the file."""
+def make_brain_tumours(root: Path, first: bool = True) -> np.ndarray:
+    """Ten cases of four channels and three raters of task 2; the pixels (channels, x, y) of the last.
+
+    Args:
+        root: The data root.
+        first: Store the channels as the first axis of a file, otherwise as the last.
+    """
     random = np.random.default_rng(0)
-    for part, numbers in (("Training", range(1, 6)), ("Validation", range(6, 8))):
+    for part, numbers in (("Training", range(1, 9)), ("Validation", range(9, 11))):
         for number in numbers:
-            case = tmp_path / "qubiq" / "brain-tumor" / part / f"case{number:02d}"
+            case = root / "qubiq" / "brain-tumor" / part / f"case{number:02d}"
             case.mkdir(parents=True)
             image = random.normal(100, 20, (4, 8, 6)).astype("f4") * np.array([1, 2, 3, 4])[:, None, None]
             stored = image if first else np.moveaxis(image, 0, -1)
@@ -156,14 +160,21 @@ def test_brain_tumours_have_four_channels(tmp_path, first):
                 mask = np.zeros((8, 6), "u1")
                 mask[rater:] = 1
                 (case / f"task02_seg{rater:02d}.nii.gz").write_bytes(gzip.compress(nifti(mask)))
+    return image
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_brain_tumours_have_four_channels(tmp_path, first):
+    """Whether the channels come first or last in the file."""
+    image = make_brain_tumours(tmp_path, first)
     dataset = DATASETS["qubiq-brain-tumour-2"]
     folder = dataset.prepare(tmp_path)
     assert dataset.channels == 4
-    path = folder / "brain-tumor" / "Validation" / "case07" / "image.nii.gz"
+    path = folder / "brain-tumor" / "Validation" / "case10" / "image.nii.gz"
     pixels = dataset.load_image(path)
     assert pixels.shape == (6, 8, 4)
     assert all((pixels[..., channel].min(), pixels[..., channel].max()) == (0, 255) for channel in range(4))
-    expected = image[2].T  # of case 7, the last one
+    expected = image[2].T  # of case 10, the last one
     assert np.argmax(pixels[..., 2]) == np.argmax(np.minimum(expected, np.percentile(expected, 99.5)))
     path.write_bytes(gzip.compress(nifti(image[:3])))
     with pytest.raises(DatasetError, match=r"image.nii.gz must be one slice of 4 channels, got 3 x 8 x 6 values"):

@@ -14,11 +14,11 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segloss.engine.config import boundaries, calibrators
+from segloss.engine.config import evaluation_settings
 from segloss.engine.evaluation import CALIBRATED_METRICS, CALIBRATORS, Evaluation, evaluate, validate, validation_miou
-from segloss.engine.inference import Protocol
 from segloss.engine.record import thinned
 from segloss.grid import ConfigError, Configs
+from segloss.grid.protocol import Protocol
 from segloss.metrics import Boundaries, Counts, TemperatureScaling, summarize
 from tests.engine.conftest import config_of
 
@@ -128,14 +128,14 @@ def test_declared_boundaries_are_counted_and_change_no_other_metric(case: tuple,
     ("declared", "sentence"),
     [
         (dict(width=0.02), "test_cfg: boundaries: unknown key 'width'"),
-        (dict(iou_width=2), r"iou_width must be a share of the diagonal, in \[0, 1\), got 2"),
+        (dict(iou_width=2), "Expected iou_width to be None or a number of at least 0 and below 1, got 2"),
         (dict(iou_width="wide"), "somewhere: test_cfg: boundaries: "),
         (dict(edge_tolerance=0.0075), "edge_tolerance is defined for two classes"),
     ],
 )
 def test_impossible_boundaries_end_in_a_sentence(declared: dict, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        boundaries(Config(dict(test_cfg=dict(boundaries=declared))), "somewhere", 5)
+        evaluation_settings(Config(dict(test_cfg=dict(boundaries=declared))), "somewhere", 5)
 
 
 def test_the_data_sets_with_boundaries_and_the_choice_of_calibrators(in_workplace: Path) -> None:
@@ -143,13 +143,18 @@ def test_the_data_sets_with_boundaries_and_the_choice_of_calibrators(in_workplac
         return Config.fromfile(Configs().mmengine_file("datasets", name).path)
 
     nothing = dict.fromkeys(("iou_width", "surface_tolerance", "edge_tolerance"))
-    assert boundaries(load("bsds500-cpu"), "bsds500-cpu", 2) == {**nothing, "edge_tolerance": 0.0075}
-    assert boundaries(load("stare"), "stare", 2) == {**nothing, "surface_tolerance": 2.0}
-    assert boundaries(load("phantom"), "phantom", 5) == nothing
-    assert calibrators(load("phantom"), "phantom") == ("scaled", "vector", "isotonic")
-    assert calibrators(Config(dict(test_cfg=dict(calibrators=["scaled"]))), "somewhere") == ("scaled",)
-    with pytest.raises(ConfigError, match=r"unknown calibrator 'scale' \(did you mean 'scaled'\?\)"):
-        calibrators(Config(dict(test_cfg=dict(calibrators=["scale"]))), "somewhere")
+    for name, classes, counted in (
+        ("bsds500-cpu", 2, {"edge_tolerance": 0.0075}),
+        ("stare", 2, {"surface_tolerance": 2.0}),
+        ("phantom", 5, {}),
+    ):
+        settings = evaluation_settings(load(name), name, classes)
+        assert settings["boundaries"] == nothing | counted
+        assert settings["calibrators"] == ("scaled", "vector", "isotonic")
+    chosen = Config(dict(test_cfg=dict(calibrators=["scaled"])))
+    assert evaluation_settings(chosen, "somewhere", 5)["calibrators"] == ("scaled",)
+    with pytest.raises(ConfigError, match=r"Expected calibrators to be .* one of scaled, vector, isotonic, got"):
+        evaluation_settings(Config(dict(test_cfg=dict(calibrators=["scale"]))), "somewhere", 5)
 
 
 @pytest.mark.parametrize("number", [0, 1, 999, 1000, 1001, 3200])

@@ -11,9 +11,10 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import nn
 
-from segloss.engine.config import protocol
-from segloss.engine.inference import Protocol, predict, windows
+from segloss.engine.config import evaluation_settings
+from segloss.engine.inference import predict, windows
 from segloss.grid import ConfigError, Configs
+from segloss.grid.protocol import Protocol
 from tests.engine.conftest import config_of
 
 
@@ -125,24 +126,24 @@ def test_windows_cover_every_pixel_and_overlap_by_a_third() -> None:
 @pytest.mark.parametrize(
     ("test_cfg", "sentence"),
     [
-        (dict(mode="wohle"), "mode must be 'whole' or 'slide', got 'wohle'"),
+        (dict(mode="wohle"), "Expected mode to be one of whole, slide, got 'wohle'"),
         (dict(mode="slide"), "needs a crop_size; got 'slide' and None"),
         (dict(mode="whole", crop_size=(4, 4)), "mode 'slide', and no other, needs a crop_size"),
-        (dict(mode="slide", crop_size=(4, 4), stride=(5, 4)), r"stride must be from 1 to the crop_size \(4, 4\)"),
-        (dict(scales=(0.5, 0)), "scales must be positive"),
+        (dict(mode="slide", crop_size=(4, 4), stride=(5, 4)), r"stride must be at most the crop_size \(4, 4\)"),
+        (dict(scales=(0.5, 0)), "Expected scales to be a sequence, each item a number above 0"),
         (dict(scale=(0.5, 1)), "unknown key 'scale' \\(did you mean 'scales'\\?\\)"),
     ],
 )
 def test_what_cannot_be_asked_for_is_said(test_cfg: dict, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        protocol(Config(dict(test_cfg=test_cfg)), "somewhere")
+        evaluation_settings(Config(dict(test_cfg=test_cfg)), "somewhere", 5)
 
 
 def test_the_configs_say_what_the_papers_do(in_workplace: Path) -> None:
     def load(name: str) -> Config:
         return Config.fromfile(Configs().mmengine_file("datasets", name).path)
 
-    many = protocol(load("camvid-ms"), "camvid-ms")
+    many = evaluation_settings(load("camvid-ms"), "camvid-ms", 11)["protocol"]
     assert many["scales"] == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
     assert (many["mode"], many["flip"], many["size_divisor"]) == ("whole", True, 16)
-    assert protocol(load("camvid"), "camvid")["scales"] == (1.0,)
+    assert evaluation_settings(load("camvid"), "camvid", 11)["protocol"]["scales"] == (1.0,)

@@ -40,14 +40,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
     return folder / "results"
 
 
-def trained(place: Path, results: str, *options: str) -> dict[str, Any]:
+def trained(place: Path, results: str, *options: str, cell: str = CELL) -> dict[str, Any]:
     """The record of a cell trained with these options."""
-    run("segloss", "train", CELL, "--results", results, *options, cwd=place, WANDB_MODE="disabled")
-    return record_of(place / results)
+    run("segloss", "train", cell, "--results", results, *options, cwd=place, WANDB_MODE="disabled")
+    return record_of(place / results, cell)
 
 
-def record_of(results: Path) -> dict[str, Any]:
-    return json.loads((results / CELL / "record.json").read_text())
+def record_of(results: Path, cell: str = CELL) -> dict[str, Any]:
+    return json.loads((results / cell / "record.json").read_text())
 
 
 def losses(record: dict[str, Any]) -> np.ndarray:
@@ -73,6 +73,20 @@ def test_two_processes_follow_the_training_of_one(place: Path, plain: Path) -> N
     assert again["metrics"] == one["metrics"]
     assert (folder / "counts.npz").read_bytes() == counts
     assert (folder / "predictions.npz").read_bytes() == predictions
+
+
+def test_a_loss_prescribes_its_processes_and_whether_they_exchange_sums(place: Path) -> None:
+    file, cell = place / "configs/losses.yaml", CELL.replace("ce-jml", "line")
+    lines, records = file.read_text(), {}
+    for name, options in (("one", ""), ("together", "processes: 2, "), ("apart", "processes: 2, exchange: false, ")):
+        file.write_text(f"{lines}\nline: {{title: Line, {options}loss: jaccard_metric}}\n")
+        records[name] = trained(place, name, cell=cell)
+    assert [record["machine"]["processes"] for record in records.values()] == [1, 2, 2]
+    assert len({record["config_hash"] for record in records.values()}) == 3
+    np.testing.assert_allclose(losses(records["together"]), losses(records["one"]), rtol=1e-4)
+    assert np.abs(losses(records["apart"]) / losses(records["one"]) - 1).max() > 1e-3
+    arguments = ("segloss", "train", cell, "--results", "apart", "--processes", "3")
+    assert "is defined for 2 processes, got --processes 3" in run(*arguments, cwd=place, check=False).stderr
 
 
 def test_several_processes_stop_together_go_on_and_tell_their_reason(place: Path) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from segloss.datasets import DATASETS, phantom
 from segloss.engine.evaluation import Evaluation, evaluate, truths
-from segloss.engine.inference import Protocol
+from segloss.grid.protocol import Protocol
 from segloss.metrics import Counts, per_rater, summarize
 from tests.conftest import DATA
 from tests.engine.conftest import config_of

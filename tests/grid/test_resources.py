@@ -24,6 +24,11 @@ def test_the_largest_request_counts_and_else_the_default(in_workplace: Path) -> 
     assert experiment_of(CELL).resources == {"gpus": 0, "cpus": DEFAULTS["cpus"], "memory_gb": 12, "minutes": 5}
 
 
+def test_a_loss_in_several_processes_requests_as_much_for_each(in_workplace: Path) -> None:
+    one, four = (experiment_of(CELL.replace("/ce/", f"/{loss}/")).resources for loss in ("ce-jml", "ce-jml-4"))
+    assert four == {key: value * (1 if key == "minutes" else 4) for key, value in one.items()}
+
+
 def test_resources_are_no_part_of_a_cell(in_workplace: Path) -> None:
     before = experiment_of(CELL).config_hash
     file = in_workplace / "configs/mmseg/schedules/tiny.py"

@@ -229,8 +229,8 @@ def test_a_wrong_schedule_is_one_sentence(in_workplace: Path, line: str, sentenc
         (
             "models",
             '_base_ = ["mmseg::_base_/models/fcn_unet_s5-d16.py"]\nmodel = ',
-            "modl = ",
-            "unet-tiny.py must assign model; it assigns ",
+            "_model = ",
+            "unet-tiny.py must assign model; it assigns _model",
         ),
     ],
 )
@@ -334,3 +334,23 @@ def test_two_checkouts_live_in_one_process(in_workplace: Path, edit) -> None:
     assert here.config_hash != there.config_hash
     with pytest.raises(ConfigError, match=r"no configs/ in .*: run this in a checkout of segloss or name it by --root"):
         Configs(in_workplace / "data")
+
+
+def test_an_exchange_that_is_switched_off_needs_a_number_of_processes(in_workplace: Path, edit) -> None:
+    """With one process there is nothing to exchange, and the cell would be that of another line under a new name."""
+    edit(in_workplace / "configs/losses.yaml", "loss: lovasz_softmax}", "loss: lovasz_softmax, exchange: false}")
+    text = sentence_of(lambda: Configs().losses)
+    assert "lovasz: exchange: false needs the number of processes that exchange nothing, processes: 2" in text
+
+
+@pytest.mark.parametrize("schedule", ["demo@15", "demo@1"])
+def test_a_training_that_ends_before_its_schedule_begins_is_one_sentence(in_workplace: Path, schedule: str) -> None:
+    text = sentence_of(lambda: experiment_of(CELL.replace("/tiny/", f"/{schedule}/")))
+    length = schedule.removeprefix("demo@")
+    assert f"end must be above begin, got begin=15 and end={length}" in text
+    assert experiment_of(CELL.replace("/tiny/", "/demo@16/")).iterations == 16
+
+
+def test_a_schedule_that_is_shorter_than_its_warm_up_is_one_sentence(in_workplace: Path, edit) -> None:
+    edit(in_workplace / "configs/mmseg/schedules/demo.py", "iterations = 400", "iterations = 10")
+    assert "got begin=15 and end=10" in sentence_of(lambda: experiment_of(CELL.replace("/tiny/", "/demo/")))

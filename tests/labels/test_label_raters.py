@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from segloss.labels import dice_rater_weights, dice_weighted_raters, majority, random_rater, rater_mean, staple
+from segloss.labels import (
+    boundary_smoothing,
+    dice_rater_weights,
+    dice_weighted_raters,
+    majority,
+    random_rater,
+    rater_mean,
+    staple,
+)
 
 NONE = 255
 
@@ -285,3 +293,16 @@ def test_staple_limits():
     many = torch.zeros(1, 10, 2, 2, dtype=torch.int64)
     with pytest.raises(ValueError, match="STAPLE of 10 raters, 150 classes and 1 images at a time has too many"):
         staple(many, many == 0, 150)
+
+
+def test_an_empty_batch_has_an_empty_target():
+    labels = torch.zeros(0, 2, 4, 5, dtype=torch.long)
+    for target, valid in (
+        boundary_smoothing(labels[:, 0], labels[:, 0] == 0, 3, epsilon=0.5),
+        random_rater(labels, labels == 0, 3, draws=torch.zeros(0)),
+        dice_weighted_raters(labels, labels == 0, 3),
+        rater_mean(labels, labels == 0, 3),
+        staple(labels, labels == 0, 3),
+    ):
+        assert target.shape in ((0, 3, 4, 5), (0, 4, 5))  # probabilities, or the map of the rater drawn
+        assert valid.shape == (0, 4, 5)

@@ -34,12 +34,9 @@ FAULTS = [
     ("_sigmoid.py", "at_target * (1 - at_target)", "at_target"),
     ("_pixel_autograd.py", "return losses if valid is None else losses * valid", "return losses"),
     ("_margin.py", "torch.log1p(log_p.exp() * torch.expm1(-margin))", "torch.log1p(log_p * torch.expm1(-margin))"),
-    ("_lovasz_autograd.py", "errors.masked_fill_(~valid[:, None], torch.nan)", "pass"),
-    (
-        "_lovasz_autograd.py",
-        "-(1 - errors.gather(1, index))",
-        "1 - errors.gather(1, index)",
-    ),  # no pixel is of the class
+    ("_lovasz_autograd.py", "error_of_target.masked_fill_(~valid[:, None], torch.nan)", "pass"),
+    ("_lovasz_autograd.py", "_nan_where_void(rows, valid)\n", "rows.clone()\n"),
+    ("_lovasz_autograd.py", "index, -error_of_target", "index, error_of_target"),  # no pixel is of the class
     ("_lovasz_autograd.py", "-slopes.gather(1, index)", "slopes.gather(1, index)"),
     ("_jdt.py", "        alpha=0.5,\n        beta=0.5,", "        alpha=0.5,\n        beta=0.6,"),
     ("_overlap.py", "smooth=smooth / 2", "smooth=smooth"),
@@ -49,6 +46,7 @@ FAULTS = [
     ("_margin.py", "** 0.25", "** 0.5"),
     ("_margin.py", "math.expm1(count * math.log(beta))", "math.expm1(math.log(beta))"),
     ("_sort.py", "keys += ONE - values.abs()", "keys += values.abs()"),  # sorted upwards
+    ("_sort.py", ".bitwise_not()", ".clone()"),  # sorted upwards
     ("_jdt.py", 'classes = "all" if batch.soft', 'classes = "present" if batch.soft'),
     ("_sigmoid.py", "(g_entropy * weights[target])[:, None]", "g_entropy[:, None]"),
     ("_composite.py", "batch.classes if weights is None else weights.sum()", "batch.classes"),
@@ -58,7 +56,7 @@ FAULTS = [
     ("_lovasz_autograd.py", "share = counted * weights", "share = counted * 1"),
     ("_lovasz_autograd.py", "torch.where(is_class, -slopes, slopes)", "slopes"),
     ("_lovasz_autograd.py", "slopes *= all_errors > 0", "pass"),
-    ("_lovasz_autograd.py", "torch.where(alone, 1, other))\n    return torch", "other)\n    return torch"),
+    ("_lovasz_autograd.py", "torch.where(alone, 1, other))", "other)"),
     (
         "_pixel_autograd.py",
         ".exp(), by_log_p.sum(1, keepdim=True), value=-1",
@@ -67,7 +65,7 @@ FAULTS = [
     ("_poly.py", "log_p.exp().mul_(-epsilon)", "log_p.exp().mul_(epsilon)"),
     ("_poly.py", "miss.pow(gamma + 1)", "miss.pow(gamma)"),
     ("_hard_pixels.py", "math.floor(share * pixels + 1e-9)", "math.ceil(share * pixels)"),
-    ("_hard_pixels.py", "kept = everyones > limit", "kept = everyones > smallest"),  # the threshold is ignored
+    ("_hard_pixels.py", "else hardness > limit", "else hardness > smallest"),  # the threshold is ignored
     ("_hard_pixels.py", "hardness = losses - torch.special.entr(batch.valid_target).sum(1).flatten()", "pass"),
     ("_hard_pixels.py", "hardness.masked_fill(~batch.valid.flatten(), -torch.inf)", "hardness"),  # void is ranked
     ("_hard_pixels.py", "index_copy_(1, pixels, result)", "index_copy_(1, pixels, 2 * result)"),

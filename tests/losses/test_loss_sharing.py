@@ -116,17 +116,6 @@ def test_a_docstring_says_what_the_contract_wants(name):
         assert re.search(r"Reference: .*(19|20)\d\d.*https://", text, re.DOTALL)
 
 
-# The amount of their work depends on values: they compile with breaks.
-DEPENDS_ON_VALUES = {
-    "average_calibration_error",
-    "boundary",
-    "cldice",
-    "hausdorff",
-    "ohem_cross_entropy",
-    "topk_cross_entropy",
-}
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # the compiler's own
 @pytest.mark.parametrize("soft", [False, True])
@@ -139,7 +128,7 @@ def test_unchecked_losses_compile_to_one_graph(name, soft):
     with losses.unchecked():
         for options in OPTIONS[name][:2]:
             torch._dynamo.reset()
-            compiled = torch.compile(get(name), backend="aot_eager", fullgraph=name not in DEPENDS_ON_VALUES)
+            compiled = torch.compile(get(name), backend="aot_eager", fullgraph=True)
             torch.testing.assert_close(
                 value_and_gradient(compiled, logits, given, valid=valid, **options),
                 value_and_gradient(get(name), logits, given, valid=valid, **options),

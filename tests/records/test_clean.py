@@ -94,3 +94,19 @@ def test_the_verb_shows_first_and_removes_with_yes(results: Path) -> None:
     assert "removed 0.0 MB in 6 files" in run("segloss", "clean", "tiny", "--yes", cwd=results.parent).stdout
     assert not any((results / path).exists() for path in work_files("ce"))
     assert "nothing to remove" in run("segloss", "clean", "tiny", cwd=results.parent).stdout
+
+
+@pytest.mark.slow
+def test_a_grid_that_keeps_needed_weights_alone_drops_the_others_as_its_cells_finish(workplace: Path) -> None:
+    with (workplace / "configs/labels.yaml").open("a") as file:
+        file.write(KD)
+    (workplace / "configs/grids/students.yaml").write_text(STUDENTS)
+    command = ("snakemake", "--cores", "1", "--config", "grid=students")
+    run(*command, "keep_weights=needed", cwd=workplace)
+    teacher, student = (
+        {file.name for file in (workplace / "results" / cell / "work").iterdir()} & set(FILES[:3])
+        for cell in (CELL.format("ce", 0), CELL.replace("hard", "kd").format("ce", 0))
+    )
+    assert "weights.pt" in teacher
+    assert not student
+    assert "Nothing to be done" in run(*command, cwd=workplace).stderr

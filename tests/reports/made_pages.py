@@ -57,3 +57,22 @@ def make_page(root: Path) -> Path:
         page = write_page(grid, records.collect(grid, results), results, root / "reports/made")
         write_index(root / "reports")
     return page
+
+
+def make_control_page(root: Path) -> Path:
+    """Make records of two losses, two label scenarios and phantom's three controls, and return their page.
+
+    The control of the majority class has failed.
+    """
+    copy_workflow(root)
+    (root / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE)
+    losses = GRID.replace("hard, bls, raters", "hard, bls").replace("ce, focal, lovasz, ce-jml", "ce, focal")
+    (root / "configs/grids/controls.yaml").write_text(losses + "controls: true\n")
+    with chdir(root):
+        grid, results = grid_of("controls"), root / "results"
+        *done, failed = (experiment.cell for experiment in grid.evaluated)
+        for cell in done:
+            write_cell(results, cell)
+        (results / str(failed)).mkdir(parents=True)
+        (results / str(failed) / "failure.json").write_text(json.dumps({"cell": str(failed), "reason": "no label"}))
+        return write_page(grid, records.collect(grid, results), results, root / "reports/controls")

@@ -16,6 +16,7 @@ import pytest
 from segloss import records
 from segloss.datasets import DATASETS
 from segloss.grid import Cell
+from segloss.grid.controls import CONTROLS, MEANING
 from segloss.reports.comparisons import compare_along
 from segloss.reports.intervals import interval_table
 from segloss.reports.page import write_index, write_page
@@ -27,7 +28,7 @@ from segloss.reports.points import read_statistics
 from segloss.reports.statistics import compare
 from segloss.reports.summary import AXES
 from tests.conftest import grid_of, run
-from tests.reports.made_pages import HOSTILE, make_page
+from tests.reports.made_pages import HOSTILE, make_control_page, make_page
 from tests.written_records import write_cell
 
 
@@ -251,6 +252,31 @@ def test_published_numbers_stand_beside_the_measured_ones(page: Path, tmp_path: 
     points = part(written, "data")["points"]
     assert points[0]["published"] == {"mIoU": [70.5, "A & B, 2020"]}
     assert not any(point["published"] for point in points[1:])
+
+
+def test_controls_are_rows_of_their_own_that_nothing_is_compared_with(tmp_path: Path) -> None:
+    page = make_control_page(tmp_path)
+    data, summary, details = (part(page, name) for name in ("data", "summary", "details"))
+    trained = [point for point in data["points"] if not point.get("control")]
+    controls = data["points"][len(trained) :]
+    assert len(trained) == 4
+    assert [point["loss"] for point in controls] == list(CONTROLS)
+    assert all(point["control"] and point["compared"] is None and point["family"] == "control" for point in controls)
+    assert [point["seeds"][0]["status"] for point in controls] == ["done", "done", "failed"]
+    for point in controls[:2]:
+        path = tmp_path / "results" / "/".join(point[axis] for axis in AXES) / "seed0/record.json"
+        metrics = records.read(path)["metrics"]
+        assert {name: point["values"][name] for name in metrics} == {
+            name: [value, None, 1] for name, value in metrics.items()
+        }
+    assert data["controls"] == MEANING
+    assert set(data["titles"]["loss"].values()) >= set(CONTROLS.values())
+    # Neither the grid in numbers nor the comparisons include them.
+    assert (summary["cells"], summary["models"], len(summary["losses"])) == (8, ["unet-tiny"], 2)
+    assert list(data["comparisons"]["loss"]) == ["ce", "focal"]
+    assert all(len(entries) == 4 for entries in data["comparisons"]["loss"]["ce"].values())
+    assert [len(seeds) for seeds in details["points"]] == [2] * 4 + [1] * 3
+    assert [bins is None for bins in details["bins"]] == [False] * 6 + [True]
 
 
 def test_a_grid_without_any_result_has_a_page(in_workplace: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import DATA, grid_of, run
-from tests.reports.made_pages import HOSTILE, LOSS, make_page
+from tests.reports.made_pages import HOSTILE, LOSS, make_control_page, make_page
 
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -35,6 +35,12 @@ def browser() -> Iterator[Any]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the made grid."""
     return make_page(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def with_controls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a made grid with controls."""
+    return make_control_page(tmp_path_factory.mktemp("controls"))
 
 
 @contextmanager
@@ -163,6 +169,39 @@ def test_a_failed_cell_shows_its_reason_as_it_was_written(browser: Any, made: Pa
         assert f"Seed 0 failed: {HOSTILE}" in dialog.inner_text()
         dialog.get_by_text("Seed 0: traceback").click()
         assert dialog.locator("pre:visible").inner_text() == f"Traceback: {HOSTILE}"
+
+
+def test_controls_are_set_apart_sorted_with_the_rest_and_shown_for_every_model(
+    browser: Any, with_controls: Path
+) -> None:
+    with opened(browser, with_controls) as tab:
+        names = ["True posterior", "Class frequencies", "Majority class"]
+        assert column(tab, "Loss")[4:] == names
+        assert tab.locator("#table tbody tr.control").count() == 3
+        assert column(tab, "Labels")[4:] == ["all"] * 3
+        assert column(tab, "Seeds")[4:] == ["control"] * 3
+        assert column(tab, "minus CE")[4:] == ["–"] * 3
+        assert column(tab, "mIoU")[-1] == "failed"
+        assert re.fullmatch(r"[\d.]+", column(tab, "mIoU")[4])  # no spread
+        assert tab.locator("#table tr.control td.best").count() == 0
+        assert "take no part in tests, ranks and marks" in tab.locator("#legend").inner_text()
+        tab.wait_for_selector("#scatters svg")
+        assert "4 points" in tab.locator("#scatters svg").get_attribute("aria-label")
+        assert violations(tab) == []
+        tab.locator("#table thead th", has_text="mIoU").click()
+        tab.wait_for_selector("#table thead th[aria-sort=ascending]")
+        assert numbers(column(tab, "mIoU")) == sorted(numbers(column(tab, "mIoU")))
+        assert len(numbers(column(tab, "mIoU"))) == 6
+        labels = tab.get_by_role("combobox", name="Label scenario", exact=True)
+        labels.select_option("bls")
+        assert sorted(set(column(tab, "Loss"))) == sorted([*names, "CE", "Focal"])
+        family = tab.get_by_role("combobox", name="Loss family", exact=True)
+        family.select_option("control")
+        assert sorted(column(tab, "Loss")) == sorted(names)
+        tab.locator("#table tbody tr.control", has_text="Class frequencies").locator("a").first.click()
+        dialog = tab.get_by_role("dialog", name="Class frequencies")
+        dialog.get_by_text("Seed 0: record").wait_for()
+        assert violations(tab) == []
 
 
 @pytest.mark.parametrize(("width", "theme"), VIEWS)

@@ -1,7 +1,7 @@
 """Data sets described by a YAML file: a folder of images and labels needs no Python.
 
     folder: ~/flowers                    # absolute, with ~ or $VARIABLE, or relative to the YAML file's own (default)
-    images: photos/*.jpg                 # one * each: what it matches in an image's path replaces it in the label's
+    images: photos/*.{jpg,png}           # one * each: what it matches in an image's path replaces it in the label's
     labels: masks/*_mask.png
     classes:                             # values in the labels: ids, [red, green, blue] or "#rrggbb"; {any: [...]}
       background: [0, 0, 0]
@@ -20,7 +20,6 @@ import functools
 import json
 import math
 import os
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -29,12 +28,13 @@ from typing import Any
 import numpy as np
 
 from segloss.datasets._checks import check_files_of_lists, check_sizes
-from segloss.datasets._dataset import Dataset, Entry, split_line
+from segloss.datasets._dataset import Dataset
+from segloss.datasets._label_values import Value
 from segloss.datasets._lookup import VOID, colour_table, distinct_colours, ids_of_colours, ids_of_values, value_table
+from segloss.datasets._patterns import SPLITS, patterns_of, read_entries, splits_of
 from segloss.datasets._read import DatasetError, read_image, read_values
 
 SCHEMA = Path(__file__).with_name("dataset.schema.json")
-SPLITS = ("train", "val", "test")
 
 
 def described(file: Path) -> Dataset:
@@ -118,7 +118,9 @@ def read_description(file: Path) -> dict[str, Any]:
     error = jsonschema.exceptions.best_match(validator.iter_errors(content))
     if error is not None:
         place = ": ".join(str(step) for step in error.absolute_path)
-        raise DatasetError(f"{file}: {place + ': ' if place else ''}{error.message}")
+        is_pattern = error.schema is not True and error.schema.get("description", "").startswith("a path")
+        message = f"must be {error.schema['description']}, got {error.instance}" if is_pattern else error.message
+        raise DatasetError(f"{file}: {place + ': ' if place else ''}{message}")
     _check(content, file)
     return content
 
@@ -141,12 +143,6 @@ def _check(description: Mapping[str, Any], file: Path) -> None:
         raise DatasetError(f"{file}: colour_jitter needs 3 channels")
 
 
-def patterns_of(description: Mapping[str, Any]) -> list[str]:
-    """The patterns of images, labels and raters' maps, as far as there are any."""
-    labels = [description["labels"]] if "labels" in description else []
-    return [description["images"], *labels, *description.get("raters", ())]
-
-
 def folder_of(description: Mapping[str, Any], file: Path) -> Path:
     """The folder of the images and labels."""
     return file.parent / Path(os.path.expandvars(description.get("folder", "."))).expanduser()
@@ -160,9 +156,6 @@ def window_of(description: Mapping[str, Any], file: Path) -> tuple[float, float]
     if not -math.inf < low < high < math.inf:
         raise DatasetError(f"{file}: window: the first value must be below the second, got {low} and {high}")
     return low, high
-
-
-Value = int | tuple[int, int, int]
 
 
 def _values(stated: Any) -> list[Value]:
@@ -217,104 +210,3 @@ def _read_ids(table: np.ndarray, white_is_255: bool, path: Path) -> np.ndarray:
     if values.dtype == bool:  # a mask of one bit: 0 and 1, or 0 and 255 where these are the classes
         values = values.astype(np.uint8) * np.uint8(255 if white_is_255 else 1)
     return ids_of_values(values, table, path)
-
-
-def splits_of(description: Mapping[str, Any]) -> dict[str, Any]:
-    """The rule of each split."""
-    split = description["split"]
-    return next(split[kind] for kind in ("lists", "shares", "folders") if kind in split)
-
-
-def read_entries(description: Mapping[str, Any], file: Path, folder: Path, split: str) -> list[Entry]:
-    """Image, label and raters' maps of each image of a split, in a fixed order.
-
-    Raises:
-        DatasetError: There is no such split, no image, an image without a label, or a share without any image.
-    """
-    rules, folder = splits_of(description), Path(folder)
-    if split not in rules:
-        raise DatasetError(
-            f"{file} has no list {split!r}; known: {', '.join(name for name in SPLITS if name in rules)}"
-        )
-    if "lists" in description["split"]:
-        return _listed(description, folder, folder / rules[split])
-    directory = rules[split] if "folders" in description["split"] else ""
-    # A label beside its image, x_mask.png beside x.png, may match the images' pattern too.
-    maps = [_regular_expression(p.replace("{split}", directory)) for p in patterns_of(description)[1:]]
-    images = [
-        (key, image)
-        for key, image in _matches(folder, description["images"].replace("{split}", directory))
-        if not any(expression.fullmatch(image) for expression in maps)
-    ]
-    if not images:
-        raise DatasetError(f"{file}: no file matches {folder / description['images'].replace('{split}', directory)}")
-    if "shares" in description["split"]:
-        images = _share(images, rules, split, description["split"].get("seed", 0), file)
-    return [_entry(description, folder, image, key, directory) for key, image in images]
-
-
-def _regular_expression(pattern: str) -> re.Pattern[str]:
-    before, after = pattern.split("*")
-    return re.compile(f"{re.escape(before)}(.+){re.escape(after)}")
-
-
-def _matches(folder: Path, pattern: str) -> list[tuple[str, str]]:
-    """What the ``*`` of a pattern stands for and the path, for each file below a folder that matches, sorted."""
-    expression = _regular_expression(pattern)
-    top = folder / pattern.partition("*")[0].rpartition("/")[0]
-    paths = (
-        os.path.relpath(os.path.join(directory, name), folder)
-        for directory, _, names in os.walk(top, followlinks=True)
-        for name in names
-    )
-    matches = ((match[1], path) for path in paths if (match := expression.fullmatch(path)))
-    return sorted(matches, key=lambda pair: pair[1])
-
-
-def _share(
-    images: list[tuple[str, str]], shares: Mapping[str, float], split: str, seed: int, file: Path
-) -> list[tuple[str, str]]:
-    """The images of a split by shares, in the order of all: a permutation of all is cut at the cumulated shares."""
-    names = [name for name in SPLITS if name in shares]
-    stops = np.rint(np.cumsum([shares[name] for name in names]) * len(images)).astype(int).tolist()
-    place = names.index(split)
-    start, stop = ([0, *stops])[place], stops[place]
-    if start == stop:
-        raise DatasetError(f"{file}: split: a share of {shares[split]} of {len(images)} images for {split} is none")
-    # RandomState's streams are frozen by numpy's policy, Generator's are not.
-    chosen = np.random.RandomState(seed).permutation(len(images))[start:stop]
-    return [images[index] for index in sorted(chosen.tolist())]
-
-
-def _entry(description: Mapping[str, Any], folder: Path, image: str, key: str, directory: str = "") -> Entry:
-    def counterpart(pattern: str) -> str:
-        return pattern.replace("{split}", directory).replace("*", key)
-
-    label = counterpart(description["labels"])
-    if not (folder / label).is_file():
-        raise DatasetError(f"{folder / image} has no label: there is no {folder / label}")
-    raters = [counterpart(pattern) for pattern in description.get("raters", ())]
-    return (image, label, *(rater if (folder / rater).is_file() else None for rater in raters))
-
-
-def _listed(description: Mapping[str, Any], folder: Path, path: Path) -> list[Entry]:
-    """The entries of a list whose lines hold an image alone, or image, label and raters' maps."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error})") from error
-    expression, raters = _regular_expression(description["images"]), len(description.get("raters", ()))
-    entries = []
-    for line in filter(str.strip, lines):
-        names = split_line(line, path)
-        if len(names) == 1 and "labels" in description:
-            # A bare name stands for the * of the pattern.
-            image = names[0] if expression.fullmatch(names[0]) else description["images"].replace("*", names[0])
-            entries.append(_entry(description, folder, image, expression.fullmatch(image)[1]))
-        elif len(names) == 2 + raters:
-            entries.append(tuple(None if name == "-" else name for name in names))
-        else:
-            raise DatasetError(f"{path}: a line must hold an image, or image, label and {raters} raters' maps: {line}")
-    if not entries:
-        raise DatasetError(f"{path} lists no image")
-    return entries

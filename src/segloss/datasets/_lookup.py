@@ -79,8 +79,17 @@ def ids_of_colours(colours: np.ndarray, table: np.ndarray, path: Path) -> np.nda
     unknown = ids == UNKNOWN
     if unknown.any():
         known = [(code >> 16, code >> 8 & 255, code & 255) for code in np.flatnonzero(table != UNKNOWN).tolist()]
-        raise DatasetError(f"{path}: colours must be one of {known}, got {tuple(colours[unknown][0].tolist())}")
+        row, column = np.argwhere(unknown)[0].tolist()
+        raise DatasetError(
+            f"{path}: colours must be one of {known}, got {tuple(colours[row, column].tolist())} at row {row}, column "
+            f"{column}{_lossy(path)}; pixels of other colours: {np.count_nonzero(unknown)} of {unknown.size}"
+        )
     return ids
+
+
+def _lossy(path: Path) -> str:
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    return " (JPEG changes colours: export the labels as PNG)" if is_jpeg else ""
 
 
 def distinct_colours(count: int) -> tuple[Colour, ...]:

@@ -6,11 +6,17 @@ Importing it registers the losses, segmentors, data sets and transforms of seglo
     ... loss_decode=dict(type="JaccardMetricLoss") ...
 """
 
-from segloss.engine.mmcv_stub import import_mmseg
+try:
+    from segloss.engine.mmcv_stub import import_mmseg
 
-import_mmseg()
+    import_mmseg()
+except ModuleNotFoundError as error:
+    package = (error.name or str(error)).partition(".")[0]
+    raise ImportError(
+        f"segloss.engine needs {package}, which is not installed: pip install 'segloss[bench]'"
+    ) from error
 
-from segloss.engine import augmentation, data, segmentors, unet_head  # noqa: E402, F401
-from segloss.engine.losses import register_losses  # noqa: E402
+from segloss.engine import augmentation, data, segmentors, unet_head  # noqa: F401
+from segloss.engine.losses import register_losses
 
 register_losses()

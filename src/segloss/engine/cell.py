@@ -23,7 +23,6 @@ from segloss.engine.checkpoints import (
 from segloss.engine.config import control_config, evaluation_config, experiment_config
 from segloss.engine.controls import control
 from segloss.engine.evaluation import Evaluation, evaluate, validate, validation_miou
-from segloss.engine.inference import Protocol
 from segloss.engine.machine import (
     Machine,
     limit_threads,
@@ -36,6 +35,7 @@ from segloss.engine.training import ProgressHook, TrainingFailure
 from segloss.engine.training_log import LogHook, TrainingLog
 from segloss.grid import ConfigError, Experiment
 from segloss.grid.data import experiment_fingerprints, sources
+from segloss.grid.protocol import Protocol
 from segloss.grid.weights import pretrained_entry
 from segloss.losses import set_switches
 from segloss.metrics import Boundaries

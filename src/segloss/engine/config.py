@@ -4,7 +4,7 @@ import ast
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,15 @@ from segloss.datasets import find, training_lists
 from segloss.engine.data import complete
 from segloss.engine.distances import distance_transforms
 from segloss.engine.evaluation import CALIBRATORS
-from segloss.engine.inference import Protocol
 from segloss.engine.losses import VOID
 from segloss.engine.semi_supervised import unlabelled_pipeline
 from segloss.files import write_json
 from segloss.grid import ConfigError, Experiment, zoo
 from segloss.grid.configs import TRAINING_KEYS
-from segloss.grid.errors import unknown
+from segloss.grid.protocol import Protocol, check_test_cfg
 from segloss.labels import CATALOGUE as SCENARIOS
 from segloss.losses import CATALOGUE as LOSSES
-from segloss.metrics import Boundaries, Counts
+from segloss.metrics import Boundaries
 
 # Below the folder of the generated data sets, which can be written to.
 CLASS_COUNTS = Path("data") / ".class_counts"
@@ -33,8 +32,6 @@ SCENARIO_SEGMENTORS = {
     "EncoderDecoder": "ScenarioEncoderDecoder",
     "CascadeEncoderDecoder": "ScenarioCascadeEncoderDecoder",
 }
-# Keys of a data set's test_cfg beside those of the inference protocol.
-EVALUATION_KEYS = ("boundaries", "calibrators")
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 
 
@@ -218,49 +215,21 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
     return model
 
 
-def protocol(dataset: Config, name: str) -> dict[str, Any]:
-    """The inference protocol of a data set's ``test_cfg``, with all defaults.
+def evaluation_settings(dataset: Config, name: str, num_classes: int) -> dict[str, Any]:
+    """A data set's ``test_cfg`` with all defaults.
+
+    Returns:
+        ``protocol``, the inference protocol; ``boundaries``, the tolerances of boundary metrics, None for those that
+        are not counted; ``calibrators``, the post-hoc calibrators. Default: all.
 
     Raises:
         ConfigError: if it has other keys or impossible values.
     """
-    known = [field.name for field in fields(Protocol)]
-    for key in dataset.test_cfg:
-        if key not in (*known, *EVALUATION_KEYS):
-            raise ConfigError(f"{name}: test_cfg: {unknown('key', key, (*known, *EVALUATION_KEYS))}")
-    try:
-        return asdict(Protocol(**{key: value for key, value in dataset.test_cfg.items() if key in known}))
-    except ValueError as error:
-        raise ConfigError(f"{name}: test_cfg: {error}") from None
-
-
-def boundaries(dataset: Config, name: str, num_classes: int) -> dict[str, float | None]:
-    """The tolerances of boundary metrics in a data set's ``test_cfg``; None for those that are not counted.
-
-    Raises:
-        ConfigError: if it has other keys or impossible values.
-    """
-    declared, known = dataset.test_cfg.get("boundaries", {}), [field.name for field in fields(Boundaries)]
-    for key in declared:
-        if key not in known:
-            raise ConfigError(f"{name}: test_cfg: boundaries: {unknown('key', key, known)}")
-    try:
-        return asdict(Counts(num_classes, boundaries=Boundaries(**declared)).boundaries)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{name}: test_cfg: boundaries: {error}") from None
-
-
-def calibrators(dataset: Config, name: str) -> tuple[str, ...]:
-    """The post-hoc calibrators of a data set's ``test_cfg``. Default: all.
-
-    Raises:
-        ConfigError: if there is no such calibrator.
-    """
-    declared = tuple(dataset.test_cfg.get("calibrators", CALIBRATORS))
-    for calibrator in declared:
-        if calibrator not in CALIBRATORS:
-            raise ConfigError(f"{name}: test_cfg: {unknown('calibrator', str(calibrator), CALIBRATORS)}")
-    return declared
+    declared = dict(dataset.test_cfg)
+    check_test_cfg(declared, num_classes, f"{name}: test_cfg")
+    boundaries = Boundaries(**declared.pop("boundaries", {}))
+    calibrators = tuple(declared.pop("calibrators", CALIBRATORS))
+    return dict(protocol=asdict(Protocol(**declared)), boundaries=asdict(boundaries), calibrators=calibrators)
 
 
 def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict[str, Any]]:
@@ -299,8 +268,10 @@ def evaluated_configs(experiment: Experiment, dataset: Config, folder: Path) -> 
         common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
         return dict(**common, split=split, pipeline=pipeline, test_mode=True)
 
+    # A fold divides all images in two and has no list for validation, which the data set itself has.
+    validated = dataset.get("val_split") in source.splits
     return dict(
-        validation_dataset=evaluated(dataset.val_split) if dataset.get("val_split") else None,
+        validation_dataset=evaluated(dataset.val_split) if validated else None,
         test_dataset=evaluated(dataset.test_split),
     )
 
@@ -330,9 +301,7 @@ def evaluation_config(experiment: Experiment, folder: Path) -> dict[str, Any]:
     return dict(
         **evaluated_configs(experiment, dataset, folder),
         reference=dataset.get("reference", "label"),
-        protocol=protocol(dataset, name),
-        boundaries=boundaries(dataset, name, classes),
-        calibrators=calibrators(dataset, name),
+        **evaluation_settings(dataset, name, classes),
     )
 
 

@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader
 
 from segloss.engine import processes
 from segloss.engine.controls import Control
-from segloss.engine.inference import Protocol, predict
+from segloss.engine.inference import predict
 from segloss.engine.losses import VOID
 from segloss.files import write_atomic
+from segloss.grid.protocol import Protocol
 from segloss.labels import majority, rater_mean
 from segloss.metrics import Boundaries, Counts, IsotonicFit, TemperatureFit, VectorScalingFit, summarize
 

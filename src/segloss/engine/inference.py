@@ -5,48 +5,11 @@ the mean of the predicted distributions. (MMSegmentation's ``slide_inference``
 averages the windows' logits, its ``SegTTAModel`` the views' probabilities.)
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-@dataclass(frozen=True)
-class Protocol:
-    """The inference protocol: the ``test_cfg`` of a data set's config.
-
-    Attributes:
-        mode: ``whole`` images or ``slide``, overlapping windows.
-        crop_size: Height and width of a window.
-        stride: Its steps; default two thirds of the window, rounded up.
-        scales: Sizes at which each image is predicted, relative to that of the test pipeline. Default: that size.
-        flip: Predict each view mirrored too.
-        size_divisor: Height and width are filled up with zeros to a multiple of it, as in MMSegmentation's
-            SegDataPreProcessor: a U-Net of five stages needs 16. Default 1.
-
-    Raises:
-        ValueError: if they contradict each other.
-    """
-
-    mode: str = "whole"
-    crop_size: tuple[int, int] | None = None
-    stride: tuple[int, int] | None = None
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    size_divisor: int = 1
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("whole", "slide"):
-            raise ValueError(f"mode must be 'whole' or 'slide', got {self.mode!r}")
-        if (self.mode == "slide") != (self.crop_size is not None) or (self.stride and not self.crop_size):
-            raise ValueError(f"mode 'slide', and no other, needs a crop_size; got {self.mode!r} and {self.crop_size}")
-        if self.crop_size and not self.stride:
-            object.__setattr__(self, "stride", tuple(-(-2 * size // 3) for size in self.crop_size))
-        if self.stride and not all(0 < step <= size for step, size in zip(self.stride, self.crop_size, strict=True)):
-            raise ValueError(f"stride must be from 1 to the crop_size {self.crop_size}, got {self.stride}")
-        if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"scales must be positive, got {self.scales}")
+from segloss.grid.protocol import Protocol
 
 
 def windows(length: int, crop: int, stride: int) -> list[slice]:

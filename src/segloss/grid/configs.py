@@ -12,7 +12,7 @@ from segloss.grid.cells import is_name
 from segloss.grid.controls import CONTROLS
 from segloss.grid.errors import ConfigError, unknown, validate
 from segloss.grid.mmengine_files import ZOO_PREFIX, MMEngineFile, read_mmengine_file, zoo
-from segloss.grid.mmengine_names import check_assigned, check_dataset, check_schedule
+from segloss.grid.mmengine_names import check_dataset, check_model, check_schedule
 from segloss.grid.mmengine_values import config_values
 from segloss.grid.options import check_options, signatures
 from segloss.grid.yaml_files import read_yaml
@@ -21,7 +21,7 @@ SCHEMAS = Path(__file__).with_name("schemas")
 # Keys of a line of labels.yaml beside its title, its target and the target's options.
 TRAINING_KEYS = ("teacher", "labelled", "mean_teacher")
 # Keys of a line of losses.yaml beside its loss or terms.
-LINE_KEYS = ("title", "auxiliary_share", "exchange")
+LINE_KEYS = ("title", "auxiliary_share", "exchange", "processes")
 CHECKPOINTS = ("last", "best")  # which weights of a training are evaluated
 
 
@@ -77,7 +77,7 @@ class Configs:
             )
         self._files: dict[tuple[str, str], MMEngineFile] = {}
         self._values: dict[Path, Mapping[str, Any]] = {}
-        self._checked: set[Path] = set()
+        self._checked: set[Any] = set()
         self.reasons: dict[Any, Any] = {}  # for which a model cannot be trained, by what it depends on
         self.experiments: dict[Any, Any] = {}  # resolved cells, by cell
 
@@ -94,6 +94,10 @@ class Configs:
                 raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), (*LINE_KEYS, 'terms'))}")
             if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):
                 raise ConfigError(f"{path}: {name}: auxiliary_share is of the cross-entropy, and there is none")
+            if line.get("exchange") is False and "processes" not in line:
+                raise ConfigError(
+                    f"{path}: {name}: exchange: false needs the number of processes that exchange nothing, processes: 2"
+                )
             for term in loss_terms(line):
                 apart = {"loss", "weight", "exchange", "ramp", *(("defer",) if "loss" in line else ())}
                 settings = {key: value for key, value in term.items() if key not in apart}
@@ -221,8 +225,15 @@ class Configs:
             raise ConfigError(f"{file.path}: {unknown('source', str(source), DATASETS)}")
         return source
 
-    def check_files(self, dataset: str, model: str, schedule: str) -> None:
-        """Raise ConfigError unless three configs assign what they must, with values in range."""
+    def check_files(self, dataset: str, model: str, schedule: str, iterations: int | None = None) -> None:
+        """Raise ConfigError unless three configs assign what they must, with values in range.
+
+        Args:
+            dataset: The name of a data set's config.
+            model: That of a model's.
+            schedule: That of a schedule's.
+            iterations: The number of iterations that replaces the schedule's own. Default: its own.
+        """
         data, network, training = (
             self.mmengine_file(kind, name)
             for kind, name in (("datasets", dataset), ("models", model), ("schedules", schedule))
@@ -230,17 +241,21 @@ class Configs:
         if data.path not in self._checked:
             check_dataset(data, self.values(data), find(self.source(dataset)))
         if network.path not in self._checked:
-            check_assigned("models", network, self.values(network), {})
+            check_model(network, self.values(network))
         if training.path not in self._checked:
             check_schedule(training, self.values(training))
-        self._checked |= {data.path, network.path, training.path}
+        if iterations is not None and (training.path, iterations) not in self._checked:
+            check_schedule(training, config_values(training.path, {"iterations": iterations}))
+        self._checked |= {data.path, network.path, training.path, (training.path, iterations)}
 
-    def check_validation(self, dataset: str, schedule: str) -> None:
+    def check_validation(self, dataset: str, schedule: str, source: str) -> None:
         """Raise ConfigError unless the data set declares its validation and the schedule the evaluated weights."""
         data, file = self.mmengine_file("datasets", dataset), self.mmengine_file("schedules", schedule)
         split, reason = data.literals.get("val_split"), data.literals.get("no_validation")
         if (split is None) == (reason is None):
             raise ConfigError(f"{data.path} must assign either val_split or, in a sentence, why there is no_validation")
+        if split is not None and split not in find(source).splits:  # a fold of a data set that has one
+            split, reason = None, f"{source} has no list {split!r}"
         choice, interval = file.literals.get("checkpoint") or "last", file.literals.get("validation_interval")
         if choice not in CHECKPOINTS:
             raise ConfigError(f"{file.path}: {unknown('checkpoint', str(choice), CHECKPOINTS)}")

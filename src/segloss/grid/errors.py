@@ -3,7 +3,7 @@
 import difflib
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,25 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Co
     return ConfigError(f"unknown {kind} {name!r}{suggestion}; known: {', '.join(known) or 'none'}{hint}")
 
 
+def _additional_properties(
+    validator: jsonschema.protocols.Validator, allowed: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[jsonschema.ValidationError]:
+    """The keyword ``additionalProperties``, which does not descend into names and numbers, as a record's metrics."""
+    numbers = allowed == {"type": "number"} and not schema.keys() & {"properties", "patternProperties"}
+    if numbers and isinstance(instance, dict) and all(type(value) in (int, float) for value in instance.values()):
+        return
+    yield from jsonschema.Draft202012Validator.VALIDATORS["additionalProperties"](validator, allowed, instance, schema)
+
+
+Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator, {"additionalProperties": _additional_properties}
+)
+
+
 @functools.cache  # of the installed package, whose schemas do not change while a process runs
-def validator(schema: Path) -> jsonschema.Draft202012Validator:
+def validator(schema: Path) -> jsonschema.protocols.Validator:
     """The validator of a schema, made once: a report validates thousands of records."""
-    return jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+    return Validator(json.loads(schema.read_text(encoding="utf-8")))
 
 
 def validate(data: Any, schema: Path, where: str) -> None:

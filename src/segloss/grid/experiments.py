@@ -21,7 +21,8 @@ from segloss.grid.zoo import cannot_take, cannot_train
 
 FOLD = re.compile(r"fold(?:0|[1-9]\d*)")
 FOLDS = re.compile(r"folds\d+(\+\d+)+")
-POOLING_MINUTES = 60
+# What a cell without a training needs: a control, and folds that are pooled.
+UNTRAINED = {"gpus": 0, "cpus": 1, "memory_gb": 8, "minutes": 60}
 ITERATIONS = re.compile(r"[1-9]\d{0,8}")
 
 
@@ -38,6 +39,7 @@ class Experiment:
         files: The MMEngine configs of its ``datasets``, ``models`` and ``schedules``.
         loss: The terms of its loss, ``{loss, weight, options...}``.
         auxiliary_share: The share of its cross-entropy that auxiliary heads take; None: the weight in their config.
+        processes: The number of processes that its loss prescribes; None: any number follows the same training.
         scenario: Its label scenario: ``target``, the target's options, and ``teacher``, ``labelled``, ``mean_teacher``.
         teachers: The experiments one of which teaches this one: the best of their seeds on validation.
         resources: GPUs, CPU cores, gigabytes and minutes to request.
@@ -57,6 +59,7 @@ class Experiment:
     files: Mapping[str, Path]
     loss: tuple[Mapping[str, Any], ...]
     auxiliary_share: float | None
+    processes: int | None
     scenario: Mapping[str, Any]
     teachers: tuple["Experiment", ...]
     resources: Mapping[str, int]
@@ -117,8 +120,8 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
     dataset, source, trained = _data(cell, configs)
     if length is not None and not ITERATIONS.fullmatch(length):
         raise ConfigError(f"{cell}: expected a number of iterations behind {schedule}@, got {length!r}")
-    configs.check_validation(dataset, schedule)
-    configs.check_files(dataset, model, schedule)
+    configs.check_validation(dataset, schedule, source)
+    configs.check_files(dataset, model, schedule, int(length) if length else None)
     names = {"datasets": dataset, "models": model, "schedules": schedule}
     files = {kind: configs.mmengine_file(kind, name) for kind, name in names.items()}
     network = configs.values(files["models"]).get("model") or {}
@@ -131,7 +134,7 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         **{kind.rstrip("s"): file.content_hash for kind, file in files.items()},
         "labels": scenario,
         "loss": terms,
-        **({"auxiliary_share": line["auxiliary_share"]} if "auxiliary_share" in line else {}),
+        **{key: line[key] for key in ("auxiliary_share", "processes") if key in line},
         **({"teachers": [teacher.settings for teacher in teachers]} if teachers else {}),
         **({"trained": trained.settings} if trained else {}),
     }
@@ -144,9 +147,10 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
         files={kind: file.path for kind, file in files.items()},
         loss=tuple(terms),
         auxiliary_share=line.get("auxiliary_share"),
+        processes=line.get("processes"),
         scenario=scenario,
         teachers=teachers,
-        resources=resources(files.values()),
+        resources=resources(files.values(), line.get("processes", 1)),
         iterations=int(length) if length else None,
         trained=trained,
         pretrained=declared_weights(files["models"], weights, network) if weights else None,
@@ -182,9 +186,10 @@ def _resolve_control(cell: Cell, configs: Configs) -> Experiment:
         files={"datasets": file.path},
         loss=(),
         auxiliary_share=None,
+        processes=None,
         scenario=scenario,
         teachers=(),
-        resources=resources([file]) | {"gpus": 0, "cpus": 1},
+        resources=UNTRAINED,
         iterations=None,
         trained=trained,
         pretrained=None,
@@ -216,7 +221,7 @@ def _resolve_folds(cell: Cell, configs: Configs) -> Experiment:
         teachers=(),
         trained=None,
         pretrained=None,
-        resources=folds[0].resources | {"gpus": 0, "cpus": 1, "minutes": POOLING_MINUTES},
+        resources=UNTRAINED,
         folds=folds,
     )
 
@@ -289,7 +294,9 @@ def _not_applicable(
     for teacher in teachers[:1]:
         if teacher.not_applicable:
             return f"its teacher is not applicable: {teacher.not_applicable}"
-        if reason := dataset.get("no_validation"):
+        validation = dataset.get("val_split")
+        missing = None if validation in find(source).splits else f"{source} has no list {validation!r}"
+        if reason := dataset.get("no_validation") or missing:
             return f"teachers are chosen on validation images, and {cell.dataset} has none: {reason}"
     target = signatures("labels")[scenario["target"]]
     if target.get("source") == "raters" and not find(source).raters:

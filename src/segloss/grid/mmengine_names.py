@@ -1,19 +1,17 @@
-"""The names and values that a config of a data set or a schedule assigns, checked before any job. Imports no torch."""
+"""The names and values that configs of data sets, models and schedules assign, checked before any job. No torch."""
 
-import functools
-import importlib.util
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from segloss.datasets import Dataset
 from segloss.grid.errors import ConfigError, unknown
-from segloss.grid.mmengine_files import MMEngineFile
-from segloss.options import Count, Length, check
+from segloss.grid.library_options import registered
+from segloss.grid.mmengine_files import MMEngineFile, package_folder
+from segloss.grid.protocol import Size, check_test_cfg
+from segloss.grid.schedules import check_clip_grad, check_optimizer, check_paramwise, check_scheduler, check_type
+from segloss.options import Count, check
 
 Options = Mapping[str, Any]
-Size = Annotated[Sequence[Count], Length(2)]
 # What a config of each kind may assign; ``object``: checked elsewhere.
 SCHEDULE = {
     "iterations": Count,
@@ -37,56 +35,25 @@ DATASET = {
     "normalisation": Options,
     **dict.fromkeys(("description", "needs"), object),
 }
+# MMSegmentation's configs also share ``norm_cfg``; those of timm's backbones here, ``common``.
+MODEL = {
+    "model": Options,
+    "imagenet": Options | None,
+    "normalisation": Options,
+    "channels_last": bool,
+    **dict.fromkeys(("needs", "norm_cfg", "common"), object),
+}
 REQUIRED = {
     "schedules": ("iterations", "batch_size", "optimizer", "param_scheduler"),
     "datasets": ("source", "crop_size", "train_pipeline", "test_pipeline", "test_split", "test_cfg"),
     "models": ("model",),
 }
-REGISTERED = re.compile(r"@(\w+)\.register_module\(\)\s+class (\w+)")
-# Folders of source in which transforms and schedulers are registered.
-REGISTRIES = (
-    ("mmengine", "optim/scheduler"),
-    ("mmcv", "transforms"),
-    ("mmseg", "datasets/transforms"),
-    ("segloss", "engine"),
-)
-
-
-def package_file(package: str, path: str) -> Path | None:
-    """A file or folder of an installed package, which is not imported; None without the package."""
-    spec = importlib.util.find_spec(package)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / path
-
-
-@functools.cache  # of installed packages, which do not change while a process runs
-def registered() -> dict[str, set[str]]:
-    """Registry -> the names registered in it by the packages of ``REGISTRIES``, read from their source."""
-    names: dict[str, set[str]] = {}
-    for package, path in REGISTRIES:
-        folder = package_file(package, path)
-        for file in sorted(folder.glob("*.py")) if folder else ():
-            for registry, name in REGISTERED.findall(file.read_text(encoding="utf-8")):
-                names.setdefault(registry, set()).add(name)
-    return names
-
-
-@functools.cache
-def optimisers() -> set[str]:
-    """The names of torch's optimisers, read from its source."""
-    file = package_file("torch", "optim/__init__.py")
-    return (
-        set(re.findall(r"^from torch\.optim\.\w+ import ([A-Z]\w*)", file.read_text(), re.MULTILINE)) if file else set()
-    )
-
-
-def check_type(entry: Any, kind: str, known: Iterable[str], where: str) -> None:
-    """Raise ConfigError unless the ``type`` of a dictionary is among the known names; all are where none is known."""
-    if known and entry.get("type") not in known:
-        raise ConfigError(f"{where}: {unknown(kind, entry.get('type'), known)}")
 
 
 def check_assigned(kind: str, file: MMEngineFile, values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Check what a config assigns by name and value; names that begin with ``_`` are not checked.
+    """Check what a config assigns by name and value.
+
+    Names that begin with ``_`` and those that only a base in MMSegmentation assigns are not checked.
 
     Args:
         kind: ``datasets``, ``models`` or ``schedules``.
@@ -99,7 +66,7 @@ def check_assigned(kind: str, file: MMEngineFile, values: Mapping[str, Any], kno
     """
     assigned = {*values, *file.assigned}
     for name in sorted(assigned):
-        if known and name not in known and not name.startswith("_"):
+        if known and name in file.assigned and name not in known and not name.startswith("_"):
             raise ConfigError(f"{file.path}: {unknown('name', name, known)}; a variable of your own begins with _")
         if name in known and name in values:
             try:
@@ -115,9 +82,23 @@ def check_schedule(file: MMEngineFile, values: Mapping[str, Any]) -> None:
     """Check the config of a schedule; arguments and errors as for ``check_assigned``."""
     check_assigned("schedules", file, values, SCHEDULE)
     if "optimizer" in values:
-        check_type(values["optimizer"], "optimiser", optimisers(), f"{file.path}: optimizer")
+        check_optimizer(values["optimizer"], f"{file.path}: optimizer")
     for scheduler in values.get("param_scheduler", ()):
-        check_type(scheduler, "scheduler", registered().get("PARAM_SCHEDULERS", ()), f"{file.path}: param_scheduler")
+        check_scheduler(scheduler, f"{file.path}: param_scheduler")
+    if values.get("clip_grad") is not None:
+        check_clip_grad(values["clip_grad"], f"{file.path}: clip_grad")
+    if values.get("paramwise_cfg") is not None and "optimizer" in values:
+        check_paramwise(values["paramwise_cfg"], values["optimizer"], f"{file.path}: paramwise_cfg")
+
+
+def check_model(file: MMEngineFile, values: Mapping[str, Any]) -> None:
+    """Check the config of a model; arguments and errors as for ``check_assigned``.
+
+    MMSegmentation's own configs have variables of other names.
+    """
+    folder = package_folder()
+    in_zoo = folder is not None and file.path.resolve().is_relative_to(folder)
+    check_assigned("models", file, values, {} if in_zoo else MODEL)
 
 
 def check_dataset(file: MMEngineFile, values: Mapping[str, Any], dataset: Dataset) -> None:
@@ -126,6 +107,8 @@ def check_dataset(file: MMEngineFile, values: Mapping[str, Any], dataset: Datase
     for name in ("train_pipeline", "test_pipeline"):
         for step in values.get(name, ()):
             check_type(step, "transform", registered().get("TRANSFORMS", ()), f"{file.path}: {name}")
+    if "test_cfg" in values:
+        check_test_cfg(values["test_cfg"], len(dataset.classes), f"{file.path}: test_cfg")
     for name in ("val_split", "test_split"):
         if values.get(name) is not None and values[name] not in dataset.splits:
             raise ConfigError(f"{file.path}: {name}: {unknown('list', values[name], dataset.splits)}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from segloss.grid.errors import ConfigError
 from segloss.grid.mmengine_files import ZOO_PREFIX, bases_of, package_folder, parse
 
 DELETE = "_delete_"
@@ -95,12 +96,18 @@ def merged(child: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def config_values(file: Path) -> dict[str, Any]:
+def config_values(file: Path, replaced: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The variables of a config and its bases that can be evaluated.
 
+    Args:
+        file: The config.
+        replaced: Variables that the config itself assigns, with other values. Default: none.
+
     Raises:
-        ConfigError: if a file is not Python in UTF-8, or is not there.
+        ConfigError: if a file is not Python in UTF-8, or is not there, or does not assign what is replaced.
     """
+    if replaced:
+        return _values(file, replaced)
     zoo_folder = package_folder()
     if zoo_folder and file.resolve().is_relative_to(zoo_folder):
         return copy.deepcopy(_fixed_values(file.resolve()))
@@ -113,8 +120,8 @@ def _fixed_values(file: Path) -> dict[str, Any]:
     return _values(file)
 
 
-def _values(file: Path) -> dict[str, Any]:
-    tree, base = parse(file), {}
+def _values(file: Path, replaced: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    tree, base, replaced = parse(file), {}, replaced or {}
     for name in bases_of(tree, file):
         zoo_folder = package_folder()
         if name.startswith(ZOO_PREFIX) and zoo_folder is None:
@@ -122,11 +129,14 @@ def _values(file: Path) -> dict[str, Any]:
         path = zoo_folder / name.removeprefix(ZOO_PREFIX) if name.startswith(ZOO_PREFIX) else file.parent / name
         base |= config_values(path)
     assigned: dict[str, Any] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                assigned[node.targets[0].id] = evaluate(node.value, assigned, base)
-            except (NotStatic, ArithmeticError, AttributeError, RecursionError, TypeError):
-                assigned.pop(node.targets[0].id, None)
+    nodes = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+    if missing := replaced.keys() - {node.targets[0].id for node in nodes}:
+        raise ConfigError(f"{file} assigns no {min(missing)} itself: {replaced} cannot replace them")
+    for node in nodes:
+        name = node.targets[0].id
+        try:
+            assigned[name] = replaced[name] if name in replaced else evaluate(node.value, assigned, base)
+        except (NotStatic, ArithmeticError, AttributeError, RecursionError, TypeError):
+            assigned.pop(name, None)
     assigned.pop("_base_", None)
     return merged(assigned, base)

@@ -1,7 +1,8 @@
 """Resources that a cell requests from a scheduler, as the files in configs/mmseg declare them; they change no result.
 
 A data set, a model or a schedule may assign ``needs = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 300}``, or
-some of these. The largest request counts; without any, the default.
+some of these. The largest request counts; without any, the default. It is that of one process: a cell
+whose loss prescribes several requests the sum of their GPUs, cores and memory.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from segloss.grid.mmengine_files import MMEngineFile
 DEFAULTS = {"gpus": 1, "cpus": 6, "memory_gb": 32, "minutes": 1440}
 
 
-def resources(files: Iterable[MMEngineFile]) -> dict[str, int]:
+def resources(files: Iterable[MMEngineFile], processes: int = 1) -> dict[str, int]:
     """GPUs, CPU cores, gigabytes of main memory and minutes of a cell with these configs.
 
     The time is a limit, not a forecast: a cell that reaches it continues from its checkpoint.
@@ -33,4 +34,5 @@ def resources(files: Iterable[MMEngineFile]) -> dict[str, int]:
             if type(value) is not int or value < least:
                 raise ConfigError(f"{file.path}: needs: {key}={value!r}: expected a whole number from {least}")
             requests[key].append(value)
-    return {key: max(values, default=DEFAULTS[key]) for key, values in requests.items()}
+    largest = {key: max(values, default=DEFAULTS[key]) for key, values in requests.items()}
+    return {key: value * (1 if key == "minutes" else processes) for key, value in largest.items()}

@@ -136,7 +136,7 @@ def _window_maximum(maps: Tensor, width: int) -> Tensor:
     One axis after the other: the window is a product, its cost grows with ``width`` and not with its area, and any
     number of axes will do.
     """
-    for axis in range(2, maps.ndim):
+    for axis in range(2, maps.ndim if maps.numel() else 0):  # max_pool2d takes no empty batch
         as_columns = maps.reshape(maps.shape[:axis].numel(), maps.shape[axis], -1)
         maps = functional.max_pool2d(as_columns, (width, 1), stride=1, padding=(width // 2, 0)).view_as(maps)
     return maps

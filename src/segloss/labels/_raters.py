@@ -106,7 +106,7 @@ def random_rater(labels: Tensor, valid: Tensor, num_classes: int, *, draws: Tens
             f"Expected draws of one float in [0, 1) per image, shape ({labels.shape[0]},), got {draws.dtype} of shape "
             f"{tuple(draws.shape)}."
         )
-    present = valid.reshape(*valid.shape[:2], -1).any(2)
+    present = valid.reshape(*valid.shape[:2], valid.shape[2:].numel()).any(2)
     # Rounding must not take u n up to n; with no rater present the first is taken, all void.
     place = torch.minimum((draws.double() * present.sum(1)).long(), present.sum(1) - 1).clamp_min(0)
     rater = (present.cumsum(1) > place.unsqueeze(1)).long().argmax(1)
@@ -150,7 +150,7 @@ def _dice(labels: Tensor, chosen: Tensor, valid: Tensor, num_classes: int, backg
         counts = torch.zeros(*maps.shape[:2], num_classes, dtype=torch.int64, device=maps.device)
         return counts.scatter_add_(2, maps.flatten(2), where.flatten(2).long())
 
-    labels, chosen, valid = (maps.reshape(*maps.shape[:2], -1) for maps in (labels, chosen, valid))
+    labels, chosen, valid = (maps.reshape(*maps.shape[:2], maps.shape[2:].numel()) for maps in (labels, chosen, valid))
     both = pixels_per_class(labels, valid & (labels == chosen))
     either = pixels_per_class(labels, valid) + pixels_per_class(chosen, valid)
     occurs = either > 0

@@ -129,6 +129,8 @@ def _tables(probabilities: Tensor, batch: Batch, part: slice, bins: int, soft: b
     index = None if batch.soft else batch.index[part][:, None]
 
     def sums(where: Tensor, weight: Tensor | None) -> Tensor:
+        if weight is None and torch.compiler.is_compiling():  # the length of bincount's result depends on values
+            weight = torch.ones_like(where, dtype=torch.float64)
         if weight is None:
             return torch.bincount(where.flatten(), minlength=images * classes * bins).double()
         table = weight.new_zeros(images * classes * bins, dtype=torch.float64)

@@ -14,12 +14,29 @@ def squared_distances(pixels: Tensor) -> Tensor:
     every shift is tried until its square alone is more than any distance found. So the cost is N times the largest
     distance per further axis: where that is a hundred pixels, twice that of SciPy's transform.
     """
-    spatial = pixels.shape[1:]
-    # Squared distances are integers, and float32 holds them up to 2^24.
-    dtype = torch.float32 if sum(size**2 for size in spatial) < 1 << 24 else torch.float64
+    # How many shifts are tried depends on values: to a compiler it is one operator.
+    return _OPERATOR(pixels) if torch.compiler.is_compiling() else _of_maps(pixels)
+
+
+def _of_maps(pixels: Tensor) -> Tensor:
+    spatial, dtype = pixels.shape[1:], _dtype(pixels)
     step = max(1, len(pixels)) if pixels.is_cuda else max(1, CACHED // max(1, spatial.numel()))
     parts = [_squared_distances(part, dtype) for part in pixels.split(step)]
     return torch.cat(parts) if len(parts) != 1 else parts[0]
+
+
+def _dtype(pixels: Tensor) -> torch.dtype:
+    """Squared distances are integers, and float32 holds them up to 2^24."""
+    return torch.float32 if sum(size**2 for size in pixels.shape[1:]) < 1 << 24 else torch.float64
+
+
+# The name is this module's, so that a copy of the package has an operator of its own.
+_OPERATOR = torch.library.custom_op(f"{__name__.replace('.', '_')}::squared_distances", _of_maps, mutates_args=())
+
+
+@_OPERATOR.register_fake
+def _(pixels: Tensor) -> Tensor:
+    return pixels.new_empty(pixels.shape, dtype=_dtype(pixels))
 
 
 def _squared_distances(pixels: Tensor, dtype: torch.dtype) -> Tensor:

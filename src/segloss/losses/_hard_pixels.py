@@ -85,8 +85,8 @@ def ohem_cross_entropy(
 
 def _mean_of_hardest(batch: Batch, shared: bool, *, share: float, least: int, limit: float) -> Tensor:
     """Mean cross-entropy over a share of the valid pixels, at least so many, and all whose KL is above the limit."""
-    if shared or batch.soft or batch.logits.is_cuda:
-        losses = -batch.log_likelihood.flatten()  # other terms read it, too
+    if shared or batch.soft or batch.logits.is_cuda or torch.compiler.is_compiling():
+        losses = -batch.log_likelihood.flatten()  # other terms read it, too, or a compiler
     else:
         losses = _CrossEntropies.apply(batch.logits, batch.target, batch.valid).flatten()
     with torch.no_grad():
@@ -139,20 +139,32 @@ def _hardest(hardness: Tensor, share: float, least: int, limit: float) -> Tensor
     if exchange_on():
         everyones, _, first = gather_pixels(hardness[None, None], hardness.new_zeros(1, len(hardness)))
         everyones = everyones.flatten().nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    pixels = int((everyones > -torch.inf).sum())
+    form = _by_sorting if everyones.is_cuda or torch.compiler.is_compiling() else _by_selection
+    return form(everyones, share, least, limit)[first : first + len(hardness)]
+
+
+def _by_selection(hardness: Tensor, share: float, least: int, limit: float) -> Tensor:
+    """Which pixels are kept, by a selection of the smallest of them: it waits for values."""
+    pixels = int((hardness > -torch.inf).sum())
     number = min(pixels, max(least, math.floor(share * pixels + 1e-9)))
-    if number < pixels:
-        if everyones.is_cuda:  # where kthvalue has no deterministic form
-            smallest = everyones.sort().values[len(everyones) - number]
-        else:
-            smallest = torch.kthvalue(everyones, len(everyones) - number + 1).values
-        # A limit that is met by more pixels than the least number is the lower of the two.
-        if limit >= smallest:
-            above = everyones > smallest
-            ties = everyones == smallest
-            kept = above | (ties & (ties.cumsum(0) <= number - above.sum()))
-        else:
-            kept = everyones > limit
-    else:
-        kept = everyones > -torch.inf
-    return kept[first : first + len(hardness)]
+    if number == pixels:
+        return hardness > -torch.inf
+    smallest = torch.kthvalue(hardness, len(hardness) - number + 1).values
+    # A limit that is met by more pixels than the least number is the lower of the two.
+    return _first_of_ties(hardness, smallest, number) if limit >= smallest else hardness > limit
+
+
+def _by_sorting(hardness: Tensor, share: float, least: int, limit: float) -> Tensor:
+    """As `_by_selection`, without a branch that depends on values, which a compiler or a GPU would wait for."""
+    if not len(hardness):
+        return hardness > -torch.inf
+    pixels = (hardness > -torch.inf).sum()
+    number = (share * pixels.double() + 1e-9).floor().long().clamp_min(least).minimum(pixels)
+    smallest = hardness.sort().values.take((len(hardness) - number).clamp_max(len(hardness) - 1))
+    kept = torch.where(smallest <= limit, _first_of_ties(hardness, smallest, number), hardness > limit)
+    return torch.where(number < pixels, kept, hardness > -torch.inf)
+
+
+def _first_of_ties(hardness: Tensor, smallest: Tensor, number: Tensor | int) -> Tensor:
+    above, ties = hardness > smallest, hardness == smallest
+    return above | (ties & (ties.cumsum(0) <= number - above.sum()))

@@ -6,8 +6,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from segloss.losses._all_reduce import gather_pixels
-from segloss.losses._sort import sort_within_rows
-from segloss.losses._sums import LEAST, slices
+from segloss.losses._sort import descending_order, sort_within_rows
+from segloss.losses._sums import BITS, LEAST, slices
+
+CACHED = 1 << 18  # numbers of the rows that are sorted at once
 
 
 class LovaszSoftmax(torch.autograd.Function):
@@ -25,15 +27,18 @@ class LovaszSoftmax(torch.autograd.Function):
             # Classes become the rows to sort, the pixels of all images their columns.
             rows, target = rows.movedim(1, 0).reshape(1, classes, images * pixels), target.reshape(1, images * pixels)
             valid = None if valid is None else valid.reshape(1, images * pixels)
-        # The errors |[y = c] - p_c|, negative where y = c (also -0.), NaN where void.
-        errors, index = rows.clone(), target[:, None]
-        errors.scatter_(1, index, -(1 - errors.gather(1, index)))  # p - 1 would lose the sign at p = 1
+        index = target[:, None]
+        error_of_target = 1 - rows.gather(1, index)
         if valid is not None:
-            errors.masked_fill_(~valid[:, None], torch.nan)
+            error_of_target.masked_fill_(~valid[:, None], torch.nan)
+        # The errors |[y = c] - p_c|, negative where y = c (also -0., so not p - 1), NaN where void.
+        errors = rows.clone() if valid is None else _nan_where_void(rows, valid)
+        errors.scatter_(1, index, -error_of_target)
         first, all_errors, all_targets = 0, errors, target
         if together:
             all_errors, all_targets, first = gather_pixels(errors, target)
-        total, images_that_count, slopes = _rows(all_errors, all_targets, weights, all_classes)
+            error_of_target = all_errors.gather(1, all_targets[:, None]).abs()
+        total, images_that_count, slopes = _rows(all_errors, all_targets, error_of_target[:, 0], weights, all_classes)
         slopes = slopes[..., first : first + errors.shape[-1]]
         if together:
             slopes = slopes * torch.distributed.get_world_size()  # see _SumOverProcesses
@@ -53,12 +58,21 @@ class LovaszSoftmax(torch.autograd.Function):
         return slopes * gradient, *[None] * 6
 
 
-def _rows(errors: Tensor, target: Tensor, weights: Tensor | None, all_classes: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """From signed errors (images, C, N): the sum over images of the mean loss over classes, how many images have any
-    class to count, and the sum's slope by each error's size.
+def _nan_where_void(rows: Tensor, valid: Tensor) -> Tensor:
+    """A copy of (images, C, N) with NaN where void: on the bits, where a selection takes several times as long."""
+    bits = BITS[rows.dtype]
+    nan = torch.full((), torch.nan, dtype=rows.dtype, device=rows.device).view(bits)
+    return (rows.view(bits) | torch.where(valid, 0, nan)[:, None]).view(rows.dtype)
+
+
+def _rows(
+    errors: Tensor, target: Tensor, error_of_target: Tensor, weights: Tensor | None, all_classes: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From signed errors (images, C, N), which it may overwrite, and the sizes of those with y = c (images, N): the sum
+    over images of the mean loss over classes, how many images have any class to count, and the sum's slope by each
+    error's size.
     """
     images, classes, _ = errors.shape
-    error_of_target = errors.gather(1, target[:, None])[:, 0].abs()
     # Counted in integers: float32 stops counting at 2^24 pixels.
     true = torch.zeros(images, classes, dtype=torch.int64, device=errors.device).scatter_add_(
         1, target, (error_of_target >= 0).long()
@@ -100,36 +114,77 @@ def _few_sorted(
         threshold = torch.where(true > 0, threshold, torch.nn.functional.pad(errors.nan_to_num(0), (0, 1)).amax(-1))
     # Classes without a share are not sorted at all.
     threshold, true = torch.where(share > 0, threshold, torch.inf), torch.where(share > 0, true, 0)
-    true, share, flat = true.flatten(), share.flatten(), errors.reshape(-1)
+    threshold, true, share = threshold.flatten(), true.flatten(), share.flatten()
+    rows = errors.reshape(images * classes, pixels)
     total = errors.new_zeros((), dtype=torch.float64)
-    slopes = torch.zeros_like(flat)
+    # Float32 holds the counts of such rows.
+    countable = rows.dtype == torch.float32 and not rows.is_cuda and pixels <= 1 << 24
     for part in slices(images * classes, pixels):
-        span = slice(part.start * pixels, part.stop * pixels)
-        kept = errors.flatten(0, 1)[part].abs() >= threshold.view(-1, 1)[part]
-        row, column = kept.nonzero(as_tuple=True)
-        values = flat[span].take(row * pixels + column)
-        values, column, hit = sort_within_rows(values, row, column, pixels)
-        weights = _increments(hit, row, true[part], values.dtype) * share[part].take(row)
-        total += (weights * values).sum(dtype=torch.float64)
-        slopes[span].scatter_(0, row * pixels + column, weights)
-    return total, slopes.view_as(errors)
+        kept = rows[part].abs() >= threshold[part, None]
+        number = kept.count_nonzero(1)
+        if countable and 2 * int(number.sum()) > kept.numel():
+            terms = _of_whole_rows(rows[part], number, true[part], share[part])
+        else:
+            terms = _of_kept(rows[part], kept, true[part], share[part])
+        total += terms.sum(dtype=torch.float64)
+    return total, rows.view(images, classes, pixels)
 
 
-def _increments(hit: Tensor, row: Tensor, true: Tensor, dtype: torch.dtype) -> Tensor:
-    """J_i - J_(i-1) of errors sorted within their rows, for each whether it is of the row's class.
+def _of_kept(rows: Tensor, kept: Tensor, true: Tensor, share: Tensor) -> Tensor:
+    """The terms, slope·error, of the errors kept of each row (R, N), in whose place it writes the slopes."""
+    pixels = rows.shape[1]
+    row, column = kept.nonzero(as_tuple=True)
+    values, column, hit = sort_within_rows(rows.view(-1).index_select(0, row * pixels + column), row, column, pixels)
+    length = torch.zeros_like(true).scatter_add_(0, row, torch.ones_like(row))
+    rank = torch.arange(1, len(row) + 1, device=row.device) - (length.cumsum(0) - length).index_select(0, row)
+    # All true pixels are among those kept, so each row's count of them starts where the true pixels before it end.
+    hits = hit.cumsum(0) - (true.cumsum(0) - true).index_select(0, row)
+    slopes = _increments(hit, hits, rank - hits, true.index_select(0, row), values.dtype) * share.index_select(0, row)
+    rows.zero_().view(-1).scatter_(0, row * pixels + column, slopes)
+    return slopes * values
+
+
+def _of_whole_rows(rows: Tensor, kept: Tensor, true: Tensor, share: Tensor) -> Tensor:
+    """As `_of_kept`, by sorting all errors of each row, of which `kept` are: faster where that is more than half."""
+    pixels = rows.shape[1]
+    terms = torch.empty_like(rows)
+    rank = torch.arange(1, pixels + 1, dtype=rows.dtype)
+    kept = kept.tolist()
+    step = max(1, CACHED // pixels)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        order = descending_order(rows[part])
+        values = rows[part].gather(1, order)
+        slopes = _increments_in_order(values.view(torch.int32) < 0, rank, true[part]).mul_(share[part, None])
+        for row, number in zip(slopes, kept[part], strict=True):
+            row[number:] = 0
+        torch.mul(slopes, values.abs_(), out=terms[part])
+        rows[part].scatter_(1, order, slopes)
+    return torch.cat([row[:number] for row, number in zip(terms, kept, strict=True)])
+
+
+def _increments_in_order(hit: Tensor, rank: Tensor, true: Tensor) -> Tensor:
+    """`_increments` of whole rows (R, N), in the type of the ranks, which must hold the counts; in fewer passes."""
+    # By products with 0 and 1: to fill by a mask takes several times as long as all of them.
+    hit = hit.to(rank.dtype)
+    other, missed = 1 - hit, true[:, None] - hit.cumsum(1)
+    union = rank + missed
+    divisor = (union - 1).mul_(other).add_(hit).mul_(union)
+    increments = missed.mul_(other).add_(hit).div_(divisor)
+    increments[:, 0].masked_fill_(true == 0, 1)
+    return increments
+
+
+def _increments(hit: Tensor, hits: Tensor, others: Tensor, true: Tensor, dtype: torch.dtype) -> Tensor:
+    """J_i - J_(i-1) of sorted errors, for each whether it is of the row's class.
 
     With P true pixels in the row, and f of them and b others among the first i, J_i = 1 - (P - f) / (P + b). A true
     pixel adds 1 / (P + b), another one (P - f) / ((P + b - 1) (P + b)): as quotients, where differences would cancel.
     """
-    length = torch.zeros_like(true).scatter_add_(0, row, torch.ones_like(row))
-    rank = torch.arange(1, len(row) + 1, device=row.device) - (length.cumsum(0) - length).take(row)
-    # All true pixels are among those kept, so each row's count of them starts where the true pixels before it end.
-    hits = hit.cumsum(0) - (true.cumsum(0) - true).take(row)
-    size = true.take(row)
-    union = size + (rank - hits)
-    other = (size - hits).to(dtype) / (union * (union - 1)).clamp_min(1)
-    alone = (size == 0) & (rank == 1)
-    return torch.where(hit, 1 / union.to(dtype), torch.where(alone, 1, other))
+    union = true + others
+    other = (true - hits).to(dtype) / (union * (union - 1)).clamp_min(1)
+    alone = (true == 0) & (others == 1)
+    return torch.where(hit, 1 / union.clamp_min(1).to(dtype), torch.where(alone, 1, other))
 
 
 class LovaszHinge(torch.autograd.Function):
@@ -184,10 +239,6 @@ def _increments_at_pixels(errors: Tensor, hit: Tensor) -> Tensor:
     void = errors.isnan()
     order = errors.masked_fill(void, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     counted, hit = ~void.gather(-1, order), hit.gather(-1, order)
-    true = hit.sum(-1, keepdim=True)
     hits, others = hit.cumsum(-1), (counted & ~hit).cumsum(-1)
-    union = true + others
-    other = (true - hits).to(errors.dtype) / (union * (union - 1)).clamp_min(1)
-    alone = (true == 0) & (others == 1)
-    increments = torch.where(hit, 1 / union.clamp_min(1).to(errors.dtype), torch.where(alone, 1, other))
+    increments = _increments(hit, hits, others, hit.sum(-1, keepdim=True), errors.dtype)
     return torch.zeros_like(errors).scatter_(-1, order, torch.where(counted, increments, 0))

@@ -82,8 +82,21 @@ def cldice(
                 by_p[where] = torch.autograd.grad(total, predicted)[0].view(len(maps), -1)
         return value, through_softmax(p, by_p) if wanted else None
 
-    total, images = sum_over_processes(sum_over_images(batch, formula), (number > 0).sum().to(shares.dtype))
+    if torch.compiler.is_compiling():
+        total = _sum_of_all(batch, shares, iterations, smooth)
+    else:
+        total = sum_over_images(batch, formula)
+    total, images = sum_over_processes(total, (number > 0).sum().to(shares.dtype))
     return total / images.clamp_min(1)
+
+
+def _sum_of_all(batch: Batch, shares: Tensor, iterations: int, smooth: float) -> Tensor:
+    """Σ share·loss over the maps of all images and classes: with shapes and a gradient that a compiler can follow."""
+    probabilities, shape = torch.softmax(batch.logits, 1), (-1, *batch.spatial)
+    if batch.valid is not None:
+        probabilities = probabilities * batch.valid[:, None]
+    losses = _losses(probabilities.view(shape), one_hot(batch, slice(None)).view(shape), iterations, smooth)
+    return (losses * shares.flatten()).sum()
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:
@@ -141,7 +154,11 @@ class _OfThree(torch.autograd.Function):
         result, last = maps.clone(), maps.shape[axis] - 1
         for start, other in ((0, 1), (1, 0)):
             part = result.narrow(axis, start, last)
-            function(part, maps.narrow(axis, other, last), out=part)
+            neighbour = maps.narrow(axis, other, last)
+            if torch.compiler.is_compiling():  # Dynamo takes no out= that is not contiguous
+                part.copy_(function(part, neighbour))
+            else:
+                function(part, neighbour, out=part)
         ctx.save_for_backward(maps, result)
         ctx.axis = axis
         return result

@@ -37,3 +37,17 @@ def sort_within_rows(values: Tensor, row: Tensor, column: Tensor, columns: int) 
     keys >>= bits
     keys &= (1 << 30) - 1
     return (ONE - keys).int().view(torch.float32), column, negative
+
+
+def descending_order(values: Tensor) -> Tensor:
+    """The order (R, N) of float32 values from -1 to 1 by their size, downwards, within each row; NaN last.
+
+    Two stable sorts, by the lower and the upper half of the bits: NumPy counts integers of 16 bits, which takes less
+    than half the time of sorting them by comparison.
+    """
+    keys = values.view(torch.int32).bitwise_not()  # descends as the size rises; the sign is the highest bit
+    order = torch.from_numpy((keys.short() & 0x7FFF).numpy().argsort(axis=1, kind="stable"))
+    # Of the 16 bits below the sign the first, that of the exponents from 2 on, is cleared in NaN alone: as the sign of
+    # an integer it puts NaN last.
+    upper = (keys >> 15).short().gather(1, order)
+    return order.gather(1, torch.from_numpy(upper.numpy().argsort(axis=1, kind="stable")))

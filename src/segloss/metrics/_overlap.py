@@ -72,7 +72,10 @@ def foreground_metrics(rows: Rows) -> dict[str, float]:
 
 def _lowest(columns: list[np.ndarray], percent: int) -> float:
     """Mean over the columns of the mean of the lowest `percent` of their ascending values, at least one of them."""
-    return float(np.mean([column[: max(1, len(column) * percent // 100)].mean() for column in columns]))
+    numbers = [max(1, len(column) * percent // 100) for column in columns]
+    # As .mean() to the last bit, without its checks, which take longer than these short sums.
+    means = [np.add.reduce(column[:number]) / number for column, number in zip(columns, numbers, strict=True)]
+    return float(np.add.reduce(means) / len(means))
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -72,8 +72,10 @@ _WORST = {
 }
 
 
-def _percent(name: str, meaning: str, source: str, direction: Literal["higher", "lower"] = "higher") -> Metric:
-    return Metric(name, direction, "percent", meaning, source)
+def _percent(
+    name: str, meaning: str, source: str, direction: Literal["higher", "lower"] = "higher", heading: str | None = None
+) -> Metric:
+    return Metric(name, direction, "percent", meaning, source, heading=heading)
 
 
 def _overlap() -> list[Metric]:
@@ -147,15 +149,23 @@ _CALIBRATION = [
 
 _SOFT_TRUTH = [
     Metric("KL", "lower", "nats", f"{_DIVERGENCE}, mean over pixels; {_CUT}", _KL, 4),
-    Metric("Brier_soft", "lower", "1", f"{_SQUARED} and soft truth (0 to 2), mean over pixels", _BRIER, 4),
-    _percent("mDice_soft", "1 - Σ|p-t| / Σ(p+t) over the data set, mean over the classes that occur", _SOFT),
+    Metric(
+        "Brier_soft", "lower", "1", f"{_SQUARED} and soft truth (0 to 2), mean over pixels", _BRIER, 4, "soft Brier"
+    ),
+    _percent(
+        "mDice_soft",
+        "1 - Σ|p-t| / Σ(p+t) over the data set, mean over the classes that occur",
+        _SOFT,
+        heading="soft mDice",
+    ),
     _percent(
         "Dice_thresholds",
         "Dice of probability and truth, both cut at .1, ..., .9 (>=), mean over thresholds, classes and images; two "
         "empty masks count 1; of two classes the foreground alone, of more those whose truth reaches .1 in the image",
         _QUBIQ,
+        heading="QUBIQ Dice",
     ),
-    _percent("mDice_raters", "mDice against each rater, mean over the raters", _QUBIQ),
+    _percent("mDice_raters", "mDice against each rater, mean over the raters", _QUBIQ, heading="mDice, raters"),
 ]
 
 # Counted where `Boundaries` states a distance.
@@ -165,6 +175,7 @@ _BOUNDARIES = [
         "IoU of the pixels within iou_width of their class's boundary (chessboard distance, image borders included), "
         "over the data set, mean over the classes that occur",
         _BOUNDARY_IOU,
+        heading="Boundary mIoU",
     ),
     _percent(
         "mNSD",

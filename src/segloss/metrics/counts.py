@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -180,8 +182,7 @@ class Counts:
     def from_bytes(cls, content: bytes) -> Counts:
         """The counts in the content of a file; as `load`."""
         try:
-            with np.load(BytesIO(content), allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
+            arrays = read_arrays(content)
             if str(arrays.pop("sha256")) != _sha256(arrays):
                 raise ValueError("its contents do not match its checksum")
             header = {name: int(arrays.pop(name)) for name in ("version", "num_classes", "bins", "classwise")}
@@ -237,14 +238,17 @@ class Counts:
     def _sort(self) -> None:
         if self._sorted:
             return
-        rows = {name: np.concatenate(parts) for name, parts in sorted(self._rows.items())}
+        rows = {
+            name: parts[0] if len(parts) == 1 else np.concatenate(parts) for name, parts in sorted(self._rows.items())
+        }
         keys = [
             (name, b"" if name else b"".join(row[image].tobytes() for row in rows.values()))
             for image, name in enumerate(self._names)
         ]
         order = sorted(range(len(keys)), key=keys.__getitem__)
         self._names = [self._names[image] for image in order]
-        self._rows = {name: [row[order]] for name, row in rows.items()}
+        in_order = order == list(range(len(order)))
+        self._rows = {name: [row if in_order else row[order]] for name, row in rows.items()}
         self._sorted = True
 
     def _check_names(self, names: Iterable[str] | None, images: int) -> list[str]:
@@ -264,5 +268,33 @@ class Counts:
 def _sha256(arrays: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes() if array.ndim == 0 else np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, as `numpy.load` returns them without pickles, in half of its time for many small ones.
+
+    Raises:
+        Exception: of numpy, zipfile or zlib, if the content is damaged.
+    """
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        return {name.removesuffix(".npy"): _read_array(archive.read(name)) for name in archive.namelist()}
+
+
+def _read_array(content: bytes) -> np.ndarray:
+    if content[:8] != b"\x93NUMPY\x01\x00":
+        return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
+    start = 10 + int.from_bytes(content[8:10], "little")
+    shape, fortran_order, dtype = _array_header(content[8:start])
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    # A copy, which can be written to; the content is of exactly this length or damaged.
+    array = np.frombuffer(content, dtype, offset=start).copy()
+    return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+@functools.lru_cache(maxsize=256)  # the files of a grid have the same arrays
+def _array_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    return np.lib.format.read_array_header_1_0(BytesIO(header))

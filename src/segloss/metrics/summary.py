@@ -105,4 +105,5 @@ def _seen(counts: Counts) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     some = rows["labelled"].any(1) if rows else np.zeros(0, bool)
     if not some.any():
         raise ValueError("no valid pixel was counted, so no metric is defined")
-    return np.array(counts.names, dtype=str)[some], {name: row[some] for name, row in rows.items()}
+    names = np.array(counts.names, dtype=str)
+    return (names, rows) if some.all() else (names[some], {name: row[some] for name, row in rows.items()})

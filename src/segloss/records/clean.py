@@ -37,6 +37,21 @@ def needed_weights(grids: Iterable[Grid]) -> set[str]:
     }
 
 
+def keeps_weights(grid: Grid, configs: Configs) -> set[str]:
+    """The cells whose weights a cell of this grid, or of any grid of configs/, needs: grids share cells.
+
+    Raises:
+        ConfigError: if a grid of configs/ cannot be read: the cells that it needs are then unknown.
+    """
+    return needed_weights([grid, *(load_grid(name, configs) for name in configs.names("grids"))])
+
+
+def remove_weights(folder: Path) -> None:
+    """Delete the weights and checkpoints of a cell in this folder."""
+    for name in (*CHECKPOINTS, WEIGHTS):
+        (folder / "work" / name).unlink(missing_ok=True)
+
+
 def removable(
     grid: Grid, configs: Configs, results: Path, fingerprints: Fingerprints | None = None
 ) -> tuple[list[Removable], list[str]]:
@@ -54,7 +69,7 @@ def removable(
     Raises:
         ConfigError: if a grid of configs/ cannot be read: the cells that it needs are then unknown.
     """
-    needed = needed_weights([grid, *(load_grid(name, configs) for name in configs.names("grids"))])
+    needed = keeps_weights(grid, configs)
     files, kept = [], []
     for experiment in all_experiments(grid):
         cell, folder = str(experiment.cell), results / str(experiment.cell)

@@ -181,10 +181,11 @@ def write_report(
     draw_figures(grid, trained, evidence, intervals, ranked, results, data_root, folder)
     write_page(
         grid,
-        trained,
+        table,
         results,
         folder,
         statistics=evidence.points,
+        controls=evidence.controls,
         provenance=evidence.provenance,
         published=published_rows(grid),
     )

@@ -12,7 +12,7 @@ from segloss.metrics import Counts, ImageCounts, image_counts
 from segloss.records import RecordError, check_counts, read
 from segloss.reports.comparisons import LEVEL
 from segloss.reports.markdown import table, text
-from segloss.reports.points import STATISTICS, Point, PointStatistics, point_of, point_statistics
+from segloss.reports.points import STATISTICS, Point, PointStatistics, point_of, point_statistics, reported_metrics
 from segloss.reports.statistics import compare, compare_models, holm
 
 NOTE = (
@@ -106,14 +106,16 @@ def same_counts(first: PointStatistics, second: PointStatistics) -> bool:
     return (
         [cell.seed for cell in first.cells] == [cell.seed for cell in second.cells]
         and all(np.array_equal(getattr(first, kind), getattr(second, kind)) for kind, _ in STATISTICS.values())
-        and all(np.array_equal(first.pseudo_values[name], second.pseudo_values[name]) for name in first.pseudo_values)
+        and all(
+            np.array_equal(first.pseudo_values[name], second.pseudo_values[name]) for name in reported_metrics(first)
+        )
     )
 
 
 def changes_of(point: Point, first: PointStatistics, second: PointStatistics) -> Iterator[Change]:
     """The difference in every metric of one point."""
-    for metric, values in first.pseudo_values.items():
-        others = second.pseudo_values[metric]
+    for metric in reported_metrics(first):
+        values, others = first.pseudo_values[metric], second.pseudo_values[metric]
         several = min(values.shape[1], others.shape[1]) > 1
         result = compare(others, values) if several else compare_models(others, values)
         means = first.means[metric], second.means[metric]

@@ -10,7 +10,7 @@ import pandas as pd
 from segloss.metrics import METRICS
 from segloss.records.verification import RecordError
 from segloss.reports.markdown import table, text
-from segloss.reports.points import Point, PointStatistics
+from segloss.reports.points import Point, PointStatistics, reported_metrics
 from segloss.reports.statistics import compare, holm
 from segloss.reports.summary import AXES
 
@@ -48,8 +48,9 @@ def compare_along(axis: Literal["loss", "labels"], points: Mapping[Point, PointS
                     "they cannot be compared"
                 )
             axes = dict(zip(AXES, (*rest[:place], name, *rest[place:]), strict=True))
-            for metric, values in group[name].pseudo_values.items():
-                comparison = asdict(compare(values, group[baseline].pseudo_values[metric]))
+            for metric in reported_metrics(group[name]):
+                pair = group[name].pseudo_values[metric], group[baseline].pseudo_values[metric]
+                comparison = asdict(compare(*pair))
                 entry = axes | {"against": axis, "baseline": baseline, "metric": metric}
                 rows.append(entry | {key: comparison[key] for key in MEASURED})
     compared = pd.DataFrame(rows, columns=[*AXES, "against", "baseline", "metric", *MEASURED])

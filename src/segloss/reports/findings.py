@@ -70,11 +70,6 @@ class Difference:
         return "better" if (self.comparison.difference > 0) == METRICS[self.metric].higher_is_better else "worse"
 
 
-def values_of(statistics: PointStatistics, metric: str) -> Any:
-    """The pseudo-values of a metric (images, seeds); None where the point has none."""
-    return statistics.pseudo_values.get(metric, statistics.soft_pseudo_values.get(metric))
-
-
 def partners(points: Mapping[Point, PointStatistics], pair: Sequence[str]) -> Iterator[tuple[Point, Point]]:
     """The points of a claim's pair, such as ``*/dml`` and ``*/dice``; a star stands for the same name on both sides."""
     (labels, loss), (other_labels, other_loss) = (side.split("/") for side in pair)
@@ -103,8 +98,8 @@ def differences(
             for grid in claim["grids"]
             for pair in claim["pairs"]
             for better, other in partners(evidence[grid], pair)
-            if (first := values_of(evidence[grid][better], metric)) is not None
-            and (second := values_of(evidence[grid][other], metric)) is not None
+            if (first := evidence[grid][better].pseudo_values.get(metric)) is not None
+            and (second := evidence[grid][other].pseudo_values.get(metric)) is not None
         ]
         tested = [row for row in rows if row.comparison.p is not None]
         adjusted = iter(holm([row.comparison.p for row in tested]) if tested else ())

@@ -14,13 +14,6 @@ METRIC_SETS = {
     "worst": ("mIoU_I_q", "mIoU_I_q5", "mIoU_C_q", "mIoU_C_q5"),
 }
 CLASS_IOU = "IoU of "  # prefix of the IoU of one class, which is no metric of a record
-WORDS = {
-    "Dice_thresholds": "QUBIQ Dice",
-    "mDice_raters": "mDice, raters",
-    "mDice_soft": "soft mDice",
-    "Brier_soft": "Brier, soft",
-    "mBoundaryIoU": "Boundary mIoU",
-}
 CALIBRATED = {"scaled": "TS", "vector": "VS", "isotonic": "IR"}
 LEVELS = re.compile(r"(?P<name>\w+?)_(?P<level>I|C|I_one|I_skip)(?P<worst>_q5|_q)?")
 
@@ -66,7 +59,7 @@ def words(name: str) -> tuple[str, str]:
     if name.endswith("_fg"):
         plain, latex = words(name.removesuffix("_fg"))
         return f"{plain} (fg)", f"{latex} (fg)"
-    plain = WORDS.get(name) or (METRICS[name].heading if name in METRICS else None) or name
+    plain = (METRICS[name].heading if name in METRICS else None) or name
     return plain, escape(plain)
 
 

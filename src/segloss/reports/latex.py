@@ -181,6 +181,7 @@ SMALLER = re.compile(rf"\\fontsize\{{{SMALL}\}}\{{{SMALL}\}}\\selectfont (.*)\}}
 RAISED = re.compile(r"\\textsuperscript\{(.*?)\}|\$\^\{(.*?)\}\$")
 
 
+@functools.lru_cache(maxsize=100_000)
 def text_width(tex: str) -> float:
     r"""The width of a cell in points: words, escaped signs, ``\textbf``, ``\underline``, spreads and superscripts."""
     width = 0.0

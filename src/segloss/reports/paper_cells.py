@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
 from segloss.metrics import Metric
 from segloss.reports.comparisons import LEVEL
-from segloss.reports.summary import Entry
+from segloss.reports.summary import AXES, Entry
 
 STATES = {"skipped": "–", "missing": "…"}  # other states are written out
 
@@ -55,6 +57,19 @@ class Data:
     comparisons: pd.DataFrame | None
     published: pd.DataFrame | None
 
+    @cached_property
+    def interval_rows(self) -> dict[tuple[str, ...], Any]:
+        """The interval of each point and metric."""
+        return {} if self.intervals is None else _rows_by_key(self.intervals)
+
+    @cached_property
+    def compared_rows(self) -> dict[tuple[str, ...], Any]:
+        """The comparison with its baseline of each point and metric, where the rows are losses or label scenarios."""
+        compared = self.comparisons
+        if compared is None or compared.empty or self.rows not in ("loss", "labels"):
+            return {}
+        return _rows_by_key(compared[compared["against"] == self.rows])
+
     def title(self, axis: str, name: str) -> str:
         """The title of a value of an axis."""
         return self.titles.get({"loss": "losses"}.get(axis, axis), {}).get(name, name)
@@ -90,16 +105,13 @@ class Lookup:
         axes = {**self.fixed, **dict(zip(data.columns, column.point, strict=True)), data.rows: name}
         if data.spread == "sd" and entry.deviation is not None:
             text, values["sd"] = f"{entry.deviation:.{metric.decimals}f}", entry.deviation
-        if data.spread == "interval" and (row := _row(data.intervals, axes, metric.name)) is not None:
+        if data.spread == "interval" and (row := data.interval_rows.get(_key(axes, metric.name))) is not None:
             values |= {"low": row.low, "high": row.high}
             text = f"[{row.low:.{metric.decimals}f}, {row.high:.{metric.decimals}f}]"
         return Cell(f"{entry.mean:.{metric.decimals}f}", text, entry.place, self._differs(axes, metric), marks, values)
 
     def _differs(self, axes: Mapping[str, str], metric: Metric) -> bool:
-        compared = self.data.comparisons
-        if compared is None or self.data.rows not in ("loss", "labels"):
-            return False
-        row = _row(compared[compared["against"] == self.data.rows], axes, metric.name)
+        row = self.data.compared_rows.get(_key(axes, metric.name))
         if row is None or not row.p_holm < LEVEL:
             return False
         self.baselines[row.baseline] = None
@@ -111,14 +123,16 @@ class Lookup:
         return self.notes.index(reason) + 1
 
 
-def _row(table: pd.DataFrame | None, axes: Mapping[str, str], metric: str) -> pd.Series | None:
-    """The row of a point and metric in a table of intervals or comparisons."""
-    if table is None or table.empty:
-        return None
-    rows = table[table.metric == metric]
-    for axis, name in axes.items():
-        rows = rows[rows[axis] == name]
-    return None if rows.empty else rows.iloc[0]
+def _key(axes: Mapping[str, str], metric: str) -> tuple[str, ...]:
+    return (*(axes[axis] for axis in AXES), metric)
+
+
+def _rows_by_key(table: pd.DataFrame) -> dict[tuple[str, ...], Any]:
+    """The first row of each point and metric in a table of intervals or comparisons."""
+    rows: dict[tuple[str, ...], Any] = {}
+    for row in table.itertuples(index=False):
+        rows.setdefault(_key(row._asdict(), row.metric), row)
+    return rows
 
 
 def published_value(

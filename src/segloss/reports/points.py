@@ -44,8 +44,8 @@ class PointStatistics:
     Attributes:
         cells: Its finished cells, one for each seed.
         images: Names of the images; one object for all points with the same images.
-        pseudo_values: Of each metric, (images, seeds); empty with one image.
-        soft_pseudo_values: Of each metric against a soft truth, likewise; empty without one.
+        pseudo_values: Of each metric, (images, seeds), those against a soft truth where there is one; empty with one
+            image.
         means: Of each metric, the mean over seeds of the metric of the whole data set.
         intervals: Of each metric, the bounds of its 95 % bootstrap interval.
         calibration: Pixels, correct pixels and summed confidence of each bin, over images, (seeds, 3, bins).
@@ -55,7 +55,6 @@ class PointStatistics:
     cells: tuple[Cell, ...]
     images: tuple[str, ...]
     pseudo_values: Mapping[str, np.ndarray]
-    soft_pseudo_values: Mapping[str, np.ndarray]
     means: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     calibration: np.ndarray
@@ -87,17 +86,21 @@ def statistics_of(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> Point
     return PointStatistics(
         cells=tuple(cells),
         images=tuple(stacked.names),
-        pseudo_values={metric: pseudo_values(*array) for metric, array in arrays.items()} if several else {},
-        soft_pseudo_values={
-            metric: pseudo_values(values, function) for metric, (values, function) in soft.items() if values is not None
-        }
-        if several
-        else {},
+        pseudo_values={
+            metric: pseudo_values(values, function)
+            for metric, (values, function) in (arrays | soft).items()
+            if several and values is not None
+        },
         means={metric: float(function(values.sum(0)).mean()) for metric, (values, function) in arrays.items()},
         intervals={metric: bootstrap_interval(*array) for metric, array in arrays.items()},
         calibration=stacked.calibration.sum(0),
         overlap=stacked.overlap.sum(0),
     )
+
+
+def reported_metrics(statistics: PointStatistics) -> list[str]:
+    """The metrics that are compared in every report; the others are for the claims that name them."""
+    return [metric for metric in STATISTICS if metric in statistics.pseudo_values]
 
 
 def point_statistics(cells: Iterable[tuple[Cell, ImageCounts]]) -> dict[Point, PointStatistics]:

@@ -1,6 +1,6 @@
 """From the results table to one entry per table cell: mean and spread over seeds, or the reason for no number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -45,18 +45,23 @@ class Entry:
         return self.place == 1
 
 
-def summarise_point(rows: pd.DataFrame, metric: str) -> Entry:
-    """The entry of one metric from the rows of one point of the grid, all its seeds."""
-    values = rows.loc[(rows.status == "done") & (rows.metric == metric), "value"]
-    absent = rows[rows.status != "done"]
+def summarise_point(rows: pd.DataFrame, metrics: Sequence[Metric]) -> Iterator[Entry]:
+    """The entry of each metric from the rows of one point of the grid, all its seeds."""
+    done = rows.status == "done"
+    absent = rows[~done]
     reasons = tuple(f"{row.status}: {row.reason}" for row in absent.drop_duplicates(["status", "reason"]).itertuples())
-    if values.empty:
-        if absent.empty:
-            return Entry(None, None, 0, "missing", (f"missing: its records have no {metric}",))
-        states = set(absent.status)
-        return Entry(None, None, 0, min(states, key=WORST_FIRST.index), reasons)
-    deviation = float(values.std(ddof=1)) if len(values) > 1 else None
-    return Entry(float(values.mean()), deviation, len(values), "done", reasons)
+    measured: dict[str, list[float]] = {}
+    for name, value in zip(rows.metric[done], rows.value[done], strict=True):
+        measured.setdefault(name, []).append(value)
+    for metric in metrics:
+        values = pd.Series(measured.get(metric.name, []), dtype=float)
+        if len(values):
+            deviation = float(values.std(ddof=1)) if len(values) > 1 else None
+            yield Entry(float(values.mean()), deviation, len(values), "done", reasons)
+        elif absent.empty:
+            yield Entry(None, None, 0, "missing", (f"missing: its records have no {metric.name}",))
+        else:
+            yield Entry(None, None, 0, min(set(absent.status), key=WORST_FIRST.index), reasons)
 
 
 def summarise(
@@ -76,8 +81,7 @@ def summarise(
 
     entries: dict[tuple[str, ...], Entry] = {}
     for point, seeds in results.groupby(list(axes), sort=False):
-        for metric in metrics:
-            entry = summarise_point(seeds, metric.name)
+        for metric, entry in zip(metrics, summarise_point(seeds, metrics), strict=True):
             entries[*point, metric.name] = replace(entry, n=0) if is_control(point) else entry
     down = list(axes).index(rows)
     for metric in metrics:

@@ -15,10 +15,12 @@ from segloss import records
 from segloss.datasets import find
 from segloss.files import write_text
 from segloss.grid import Cell, Grid
+from segloss.grid.controls import MEANING
+from segloss.reports.controls import without_controls
 from segloss.reports.page.charts import specifications
 from segloss.reports.page.counts import compare_points
 from segloss.reports.page.details import Pictures, cell_details, failure_traceback, read_record
-from segloss.reports.page.points import metric_entry, point_entries
+from segloss.reports.page.points import control_entries, metric_entry, point_entries
 from segloss.reports.page.render import pack, read_summary, render
 from segloss.reports.points import Point, PointStatistics, read_statistics
 from segloss.reports.summary import AXES
@@ -33,6 +35,7 @@ def write_page(
     folder: Path,
     *,
     statistics: Mapping[Point, PointStatistics] | None = None,
+    controls: Mapping[Point, PointStatistics] | None = None,
     provenance: Mapping[str, Any] | None = None,
     published: Iterable[Mapping[str, Any]] = (),
 ) -> Path:
@@ -43,7 +46,8 @@ def write_page(
         table: Its results table, as `segloss.records.collect` returns it.
         results: Folder of the cells.
         folder: Folder of the grid's report.
-        statistics: Statistics of the points where they are known already; else the counts are read.
+        statistics: Statistics of the trained points where they are known already; else the counts are read.
+        controls: Statistics of the controls, likewise.
         provenance: What `segloss.records.provenance` returns, where it is known already.
         published: Published numbers to show beside the measured ones: rows of dataset, model, labels, loss, metric,
             value and source.
@@ -54,20 +58,24 @@ def write_page(
     Raises:
         RecordError: if seeds of one point, or points that are compared, were evaluated on different images.
     """
-    counts = read_statistics(table, results) if statistics is None else statistics
-    points = point_entries(grid, table, counts, published)
+    trained = without_controls(table)
+    counts = read_statistics(trained, results) if statistics is None else statistics
+    untrained = read_statistics(table.drop(trained.index), results) if controls is None else controls
+    points = point_entries(grid, trained, counts, published)
+    rows = [*points, *control_entries(grid, table)]
     made = dict(provenance or records.provenance(grid, results))
     data = {
         "grid": {"name": grid.name, "title": grid.title},
-        "titles": titles_of(grid, points),
+        "titles": titles_of(grid, points, rows),
         "metrics": [metric_entry(name) for name in dict.fromkeys(name for entry in points for name in entry["values"])],
-        "points": points,
+        "points": rows,
         "comparisons": compare_points(counts),
         "provenance": made,
         "charts": specifications(),
+        **({"controls": MEANING} if len(rows) > len(points) else {}),
     }
     path = folder / "index.html"
-    details = pack(gather_details(points, counts, results))
+    details = pack(gather_details(rows, {**counts, **untrained}, results))
     write_text(path, render("page.html.j2", summary=summarise(grid, points, made), data=data, details=details))
     return path
 
@@ -84,15 +92,19 @@ def write_index(reports: Path) -> Path:
     return path
 
 
-def titles_of(grid: Grid, points: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Titles of the losses and label scenarios that occur."""
-    axes = {"loss": "losses", "labels": "labels"}
-    return {axis: {entry[axis]: grid.titles[kind][entry[axis]] for entry in points} for axis, kind in axes.items()}
+def titles_of(
+    grid: Grid, points: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, str]]:
+    """Titles of the losses of all rows, controls among them, and of the label scenarios of the trained points."""
+    return {
+        "loss": {entry["loss"]: grid.titles["losses"][entry["loss"]] for entry in rows},
+        "labels": {entry["labels"]: grid.titles["labels"][entry["labels"]] for entry in points},
+    }
 
 
 def summarise(grid: Grid, points: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any]) -> dict[str, Any]:
     """A grid in a few numbers, for the head of its page and for the index."""
-    titles = titles_of(grid, points)
+    titles = titles_of(grid, points, points)
     states = Counter(seed["status"] for entry in points for seed in entry["seeds"])
     best = {}
     for metric, better in (("mIoU", max), ("ECE", min)):

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from segloss.grid import Grid
+from segloss.grid.controls import CONTROL
 from segloss.metrics import find_metric
 from segloss.reports.points import Point, PointStatistics
 from segloss.reports.summary import AXES
@@ -53,15 +54,7 @@ def point_entries(
         counts: As from `segloss.reports.points.read_statistics`.
         published: Rows of dataset, model, labels, loss, metric, value and source.
     """
-    done = table[table.status == "done"]
-    statistics: dict[Point, dict[str, list[float | None]]] = {}
-    for key, row in done.groupby([*AXES, "metric"], sort=False).value.agg(["mean", "std", "count"]).iterrows():
-        deviation = None if pd.isna(row["std"]) else float(row["std"])
-        statistics.setdefault(key[:-1], {})[key[-1]] = [float(row["mean"]), deviation, int(row["count"])]
-    seeds: dict[Point, list[dict[str, Any]]] = {}
-    for row in table[[*AXES, "seed", "status", "reason"]].drop_duplicates(["seed", *AXES]).itertuples(index=False):
-        reason = None if pd.isna(row.reason) else str(row.reason)
-        seeds.setdefault(tuple(row[:5]), []).append({"seed": int(row.seed), "status": row.status, "reason": reason})
+    statistics, seeds = values_of(table), seeds_of(table)
     families = {experiment.cell.loss: loss_family(experiment.loss) for experiment in grid.experiments}
     places = {point: place for place, point in enumerate(counts)}
     numbers: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -79,6 +72,44 @@ def point_entries(
             "compared": places.get(point),
         }
         for point in ordered(grid)
+        if point in seeds
+    ]
+
+
+def values_of(table: pd.DataFrame) -> dict[Point, dict[str, list[float | None]]]:
+    """Mean, sample standard deviation over seeds (None of one seed) and number of seeds of each point and metric."""
+    done = table[table.status == "done"]
+    values: dict[Point, dict[str, list[float | None]]] = {}
+    for key, row in done.groupby([*AXES, "metric"], sort=False).value.agg(["mean", "std", "count"]).iterrows():
+        deviation = None if pd.isna(row["std"]) else float(row["std"])
+        values.setdefault(key[:-1], {})[key[-1]] = [float(row["mean"]), deviation, int(row["count"])]
+    return values
+
+
+def seeds_of(table: pd.DataFrame) -> dict[Point, list[dict[str, Any]]]:
+    """Seed, state and reason of each cell of each point."""
+    seeds: dict[Point, list[dict[str, Any]]] = {}
+    for row in table[[*AXES, "seed", "status", "reason"]].drop_duplicates(["seed", *AXES]).itertuples(index=False):
+        reason = None if pd.isna(row.reason) else str(row.reason)
+        seeds.setdefault(tuple(row[:5]), []).append({"seed": int(row.seed), "status": row.status, "reason": reason})
+    return seeds
+
+
+def control_entries(grid: Grid, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """One entry for each control of the grid, as those of `point_entries` but never compared."""
+    controls = table[table.model == CONTROL]
+    statistics, seeds = values_of(controls), seeds_of(controls)
+    nothing = {"intervals": {}, "published": {}, "compared": None}
+    return [
+        {
+            **dict(zip(AXES, point, strict=True)),
+            "family": CONTROL,
+            "control": True,
+            "seeds": seeds[point],
+            "values": statistics.get(point, {}),
+            **nothing,
+        }
+        for point in (tuple(getattr(experiment.cell, axis) for axis in AXES) for experiment in grid.controls)
         if point in seeds
     ]
 

@@ -37,7 +37,7 @@ function drawScatters(left, now) {
   host.replaceChildren();
   const losses = unique(measured.map((point) => point.loss));
   const colour = losses.length <= 7 ? (point) => titles.loss[point.loss] : (point) => point.family;
-  const domain = unique((losses.length <= 7 ? points.filter((point) => losses.includes(point.loss)) : points).map(colour));
+  const domain = unique((losses.length <= 7 ? points.filter((point) => losses.includes(point.loss)) : trained).map(colour));
   for (const [key, group] of [...groups].slice(0, most)) {
     const rows = group.map((point) => {
       const [x, y] = [now.first, now.second].map((metric) => ({ value: point.values[metric][0], ...spreadOf(point, metric, now.spread), name: metric }));

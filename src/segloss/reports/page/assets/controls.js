@@ -10,7 +10,7 @@ const text = (axis, name) => titles[axis]?.[name] ?? name;
 
 function fillControls() {
   for (const axis of AXES) {
-    const names = unique(points.map((point) => point[axis]));
+    const names = unique((axis === "family" ? points : trained).map((point) => point[axis]));
     options($(`filter-${axis}`), [["", "all"], ...names.map((name) => [name, text(axis, name)])]);
     document.querySelector(`[data-axis="${axis}"]`).hidden = names.length < 2;
   }

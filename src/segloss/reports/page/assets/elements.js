@@ -22,7 +22,9 @@ const options = (select, entries, chosen) => {
 const unique = (values) => [...new Set(values)];
 const format = (number, metric) => number.toFixed(byName.get(metric)?.decimals ?? 2);
 const signed = (number, metric) => (number < 0 ? "−" : "+") + Math.abs(number).toFixed(byName.get(metric)?.decimals ?? 2);
-const title = (point) => `${titles.loss[point.loss]}, ${titles.labels[point.labels]}`;
+// Controls depend on the data set alone: they belong to every model and label scenario, and nothing is compared with them.
+const trained = points.filter((point) => !point.control);
+const title = (point) => (point.control ? titles.loss[point.loss] : `${titles.loss[point.loss]}, ${titles.labels[point.labels]}`);
 const path = (point) => [point.dataset, point.model, point.schedule, point.labels, point.loss].join("/");
 const link = (point) => `#${encodeURI(path(point))}`;
 const arrow = (metric) => ({ higher: " ↑", lower: " ↓" })[byName.get(metric)?.direction] ?? "";

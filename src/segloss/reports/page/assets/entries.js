@@ -58,19 +58,20 @@ function best(metric) {
   const direction = byName.get(metric)?.direction;
   if (!direction) return new Set();
   const key = (point) => [point.dataset, point.model, point.schedule, point.labels].join("/");
-  for (const point of points) {
+  for (const point of trained) {
     if (!point.values[metric]) continue;
     const value = Number(format(point.values[metric][0], metric));
     const known = found.get(key(point));
     if (known === undefined || (direction === "higher" ? value > known : value < known)) found.set(key(point), value);
   }
-  return new Set(points.filter((point) => point.values[metric] && Number(format(point.values[metric][0], metric)) === found.get(key(point))));
+  return new Set(trained.filter((point) => point.values[metric] && Number(format(point.values[metric][0], metric)) === found.get(key(point))));
 }
 
 function columns(now) {
   const seeds = Math.max(...points.map((point) => point.seeds.length));
-  const axis = (name, heading) => unique(points.map((point) => point[name])).length > 1
-    ? [{ heading, text: (point) => text(name, point[name]) }] : [];
+  const shared = (name, point) => point.control && ["labels", "model"].includes(name);
+  const axis = (name, heading) => unique(trained.map((point) => point[name])).length > 1
+    ? [{ heading, text: (point) => (shared(name, point) ? "all" : text(name, point[name])) }] : [];
   const measured = (metric) => {
     const top = best(metric);
     const found = [{
@@ -102,7 +103,7 @@ function columns(now) {
     { heading: "Loss", text: (point) => titles.loss[point.loss], row: true },
     ...axis("labels", "Labels"), ...axis("dataset", "Data set"), ...axis("model", "Model"), ...axis("family", "Family").map((column) => ({ ...column, group: "family" })),
     ...measured(now.first), ...(now.second !== now.first ? measured(now.second) : []),
-    { heading: "Seeds", number: (point) => point.seeds.filter((seed) => seed.status === "done").length,
-      node: (point) => element("span", {}, `${point.seeds.filter((seed) => seed.status === "done").length} of ${Math.max(seeds, point.seeds.length)}`) },
+    { heading: "Seeds", number: (point) => (point.control ? undefined : point.seeds.filter((seed) => seed.status === "done").length),
+      node: (point) => element("span", {}, point.control ? "control" : `${point.seeds.filter((seed) => seed.status === "done").length} of ${Math.max(seeds, point.seeds.length)}`) },
   ];
 }

@@ -20,16 +20,17 @@ function makeTable(table, rows, shown, settings = {}) {
       if (extra) cell.classList.add(extra);
     },
   }));
+  const createdRow = (node, row) => node.classList.toggle("control", row.control === true);
   return new DataTable(table, {
-    data: rows, columns: definitions, order: [], autoWidth: false, deferRender: true, language,
+    data: rows, columns: definitions, createdRow, order: [], autoWidth: false, deferRender: true, language,
     paging: rows.length > 100, pageLength: 100, layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: rows.length > 100 ? "paging" : null },
     ...settings,
   });
 }
 
 let results = null;
-const passes = (point, filters) => AXES.every((axis) => !filters[axis] || point[axis] === filters[axis]);
-const words = (point) => [titles.loss[point.loss], titles.labels[point.labels], point.dataset, point.model, point.family, point.loss, point.labels].join(" ").toLowerCase();
+const passes = (point, filters) => AXES.every((axis) => !filters[axis] || point[axis] === filters[axis] || (point.control && ["labels", "model"].includes(axis)));
+const words = (point) => [title(point), point.dataset, point.family, point.loss, ...(point.control ? [] : [point.model, point.labels])].join(" ").toLowerCase();
 const matches = (point, now) => passes(point, now.filters) && now.search.toLowerCase().split(/\s+/).every((word) => words(point).includes(word));
 
 function layTable() {
@@ -50,7 +51,7 @@ function markGroups() {
   let last = null;
   for (const row of $("table").tBodies[0].rows) {
     const point = results.row(row).data();
-    const key = point && [point.dataset, point.model, point.labels].join("/");
+    const key = point && (point.control ? "control" : [point.dataset, point.model, point.labels].join("/"));
     row.classList.toggle("group-start", results.order().length === 0 && last !== null && key !== last);
     last = key;
   }
@@ -60,7 +61,7 @@ function filterTable() {
   results.draw();
   const left = results.rows({ search: "applied" }).data().toArray();
   $("count").textContent = `${left.length} of ${points.length} rows`;
-  drawScatters(left, state());
+  drawScatters(left.filter((point) => !point.control), state());
 }
 
 function describe(now) {
@@ -75,7 +76,7 @@ function describe(now) {
   const compared = now.baseline
     ? " Differences are on the same images, bias-corrected by the jackknife; p is for other images and other seeds, adjusted by Holm over all comparisons of a metric with this baseline. ▲ is significantly better and ▼ significantly worse (p < .05)."
     : "";
-  $("legend").textContent = `Mean over seeds; the best mean of each data set, model and label scenario is bold. ${spread}${compared} Each number leads to its cells.`;
+  $("legend").textContent = `Mean over seeds; the best mean of each data set, model and label scenario is bold. ${spread}${compared}${trained.length < points.length ? ` ${data.controls}` : ""} Each number leads to its cells.`;
 }
 
 function layAbsent() {

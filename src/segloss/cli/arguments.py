@@ -89,10 +89,11 @@ def train_options(parser: Parser) -> None:
     parser.add_argument(
         "--processes",
         type=number(int, Count),
-        default=1,
-        help="processes that share each batch, with a GPU each if there are GPUs (default: 1)",
+        help="processes that share each batch, with a GPU each if there are GPUs (default: those of the loss, else 1)",
     )
-    parser.add_argument("--threads", type=number(int, Count), default=1, help="CPU threads of a process (default: 1)")
+    parser.add_argument(
+        "--threads", type=number(int, Count), default=1, help="CPU threads, shared by the processes (default: 1)"
+    )
     parser.add_argument(
         "--precision",
         choices=("fp32", "bf16", "fp16"),
@@ -106,6 +107,12 @@ def train_options(parser: Parser) -> None:
         "--workers",
         type=number(int, Workers),
         help="data loading processes; they change no result (default: 0 on a CPU, 4 with a GPU)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("keep", "drop"),
+        default="keep",
+        help="weights and checkpoints once the record is written (default: keep)",
     )
     parser.add_argument(
         "--checkpoint-seconds",

@@ -1,4 +1,4 @@
-"""The checkout in which a command runs, and the paths that were typed."""
+"""The checkout in which a command runs, the paths that were typed, and the folders that they default to."""
 
 import argparse
 import os
@@ -70,3 +70,30 @@ def enter_root(arguments: argparse.Namespace) -> None:
     if grid is not None and grid.endswith((".yaml", ".yml")):
         arguments.grid = os.path.relpath(typed_path("grid", grid).absolute(), root)
     os.chdir(root)
+
+
+def default_data_root() -> Path:
+    """The folder of the data sets: SEGLOSS_DATA, else data/.
+
+    Raises:
+        ConfigError: if it is something else than a folder.
+    """
+    folder = typed_path("SEGLOSS_DATA", os.environ.get("SEGLOSS_DATA") or "data")
+    check_folder("SEGLOSS_DATA", folder)
+    return folder
+
+
+def data_root(arguments: argparse.Namespace) -> Path:
+    """The folder of the data sets: --data-root, else the default."""
+    return arguments.data_root or default_data_root()
+
+
+def results_folder(arguments: argparse.Namespace) -> Path:
+    """The folder of the cells: --results, else results/.
+
+    Raises:
+        ConfigError: if it is something else than a folder.
+    """
+    results = arguments.results or Path("results")
+    check_folder("--results", results)
+    return results
