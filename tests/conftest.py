@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.faults.place import BIN, ROOT, copy_workflow
+from tests import command_server
 
 if TYPE_CHECKING:
     from segloss.grid import Experiment, Grid
@@ -36,20 +36,42 @@ seeds: 2
 """
 
 
-def run(*command: str, cwd: Path, check: bool = True, **variables: str | None) -> subprocess.CompletedProcess:
-    """Run a command of the environment with W&B offline and one thread; None takes a variable away. Output is kept."""
-    own = {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+def run(
+    *command: str, cwd: Path, check: bool = True, own_process: bool = False, **variables: str | None
+) -> subprocess.CompletedProcess:
+    """Run a command of the environment without W&B and with one thread; output is kept.
+
+    ``segloss`` and ``snakemake`` are forked from one server, and so are the cells that they train, unless
+    ``own_process`` or a SEGLOSS_FORKSERVER of the test's own demands a process that is started anew.
+
+    Args:
+        command: Name and arguments.
+        cwd: The working directory.
+        check: Expect the exit status 0.
+        own_process: Start a new process, as a shell does.
+        variables: Variables of the environment; None takes one away.
+    """
+    own = {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     environment = {name: value for name, value in {**os.environ, **own, **variables}.items() if value is not None}
-    done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]], cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
+    done = None
+    if command_server.serves(command) and not own_process and "SEGLOSS_FORKSERVER" not in variables:
+        environment["SEGLOSS_FORKSERVER"] = command_server.socket_path() if command[0] == "snakemake" else ""
+        done = command_server.run(command, cwd, environment)
+    if done is None:
+        words = [str(BIN / command[0]), *command[1:]]
+        done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
     return done
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Fast tests first; side by side last, since they fill the time in which one process has a long test left."""
+    side_by_side = "PYTEST_XDIST_WORKER" in os.environ
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None) != side_by_side)
+
+
+def pytest_sessionfinish() -> None:
+    command_server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +84,16 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("generated")
     DATASETS["phantom"].prepare(root)
     return root
+
+
+def make_workplace(folder: Path, phantom: Path) -> Path:
+    """A copy of the repository's workflow and configs beside phantom, with the grid and schedule ``tiny``."""
+    copy_workflow(folder)
+    (folder / "data").mkdir()
+    (folder / "data" / "phantom").symlink_to(phantom / "phantom")
+    (folder / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE)
+    (folder / "configs/grids/tiny.yaml").write_text(TINY_GRID)
+    return folder
 
 
 def in_memory(folder: Path) -> Iterator[Path]:
@@ -79,31 +111,14 @@ def in_memory(folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, phantom: Path) -> Path:
-    """A fresh copy of the repository's workflow and configs beside phantom, with the grid and schedule ``tiny``."""
-    copy_workflow(tmp_path)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "phantom").symlink_to(phantom / "phantom")
-    (tmp_path / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE)
-    (tmp_path / "configs/grids/tiny.yaml").write_text(TINY_GRID)
-    return tmp_path
-
-
-@pytest.fixture(scope="session")
-def server_socket() -> Iterator[str]:
-    """The socket of a fork server that lasts as long as this run of pytest."""
-    code = "import os; from segloss.workflow import start_forkserver; start_forkserver(); "
-    code += "print(os.environ['SEGLOSS_FORKSERVER'], flush=True); input()"
-    environment = {**os.environ, "SEGLOSS_FORKSERVER": ""}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment, **pipes) as process:
-        yield process.stdout.readline().strip()
-        process.communicate("\n")
+    """A fresh workplace."""
+    return make_workplace(tmp_path, phantom)
 
 
 @pytest.fixture
-def forked(server_socket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cells that this test trains are forked from one server that has the imports: the same result, seconds sooner."""
-    monkeypatch.setenv("SEGLOSS_FORKSERVER", server_socket)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of processes that this test starts itself are forked from the server of `run`, too."""
+    monkeypatch.setenv("SEGLOSS_FORKSERVER", command_server.socket_path())
 
 
 @pytest.fixture

@@ -24,14 +24,17 @@ seeds: 1
 def test_a_folder_is_described_planned_trained_and_tabulated(workplace: Path, tmp_path_factory) -> None:
     folder = tmp_path_factory.mktemp("pictures") / "shapes"
     make(folder)
-    shown = run("segloss", "new", "dataset", str(folder), cwd=workplace).stdout
+    shown = run("segloss", "new", "dataset", str(folder), cwd=workplace, own_process=True).stdout
     assert "configs/datasets/shapes.yaml: give the classes their names" in shown
-    assert "; images: train 7, val 1, test 2" in run("segloss", "prepare", "shapes", cwd=workplace).stdout
+    assert (
+        "; images: train 7, val 1, test 2"
+        in run("segloss", "prepare", "shapes", cwd=workplace, own_process=True).stdout
+    )
     assert (workplace / "configs/datasets/shapes-pairs.png").is_file()
     (workplace / "configs/grids/own.yaml").write_text(GRID)
-    assert "shapes" in run("segloss", "list", "datasets", cwd=workplace).stdout
-    assert "cells: 2 and 0 that they depend on" in run("segloss", "plan", "own", cwd=workplace).stdout
-    run("snakemake", "--cores", "1", "--config", "grid=own", cwd=workplace)
+    assert "shapes" in run("segloss", "list", "datasets", cwd=workplace, own_process=True).stdout
+    assert "cells: 2 and 0 that they depend on" in run("segloss", "plan", "own", cwd=workplace, own_process=True).stdout
+    run("snakemake", "--cores", "1", "--config", "grid=own", cwd=workplace, own_process=True)
     record = json.loads((workplace / "results/shapes/unet-tiny/tiny/hard/ce/seed0/record.json").read_text())
     assert record["data"]["source"] == "shapes"
     assert record["data"]["images"] > 0

@@ -1,5 +1,6 @@
 """Weights & Biases for real: its files read back, a run against a server, a sync, failures that change nothing."""
 
+import functools
 import json
 import os
 import struct
@@ -17,7 +18,8 @@ from segloss.datasets import DATASETS
 from segloss.metrics import Counts, per_class, reliability
 from segloss.records.run_lock import is_locked
 from segloss.tracking.evaluation import prediction_images
-from tests.conftest import BIN, grid_of, run
+from tests import conftest
+from tests.conftest import BIN, grid_of
 from tests.wandb_server import Server, serving
 from tests.written_records import write_cell
 
@@ -37,6 +39,7 @@ from segloss.cli import main
 main()
 """
 pytestmark = pytest.mark.slow
+run = functools.partial(conftest.run, WANDB_MODE="offline")
 
 
 def log_records(path: Path) -> list[bytes]:
@@ -203,7 +206,7 @@ def test_with_a_key_it_is_sent_and_what_was_offline_is_sent_once(workplace: Path
         run("segloss", "train", CELL, cwd=workplace, **online(server))
         sent = identity(workplace / "results" / CELL)
         wait_for(lambda: sent_or_given_up(workplace))
-        run("segloss", "sync", cwd=workplace, **online(server))  # what a busy machine left unsent
+        run("segloss", "sync", cwd=workplace, own_process=True, **online(server))  # what a busy machine left unsent
         record = json.loads((workplace / "results" / CELL / "record.json").read_text())
         assert [row["iteration"] for row in server.history[sent]] == list(range(1, 17))
         assert server.summary[sent]["mIoU"] == record["metrics"]["mIoU"]
@@ -325,7 +328,7 @@ def test_a_grid_is_one_run_with_its_table_and_its_report(workplace: Path, monkey
     assert "reports/tiny/results.csv is not there: segloss collect and segloss report write it" in refused.stderr
     run("segloss", "collect", "tiny", "--output", "reports/tiny/results.csv", "--partial", cwd=workplace)
     Path("reports/tiny/table.md").write_text("a table")
-    shown = run("segloss", "dashboard", "tiny", cwd=workplace, WANDB_RUN_ID="other").stdout
+    shown = run("segloss", "dashboard", "tiny", cwd=workplace, own_process=True, WANDB_RUN_ID="other").stdout
     assert "group by      dataset, labels, loss" in shown
     folder = Path("results/.dashboard/tiny")
     records = offline(folder)

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from segloss.records import progress
 from segloss.records.view import GridView
-from tests.conftest import BIN, run
+from tests.conftest import BIN, TINY_GRID, run
 
+ONE_LOSS = TINY_GRID.replace("[hard, raters]", "[hard]").replace("[ce, lovasz]", "[ce]")
 CELL = "phantom/unet-tiny/tiny/hard/{}/seed0"
 
 
@@ -65,6 +66,7 @@ def test_a_cell_that_ends_has_one_line_with_its_metrics_or_its_reason(view: Grid
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked")
 def test_snakemake_shows_cells_and_their_failures(workplace: Path) -> None:
+    (workplace / "configs/grids/tiny.yaml").write_text(ONE_LOSS)
     done = run("snakemake", "--cores", "2", "--config", "grid=tiny", cwd=workplace)
     cells = len(list(workplace.glob("results/**/record.json")))
     lines = re.findall(r"^ *\d+/\d+  done    \S+  mIoU [\d.]+  ECE [\d.]+  \d+ s$", done.stderr, re.MULTILINE)
@@ -89,6 +91,7 @@ def test_snakemake_shows_cells_and_their_failures(workplace: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked")
 def test_on_a_terminal_the_table_is_formatted(workplace: Path) -> None:
+    (workplace / "configs/grids/tiny.yaml").write_text(ONE_LOSS.replace("seeds: 2", "seeds: 1"))
     main, side = pty.openpty()
     command = [BIN / "snakemake", "--cores", "2", "--config", "grid=tiny"]
     with subprocess.Popen(command, cwd=workplace, stdout=side, stderr=side, stdin=subprocess.DEVNULL) as process:

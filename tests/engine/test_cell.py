@@ -60,8 +60,8 @@ def iterations_done_at_start(workplace: Path, results: str) -> int:
 
 
 def test_repeated_killed_resumed_untracked_and_with_workers_it_is_the_same_cell(workplace: Path) -> None:
-    undisturbed = trained(workplace, "undisturbed")
-    assert_same(trained(workplace, "again"), undisturbed)
+    undisturbed = trained(workplace, "undisturbed", WANDB_MODE="offline")
+    assert_same(trained(workplace, "again", WANDB_MODE="offline"), undisturbed)
     assert_same(trained(workplace, "untracked", WANDB_MODE="disabled"), undisturbed)
     assert_same(trained(workplace, "workers", "--workers", "2"), undisturbed)
 

@@ -6,21 +6,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import config as mmengine_config
+from mmengine.config import utils
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
 from segloss.datasets import DATASETS, DatasetError, fingerprints
-from segloss.engine.config import training_class_counts
+from segloss.engine.config import read_config, training_class_counts
 from segloss.grid import ConfigError, Configs
 from segloss.grid.configs import loss_terms
 from segloss.losses import CATALOGUE
-from tests.conftest import experiment_of, grid_of
+from tests.conftest import ROOT, experiment_of, grid_of
 from tests.engine.conftest import config_of
 
 
 def config(name: str):
     return config_of(f"phantom/{name}/seed0")
+
+
+def test_files_of_base_are_found_without_the_metafiles_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    path, external_path = ROOT / "configs/mmseg/models/unet-tiny.py", mmengine_config._get_external_cfg_path
+    monkeypatch.setattr(mmengine_config, "_get_external_cfg_path", external_path.__defaults__[0])
+    expected = read_config(path).to_dict()
+    monkeypatch.setattr(mmengine_config, "_get_external_cfg_path", external_path)
+    assert external_path("package", "unet/listed.py", lambda *names: names) == ("package", "unet/listed.py")
+    monkeypatch.setattr(utils, "load", None)
+    assert read_config(path).to_dict() == expected
+    assert expected["model"]["backbone"]["type"] == "UNet"
 
 
 def test_the_decode_head_takes_the_loss_and_the_auxiliary_head_cross_entropy(in_workplace: Path) -> None:

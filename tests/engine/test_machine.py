@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -10,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import BIN, ROOT, TINY_SCHEDULE, run
+from tests.conftest import BIN, ROOT, TINY_SCHEDULE, make_workplace, run
 
 CELL = "phantom/unet-gn/tiny/raters/ce-jml/seed0"
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def place(workplace: Path) -> Path:
+def normalise_groups(workplace: Path) -> Path:
     """A workplace whose model normalises groups: torch exchanges no batch statistics between processes on a CPU."""
     model = (ROOT / "configs/mmseg/models/unet-tiny.py").read_text()
     group = 'norm_cfg=dict(_delete_=True, type="GN", num_groups=4),'
@@ -27,18 +27,36 @@ def place(workplace: Path) -> Path:
     return workplace
 
 
+@pytest.fixture
+def place(workplace: Path) -> Path:
+    return normalise_groups(workplace)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
+    """The results of the cell with the default settings of the machine."""
+    folder = normalise_groups(make_workplace(tmp_path_factory.mktemp("plain"), phantom))
+    trained(folder, "results")
+    return folder / "results"
+
+
 def trained(place: Path, results: str, *options: str, cell: str = CELL) -> dict[str, Any]:
     """The record of a cell trained with these options."""
     run("segloss", "train", cell, "--results", results, *options, cwd=place, WANDB_MODE="disabled")
-    return json.loads((place / results / cell / "record.json").read_text())
+    return record_of(place / results, cell)
+
+
+def record_of(results: Path, cell: str = CELL) -> dict[str, Any]:
+    return json.loads((results / cell / "record.json").read_text())
 
 
 def losses(record: dict[str, Any]) -> np.ndarray:
     return np.array([row["train/loss"] for row in record["training"]["rows"]])
 
 
-def test_two_processes_follow_the_training_of_one(place: Path) -> None:
-    one, two = trained(place, "one"), trained(place, "two", "--processes", "2")
+def test_two_processes_follow_the_training_of_one(place: Path, plain: Path) -> None:
+    shutil.copytree(plain, place / "one")
+    one, two = record_of(place / "one"), trained(place, "two", "--processes", "2")
     assert (one["machine"]["processes"], two["machine"]["processes"]) == (1, 2)
     assert len(losses(two)) == 16
     np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
@@ -107,9 +125,9 @@ def test_several_processes_stop_together_go_on_and_tell_their_reason(place: Path
     ids=["bf16", "channels last", "fused"],
 )
 def test_a_setting_of_the_machine_changes_rounding_only(
-    place: Path, options: tuple[str, ...], tolerance: float
+    place: Path, plain: Path, options: tuple[str, ...], tolerance: float
 ) -> None:
-    plain, other = trained(place, "plain"), trained(place, "other", *options)
+    plain, other = record_of(plain), trained(place, "other", *options)
     np.testing.assert_allclose(losses(other), losses(plain), rtol=tolerance)
     # On some processors the fused step rounds as the plain one does: that it is taken is tested below.
     assert options == ("--fused",) or not np.array_equal(losses(other), losses(plain))

@@ -394,7 +394,8 @@ def pytest_on(
 
 
 def copy_package(folder: Path) -> Path:
-    return Path(shutil.copytree(PACKAGE, folder / "segloss", ignore=shutil.ignore_patterns("__pycache__")))
+    """A copy of the package; byte code is taken along, and Python compiles a module anew once its time has changed."""
+    return Path(shutil.copytree(PACKAGE, folder / "segloss"))
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def test_a_grid_that_cannot_be_read_stops_the_cleaning(results: Path) -> None:
 
 @pytest.mark.slow
 def test_the_verb_shows_first_and_removes_with_yes(results: Path) -> None:
-    shown = run("segloss", "clean", "tiny", cwd=results.parent).stdout
+    shown = run("segloss", "clean", "tiny", cwd=results.parent, own_process=True).stdout
     assert "--yes removes them: records, counts and tables stay" in shown
     assert all((results / path).exists() for path in work_files("ce"))
     assert "removed 0.0 MB in 6 files" in run("segloss", "clean", "tiny", "--yes", cwd=results.parent).stdout

@@ -180,7 +180,7 @@ def test_five_thousand_cells_are_shown_in_two_seconds(in_workplace: Path) -> Non
         else:
             progress.write(folder, "training", iteration=1, iterations=4)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    text = run("segloss", "status", "large", cwd=in_workplace).stdout
+    text = run("segloss", "status", "large", cwd=in_workplace, own_process=True).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "4507/5008: 4507 done, 501 stopped, 626 skipped" in text
     assert "and 481 more" in text

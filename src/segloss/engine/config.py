@@ -2,13 +2,14 @@
 
 import ast
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.config import config as mmengine_config
 
 from segloss.datasets import find, training_lists
 from segloss.engine.data import complete
@@ -32,6 +33,21 @@ SCENARIO_SEGMENTORS = {
     "CascadeEncoderDecoder": "ScenarioCascadeEncoderDecoder",
 }
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+
+
+def _external_path(package: str, name: str, by_metafiles: Callable = mmengine_config._get_external_cfg_path) -> str:
+    """The path of a config of another package, as MMEngine looks it up.
+
+    Raises:
+        ValueError: if no metafile lists it, as none lists the files of ``_base_``: MMEngine then takes the path as it
+            is. It would read all the metafiles first, for each of these files, half a second of each training.
+    """
+    if name.startswith("_base_/"):
+        raise ValueError(f"{name} is in no metafile")
+    return by_metafiles(package, name)
+
+
+mmengine_config._get_external_cfg_path = _external_path
 
 
 def read_config(path: Path) -> Config:
