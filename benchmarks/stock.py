@@ -30,7 +30,7 @@ from mmengine.config import Config
 from benchmarks.faults.place import BIN, copy_workflow
 from segloss import records
 from segloss.datasets import DATASETS, Dataset
-from segloss.engine.config import IMAGENET
+from segloss.engine.model_config import IMAGENET
 from segloss.grid import Cell
 
 TOOLS = Path(find_spec("mmseg").origin).parent / ".mim" / "tools"

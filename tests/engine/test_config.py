@@ -13,7 +13,8 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from segloss.datasets import DATASETS, DatasetError, fingerprints
-from segloss.engine.config import read_config, training_class_counts
+from segloss.engine.class_counts import training_class_counts
+from segloss.engine.config_files import read_config
 from segloss.grid import ConfigError, Configs
 from segloss.grid.configs import loss_terms
 from segloss.losses import CATALOGUE

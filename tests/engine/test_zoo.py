@@ -17,7 +17,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from segloss.engine.config import model_config, set_losses, without_pretrained
+from segloss.engine.model_config import model_config, set_losses, without_pretrained
 from segloss.grid import Cell, ConfigError, Configs, resolve
 from segloss.grid.mmengine_values import config_values
 from segloss.grid.weights import declared_weights

@@ -166,32 +166,32 @@ FAULTS = [
         f"{SEMI}::test_cutmix_by_hand",
     ),
     (
-        "engine/config.py",
+        "engine/class_counts.py",
         "write_json(remembered, counts)",
         "None",
         "tests/engine/test_config.py::test_class_counts_are_measured_once_and_check_the_labels",
     ),
     # Grid
     (
-        "grid/experiments.py",
+        "grid/applicability.py",
         'or scenario.get("mean_teacher", {}).get("soft")',
         "",
         f"{GRID}::test_a_soft_mean_teacher_needs_a_loss_of_soft_targets",
     ),
     (
-        "grid/experiments.py",
+        "grid/applicability.py",
         'target.get("source") == "raters" and not find(source).raters',
         "False",
         f"{GRID}::test_scenarios_with_raters_need_a_data_set_with_raters",
     ),
     (
-        "grid/experiments.py",
+        "grid/resolution.py",
         'for kind, file in files.items()},\n        "labels": scenario,',
         "for kind, file in files.items()},",
         f"{GRID}::test_only_what_decides_a_result_changes_its_hash",
     ),
     (
-        "grid/experiments.py",
+        "grid/resolution.py",
         '{"teachers": [teacher.settings for teacher in teachers]}',
         "{}",
         "tests/engine/test_distillation.py::test_a_student_waits_for_its_teachers_settings",

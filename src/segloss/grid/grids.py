@@ -10,7 +10,8 @@ from segloss.grid.cells import LONGEST, Cell, is_name
 from segloss.grid.configs import SCHEMAS, Configs, model_name
 from segloss.grid.controls import CONTROLS, control_cell
 from segloss.grid.errors import ConfigError, unknown, validate
-from segloss.grid.experiments import Experiment, folds_variant, resolve
+from segloss.grid.experiments import Experiment
+from segloss.grid.resolution import folds_variant, resolve
 from segloss.grid.weights import NONE
 from segloss.grid.yaml_files import read_yaml
 
