@@ -24,7 +24,15 @@ from segloss.reports.paper import paper_tables
 from segloss.reports.published_rows import published_rows
 from segloss.reports.ranks import markdown_ranks, rankings
 from segloss.reports.sentences import summary
-from segloss.reports.summary import CALIBRATION_METRICS, PAPER_METRICS, SOFT_METRICS, summarise, tidy
+from segloss.reports.summary import (
+    CALIBRATION_METRICS,
+    EDGE_METRICS,
+    PAPER_METRICS,
+    SOFT_METRICS,
+    SURFACE_METRICS,
+    summarise,
+    tidy,
+)
 from segloss.reports.table_command import class_rows, families
 from segloss.reports.tables import markdown_tables
 
@@ -36,8 +44,18 @@ SOFT_TRUTH = (
     "mDice is taken against the hard truth, the others against the probability of each class: the mean of all raters "
     "who labelled the image, or where it is known the truth itself.\n"
 )
-# Sections of further metrics: title, metrics, explanation. Each is there if the records have its last metric.
-SECTIONS = (("Calibration", CALIBRATION_METRICS, SCALING), ("Against the soft truth", SOFT_METRICS, SOFT_TRUTH))
+EDGES = (
+    "F of predicted boundaries against each rater's, within the data set's tolerance, at the threshold that is best "
+    "for all images together (ODS) and at that of each (OIS).\n"
+)
+SURFACES = "IoU of the pixels near the classes' boundaries, and the surface Dice, within the data set's tolerances.\n"
+# Sections of further metrics: title, metrics, explanation. Each shows the data sets whose records have its last metric.
+SECTIONS = (
+    ("Calibration", CALIBRATION_METRICS, SCALING),
+    ("Against the soft truth", SOFT_METRICS, SOFT_TRUTH),
+    ("Drawn boundaries", EDGE_METRICS, EDGES),
+    ("Boundaries of the classes", SURFACE_METRICS, SURFACES),
+)
 
 
 def origin(grid: Grid, provenance: Mapping[str, Any], results: Path, folder: Path) -> str:
@@ -157,7 +175,9 @@ def write_report(
     ranked, left_out = rankings(trained)
     details = [f"# {text(grid.title)}: details\n"]
     for title, further, explanation in sections:
-        details += [f"## {title}\n", explanation, markdown_tables(entries, grid.titles, seeds, further)]
+        measured = set(table.dataset[table.metric == further[-1].name])
+        shown = {key: entry for key, entry in entries.items() if key[0] in measured}
+        details += [f"## {title}\n", explanation, markdown_tables(shown, grid.titles, seeds, further)]
     if len(intervals):
         details += ["## Intervals\n", markdown_intervals(intervals, grid.titles)]
     if len(compared):
