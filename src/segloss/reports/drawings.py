@@ -98,18 +98,28 @@ def class_iou_by_seed(statistics: PointStatistics) -> np.ndarray:
     return 100 * np.divide(hits, union, out=np.full_like(union, np.nan), where=union > 0)
 
 
+def class_shares(statistics: PointStatistics) -> np.ndarray:
+    """The share of each class in the labelled pixels of the evaluated images, in percent."""
+    labelled = statistics.overlap[0, 1].astype(float)
+    return 100 * labelled / labelled.sum()
+
+
 def draw_classes(
     path: Path, points: Mapping[Point, PointStatistics], dataset: Dataset, titles: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """The differences in IoU of each class to the first loss; no figure where there is one loss."""
+    """Differences in IoU of each class to the first loss, frequent classes first; no figure where there is one loss."""
     differences: dict[str, dict[str, np.ndarray]] = {}
     baseline = next(iter(points))[2]
+    shares = class_shares(next(iter(points.values())))
+    order = np.argsort(-shares, kind="stable")
     for labels, losses in by_labels(points).items():
         if baseline in losses and len(losses) > 1:
             means = {loss: class_iou_by_seed(statistics).mean(0) for loss, statistics in losses.items()}
-            differences[labels] = {loss: mean - means[baseline] for loss, mean in means.items() if loss != baseline}
+            others = [loss for loss in losses if loss != baseline]
+            differences[labels] = {loss: (means[loss] - means[baseline])[order] for loss in others}
     if differences:
-        diagrams.class_differences(path, differences, dataset.classes, baseline, titles)
+        classes = [f"{dataset.classes[place]}, {shares[place]:.2g} %" for place in order]
+        diagrams.class_differences(path, differences, classes, baseline, titles)
     else:
         remove_figure(path)
 
