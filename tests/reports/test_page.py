@@ -15,7 +15,8 @@ import pytest
 
 from segloss import records
 from segloss.datasets import DATASETS
-from segloss.grid import Cell
+from segloss.grid import Cell, Configs
+from segloss.grid.configs import loss_terms
 from segloss.grid.controls import CONTROLS, MEANING
 from segloss.reports.comparisons import compare_along
 from segloss.reports.intervals import interval_table
@@ -27,7 +28,7 @@ from segloss.reports.page.render import ASSETS, to_json
 from segloss.reports.points import read_statistics
 from segloss.reports.statistics import compare
 from segloss.reports.summary import AXES
-from tests.conftest import grid_of, run
+from tests.conftest import ROOT, grid_of, run
 from tests.reports.made_pages import HOSTILE, make_control_page, make_page
 from tests.written_records import write_cell
 
@@ -318,6 +319,15 @@ def test_the_index_lists_every_page(page: Path, tmp_path: Path) -> None:
 
 
 def test_families_of_losses() -> None:
+    losses = Configs(ROOT).losses
+    families = {name: loss_family(loss_terms(line)) for name, line in losses.items()}
+    pixelwise = {name for name, family in families.items() if family == "distribution-based"}
+    assert pixelwise == set(
+        "ce wce paper-ce focal asym-focal ldam ldam-drw ecp mbls nacl topk ohem poly-ce poly-focal".split()
+    )
+    assert families["focal-tversky"] == families["jml-ic"] == "region-based"
+    assert families["unified-focal"] == families["lmf"] == families["boundary"] == "compound"
+    assert loss_family([{"loss": "hausdorff"}]) == "boundary-based"
     assert loss_family([{"loss": "cross_entropy"}]) == "distribution-based"
     assert loss_family([{"loss": "dice"}]) == "region-based"
     assert loss_family([{"loss": "bce_dice"}]) == loss_family([{"loss": "dice"}, {"loss": "focal"}]) == "compound"

@@ -21,7 +21,7 @@ from segloss.reports.latex import latex
 from segloss.reports.markdown import text
 from segloss.reports.page import write_index, write_page
 from segloss.reports.paper import paper_tables
-from segloss.reports.published_rows import published_rows
+from segloss.reports.published_rows import published_elsewhere, published_rows
 from segloss.reports.ranks import markdown_ranks, rankings
 from segloss.reports.sentences import summary
 from segloss.reports.summary import (
@@ -178,6 +178,8 @@ def write_report(
         measured = set(table.dataset[table.metric == further[-1].name])
         shown = {key: entry for key, entry in entries.items() if key[0] in measured}
         details += [f"## {title}\n", explanation, markdown_tables(shown, grid.titles, seeds, further)]
+    if beside := published_elsewhere(grid, trained):
+        details.append(beside)
     if len(intervals):
         details += ["## Intervals\n", markdown_intervals(intervals, grid.titles)]
     if len(compared):

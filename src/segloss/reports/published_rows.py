@@ -1,10 +1,16 @@
-"""Published numbers of a grid's cells, as rows for its page and its tables."""
+"""Published numbers of a grid's cells, as rows for its page and its tables, and those of other models."""
 
 from typing import Any
+
+import pandas as pd
 
 from segloss.grid import Grid
 from segloss.grid.cells import split_variant
 from segloss.records.published import published
+from segloss.reports.markdown import table, text
+
+# The names that sources give to mixes of a quarter and three quarters.
+SAME_LOSS = {"CE + Dice 1:3": "CE + Dice", "CE+Tversky 1:3": "CE + Tversky"}
 
 
 def published_rows(grid: Grid) -> list[dict[str, Any]]:
@@ -21,3 +27,31 @@ def published_rows(grid: Grid) -> list[dict[str, Any]]:
             axes = {"dataset": cell.dataset, "model": cell.model, "labels": "hard", "loss": names.get(row["loss"])}
             rows.append({**axes, "metric": "mIoU", "value": value, "source": f"{row['source']}: {row['note']}"})
     return rows
+
+
+def published_elsewhere(grid: Grid, results: pd.DataFrame) -> str:
+    """The foreground's Dice of the grid's losses beside what others published of the same images with other models.
+
+    A table in Markdown with a sentence for each source on what differs; empty where nothing was published.
+    """
+    names = {title: name for name, title in grid.titles["losses"].items()}
+    measured = results[(results.metric == "Dice_fg") & (results.labels == "hard")]
+    rows, notes = [], {}
+    for source, dataset in dict.fromkeys((entry.source, entry.cell.dataset) for entry in grid.experiments):
+        for number in published(source, metric="Dice").itertuples():
+            title = SAME_LOSS.get(number.loss, number.loss)
+            here = measured[(measured.dataset == dataset) & (measured.loss == names.get(title))]
+            for model, values in here.groupby("model").value:
+                spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
+                link = f"[{text(number.source)}]({number.url})"
+                numbers = f"{values.mean():.2f}{spread}", f"{number.value:.2f}"
+                rows.append([text(title), text(model), *numbers, text(number.model), link])
+                notes[number.source] = number.note
+    if not rows:
+        return ""
+    head = ["Loss", "Model", "Dice (fg) ↑", "Published", "Its model", "Source"]
+    differing = "\n".join(f"- {text(source)}: {text(note)}" for source, note in notes.items())
+    return (
+        f"## Published with other models\n\n{table(head, rows, left=2)}\n\n"
+        f"The models and schedules are not those of this grid. What else differs:\n\n{differing}\n"
+    )

@@ -25,7 +25,7 @@ KNOWN = "known"
 FORMATS = ("latex", "markdown", "csv")
 # The taxonomy of Ma et al., 2021, https://doi.org/10.1016/j.media.2021.102035
 CONTROL_GROUP = "controls"
-FAMILIES = ("distribution-based", "region-based", "compound")
+FAMILIES = ("distribution-based", "region-based", "boundary-based", "compound")
 
 
 def make_table(

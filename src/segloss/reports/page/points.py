@@ -13,15 +13,22 @@ from segloss.reports.points import Point, PointStatistics
 from segloss.reports.summary import AXES
 
 # The taxonomy of Ma et al., 2021, https://doi.org/10.1016/j.media.2021.102035
-DISTRIBUTION_BASED = ("cross_entropy", "focal", "ldam")
-COMPOUND = ("bce_dice", "dice_focal", "exponential_logarithmic", "lmf")
+DISTRIBUTION_BASED = (
+    *("cross_entropy", "focal", "ldam", "poly_cross_entropy", "poly_focal", "asymmetric_focal"),
+    *("confidence_penalty", "margin_label_smoothing", "neighbor_aware_calibration"),
+    *("topk_cross_entropy", "ohem_cross_entropy"),
+)
+BOUNDARY_BASED = ("boundary", "hausdorff")
+COMPOUND = ("bce_dice", "dice_focal", "exponential_logarithmic", "lmf", "unified_focal")
 
 
 def loss_family(terms: Sequence[Mapping[str, Any]]) -> str:
-    """The family of a loss by its terms: distribution-based, region-based or compound."""
+    """The family of a loss by its terms: distribution-based, region-based, boundary-based or compound."""
     if len(terms) > 1 or terms[0]["loss"] in COMPOUND:
         return "compound"
-    return "distribution-based" if terms[0]["loss"] in DISTRIBUTION_BASED else "region-based"
+    if terms[0]["loss"] in DISTRIBUTION_BASED:
+        return "distribution-based"
+    return "boundary-based" if terms[0]["loss"] in BOUNDARY_BASED else "region-based"
 
 
 def metric_entry(name: str) -> dict[str, Any]:
