@@ -188,7 +188,7 @@ FAULTS = [
     (of_refusals, "_check.py", "if not 0 <= label < num_classes", "if not 0 <= label <= num_classes"),
     (of_refusals, "_check.py", "if not probabilities.numel():", "if False:"),
     (of_refusals, "counts.py", "if name in self._known or name in new", "if name in new"),
-    (of_refusals, "counts.py", '{array.shape}\\n".encode() + array.tobytes()', '{array.shape}\\n".encode()'),
+    (of_refusals, "counts.py", "np.ascontiguousarray(array).data", 'b""'),
     # how it is counted
     (of_large_counts, "_hard.py", "wide, top = chunk.double(), confidence.double()", "wide, top = chunk, confidence"),
     (
