@@ -97,7 +97,9 @@ def test_the_wheel_works_beside_torch_alone(tmp_path: Path) -> None:
     assert "trained" in run(python, "-W", "error", "-c", LOOP.format(version=version, folder=tmp_path))
 
 
-@pytest.mark.parametrize(("absent", "run"), [("pandas", "segloss"), ("snakemake", None), ("mmseg", "segloss.engine")])
+@pytest.mark.parametrize(
+    ("absent", "run"), [("jsonschema", "segloss"), ("snakemake", None), ("mmseg", "segloss.engine")]
+)
 def test_without_its_extra_the_suite_names_it_in_one_sentence(absent: str, run: str | None) -> None:
     """The wheel alone has the losses: what needs more is described, and what does not need the package works."""
     code = f"import runpy, sys; sys.modules[{absent!r}] = None; sys.argv = ['segloss', '--version']; "

@@ -36,9 +36,11 @@ def unsafe_loads(code: str) -> list[str]:
     return found
 
 
-# Files that load what is their own: memory shared by workers, annotations of the package's source, a module copied.
+# Files that load what is their own: memory shared by workers, annotations of the source of this package and of those
+# that are installed, a module copied.
 OWN_CONTENT = {
     "src/segloss/engine/cache.py",
+    "src/segloss/grid/library_options.py",
     "src/segloss/options/_source.py",
     "tests/losses/test_loss_modules.py",
     "tests/test_docs.py",

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from segloss.cli.paths import data_root, results_folder
@@ -28,7 +29,8 @@ def prepare(arguments: argparse.Namespace) -> None:
     if (description := described / f"{arguments.dataset}.yaml").is_file():
         add_described(description)
     elif arguments.dataset not in DATASETS:
-        add_all_described(described)  # for the error that lists all names
+        with suppress(DatasetError):  # only for the error that lists all names
+            add_all_described(described)
     dataset = find(arguments.dataset)
     folder = dataset.prepare(root_of(arguments.dataset, data_root(arguments)))
     if dataset.generated:  # all others are verified where they are fetched or found

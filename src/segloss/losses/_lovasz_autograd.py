@@ -115,7 +115,7 @@ def _few_sorted(
     # Classes without a share are not sorted at all.
     threshold, true = torch.where(share > 0, threshold, torch.inf), torch.where(share > 0, true, 0)
     threshold, true, share = threshold.flatten(), true.flatten(), share.flatten()
-    rows = errors.reshape(images * classes, pixels)
+    rows = errors.reshape(images * classes, pixels).contiguous()  # with one pixel the strides may be any
     total = errors.new_zeros((), dtype=torch.float64)
     # Float32 holds the counts of such rows.
     countable = rows.dtype == torch.float32 and not rows.is_cuda and pixels <= 1 << 24
