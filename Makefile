@@ -19,13 +19,20 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
 endef
 export CHECK_PYTHON
 
+# The file that marks the environment as ready holds the version of its Python: another one there, or none, and it is
+# made anew.
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+ifneq ($(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null),$(shell cat $(READY) 2>/dev/null))
+.PHONY: $(READY)
+endif
+
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@echo "setting up $(VENV): about 150 pinned packages, once"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	@$(BIN)/python -c '$(VERSION)' > $@
 
 $(PEERS)/.ready: requirements-peers.txt $(READY)
 	@echo "fetching other implementations to compare with into $(PEERS), once"
