@@ -12,7 +12,7 @@ from segloss.records.verification import RecordError
 from segloss.reports.comparisons import LEVEL, format_difference
 from segloss.reports.evidence import gather
 from segloss.reports.markdown import table, text
-from segloss.reports.points import IMAGE_STATISTICS, SOFT_STATISTICS, STATISTICS, Point, PointStatistics
+from segloss.reports.points import IMAGE_STATISTICS, SOFT_STATISTICS, STATISTICS, Point, PointStatistics, point_of
 from segloss.reports.sentences import enumerate_words
 from segloss.reports.statistics import Comparison, compare, holm
 from segloss.reports.style import file_name
@@ -26,7 +26,7 @@ images: difference [95 % interval for other images and other seeds], p adjusted 
 claim in that metric. A claim is *confirmed* in a metric if at least half of its comparisons are significantly better
 (p < .05) and none is worse, *partly confirmed* if fewer are and none is worse, *refuted* if some are worse and none is
 better, *mixed* if both occur, and *undecided* if no difference is significant. All of it holds for these data sets,
-models and schedules; nothing follows for others.
+models and schedules; nothing follows for others. Grids that have not finished are listed at the end.
 """
 FIGURES = """\
 ## Accuracy against calibration
@@ -211,7 +211,11 @@ def findings(configs: Configs, results: Path) -> str:
                 raise ConfigError(f"claim {name}: {unknown('metric with a test', metric, TESTED)}")
     grids = {name: load_grid(name, configs) for claim in claims.values() for name in claim["grids"]}
     gathered = {name: gather(grid, results) for name, grid in grids.items()}
-    evidence = {name: entry.points for name, entry in gathered.items()}
+    # A grid of which only cells that it shares with others are done is no evidence yet.
+    evidence = {
+        name: entry.points if {point_of(cell) for cell in grids[name].cells} <= entry.points.keys() else {}
+        for name, entry in gathered.items()
+    }
     if not any(evidence.values()):
         raise RecordError(f"{results} has no finished cell of {', '.join(grids)}: run one of these grids first")
     measured = {name: differences(claim, evidence) for name, claim in claims.items()}
