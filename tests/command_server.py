@@ -7,7 +7,6 @@ training or workflow: until then other verbs are processes of their own, which c
 
 import functools
 import importlib
-import json
 import os
 import socket
 import subprocess
@@ -16,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segloss.runtime.forkserver import NUMBER
+from segloss.runtime.forkserver import NUMBER, send_request
 
 ROOT = Path(__file__).parents[1]
 # This module, imported by the server, imports these.
@@ -77,7 +76,6 @@ def serves(words: Sequence[str]) -> bool:
 def run(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess | None:
     """Run ``segloss ...`` or ``snakemake ...``; None where the server cannot be used: the code has changed."""
     arguments = list(words) if words[0] == "snakemake" else list(words[1:])
-    request = json.dumps([arguments, str(folder.absolute()), dict(environment)]).encode()
     with (
         socket.socket(socket.AF_UNIX) as server,
         tempfile.TemporaryFile("w+") as output,
@@ -85,8 +83,8 @@ def run(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> s
         open(os.devnull) as nothing,
     ):
         server.connect(socket_path())
-        socket.send_fds(server, [NUMBER.pack(len(request))], [file.fileno() for file in (nothing, output, errors)])
-        server.sendall(request)
+        request = (arguments, str(folder.absolute()), dict(environment))
+        send_request(server, request, [file.fileno() for file in (nothing, output, errors)])
         if not (answer := server.recv(NUMBER.size)):
             return None
         for file in (output, errors):

@@ -91,38 +91,41 @@ def test_conda_installs_the_same_set() -> None:
     assert project["requires-python"] == ">=3.11"
 
 
-def make(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    """Run make in a folder that has the project's Makefile and nothing else of it but the lists of packages."""
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder that has the project's Makefile and lists of packages alone."""
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder / name)
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def make(folder: Path, *words: str) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(["make", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("version", ["2.7", "3.9", "3.10", "3.14"])
-def test_a_python_that_does_not_fit_is_one_sentence_and_leaves_nothing(tmp_path: Path, version: str) -> None:
-    python = tmp_path / "python"
+def test_a_python_that_does_not_fit_is_one_sentence_and_leaves_nothing(place: Path, version: str) -> None:
+    python = place / "python"
     numbers = ", ".join(version.split("."))
     code = f"import sys; sys.version_info, sys.version = ({numbers}, 0), '{version}.0'; exec(sys.argv[1])"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$2"\n')
     python.chmod(0o755)
-    done = make(tmp_path, "bench", f"PYTHON={python}")
+    done = make(place, "bench", f"PYTHON={python}")
     assert done.returncode != 0
     assert f"segloss needs Python 3.11, 3.12 or 3.13, {sys.executable} is {version}.0: make PYTHON=" in done.stderr
-    assert not (tmp_path / ".venv").exists()
+    assert not (place / ".venv").exists()
 
 
-def test_an_environment_whose_python_changed_is_made_anew(tmp_path: Path) -> None:
-    (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
-    for ready, anew in ((f"3.{sys.version_info.minor}", False), ("3.10", True), ("", True)):
-        make(tmp_path, "-n", "bench")  # copies the lists before the mark is written
-        (tmp_path / ".venv/.ready").write_text(f"{ready}\n")
-        for name in ("requirements.txt", "pyproject.toml"):
-            os.utime(tmp_path / name, (0, 0))
-        words = ["make", "-n", "bench"]
-        plan = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-        assert ("-m venv --clear" in plan) == anew
-    (tmp_path / ".venv/bin/python").unlink()  # the Python of the environment was removed
-    (tmp_path / ".venv/.ready").write_text("3.11\n")
-    assert "-m venv --clear" in subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+def test_an_environment_whose_python_changed_is_made_anew(place: Path) -> None:
+    python, ready = place / ".venv/bin/python", place / ".venv/.ready"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    for version, anew in ((f"3.{sys.version_info.minor}", False), ("3.10", True), ("", True)):
+        ready.write_text(f"{version}\n")
+        plan = make(place, "-n", "bench")
+        assert plan.returncode == 0
+        assert ("-m venv --clear" in plan.stdout) == anew
+    python.unlink()
+    ready.write_text(f"3.{sys.version_info.minor}\n")
+    assert "-m venv --clear" in make(place, "-n", "bench").stdout

@@ -21,7 +21,7 @@ from segloss.grid.configs import SCHEMAS
 from segloss.grid.data import known_fingerprints, sources
 from segloss.grid.errors import validate
 from segloss.grid.weights import require_weights
-from segloss.records.clean import keeps_weights
+from segloss.records.clean import needed_weights
 from segloss.records.plan import all_experiments
 from segloss.records.states import stale_reason
 from segloss.runtime import forkserver
@@ -154,7 +154,7 @@ class Plan:
             check_data_and_weights(grid)
             results, reports = (folder_option(key, str(config.get(key, key))) for key in ("results", "reports"))
             stale = stale_records(grid, Path(results))
-            kept = keeps_weights(grid, configs) if config.get("keep_weights") == "needed" else None
+            kept = needed_weights(grid, configs) if config.get("keep_weights") == "needed" else None
         except (ConfigError, DatasetError) as error:
             raise WorkflowError(str(error)) from None
         clear_stale_locks()

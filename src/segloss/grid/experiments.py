@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from segloss.grid.cells import Cell
+from segloss.grid.cells import Cell, random_seed
 from segloss.grid.weights import Pretrained
 
 
@@ -18,8 +19,6 @@ class Experiment:
     Attributes:
         cell: The cell.
         settings: All that decides its result, as plain data.
-        config_hash: SHA-256 of the settings: the identity of its checkpoint, its record and its W&B run.
-        random_seed: The seed of all its random numbers.
         source: The data on disk that its data set reads, a name of ``segloss.datasets.DATASETS``.
         files: The MMEngine configs of its ``datasets``, ``models`` and ``schedules``.
         loss: The terms of its loss, ``{loss, weight, options...}``.
@@ -38,8 +37,6 @@ class Experiment:
 
     cell: Cell
     settings: Mapping[str, Any]
-    config_hash: str
-    random_seed: int
     source: str
     files: Mapping[str, Path]
     loss: tuple[Mapping[str, Any], ...]
@@ -57,6 +54,16 @@ class Experiment:
 
     def __str__(self) -> str:
         return str(self.cell)
+
+    @cached_property
+    def config_hash(self) -> str:
+        """SHA-256 of the settings: the identity of its checkpoint, its record and its W&B run."""
+        return settings_hash(self.settings)
+
+    @property
+    def random_seed(self) -> int:
+        """The seed of all its random numbers."""
+        return random_seed(self.cell)
 
     @property
     def dependencies(self) -> tuple["Experiment", ...]:

@@ -7,11 +7,11 @@ from typing import Any
 
 from segloss.datasets import DatasetError, find
 from segloss.grid.applicability import evaluated_elsewhere, model_cannot_take, not_applicable
-from segloss.grid.cells import Cell, random_seed, split_variant
+from segloss.grid.cells import Cell, split_variant
 from segloss.grid.configs import Configs, loss_terms, model_name
 from segloss.grid.controls import CONTROL, CONTROLS, POSTERIOR, control_cell
 from segloss.grid.errors import ConfigError, unknown
-from segloss.grid.experiments import Experiment, settings_hash
+from segloss.grid.experiments import Experiment
 from segloss.grid.resources import resources
 from segloss.grid.weights import declared_weights
 
@@ -68,8 +68,6 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
     return Experiment(
         cell=cell,
         settings=settings,
-        config_hash=settings_hash(settings),
-        random_seed=random_seed(cell),
         source=source,
         files={kind: file.path for kind, file in files.items()},
         loss=tuple(terms),
@@ -107,8 +105,6 @@ def _resolve_control(cell: Cell, configs: Configs) -> Experiment:
     return Experiment(
         cell=cell,
         settings=settings,
-        config_hash=settings_hash(settings),
-        random_seed=random_seed(cell),
         source=source,
         files={"datasets": file.path},
         loss=(),
@@ -143,8 +139,6 @@ def _resolve_folds(cell: Cell, configs: Configs) -> Experiment:
         folds[0],
         cell=cell,
         settings=settings,
-        config_hash=settings_hash(settings),
-        random_seed=random_seed(cell),
         teachers=(),
         trained=None,
         pretrained=None,

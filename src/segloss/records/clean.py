@@ -1,6 +1,5 @@
 """Weights and checkpoints of finished cells that nothing needs any more. Imports no torch."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +25,13 @@ class Removable:
     size: int
 
 
-def needed_weights(grids: Iterable[Grid]) -> set[str]:
-    """The cells that are teachers or are evaluated on other data by a cell of these grids."""
+def needed_weights(grid: Grid, configs: Configs) -> set[str]:
+    """The cells that teach a cell of this grid or of any grid of configs/, or are evaluated by one on other data.
+
+    Raises:
+        ConfigError: if a grid of configs/ cannot be read: the cells that it needs are then unknown.
+    """
+    grids = [grid, *(load_grid(name, configs) for name in configs.names("grids"))]  # grids share cells
     return {
         str(needed.cell)
         for grid in grids
@@ -35,15 +39,6 @@ def needed_weights(grids: Iterable[Grid]) -> set[str]:
         for needed in entry.dependencies
         if not entry.folds
     }
-
-
-def keeps_weights(grid: Grid, configs: Configs) -> set[str]:
-    """The cells whose weights a cell of this grid, or of any grid of configs/, needs: grids share cells.
-
-    Raises:
-        ConfigError: if a grid of configs/ cannot be read: the cells that it needs are then unknown.
-    """
-    return needed_weights([grid, *(load_grid(name, configs) for name in configs.names("grids"))])
 
 
 def remove_weights(folder: Path) -> None:
@@ -69,7 +64,7 @@ def removable(
     Raises:
         ConfigError: if a grid of configs/ cannot be read: the cells that it needs are then unknown.
     """
-    needed = keeps_weights(grid, configs)
+    needed = needed_weights(grid, configs)
     files, kept = [], []
     for experiment in all_experiments(grid):
         cell, folder = str(experiment.cell), results / str(experiment.cell)

@@ -13,9 +13,9 @@ AXES = ["dataset", "model", "schedule", "labels", "loss"]
 PAPER_METRICS = (find_metric("mIoU"), find_metric("ECE"))
 # Before and after the logits are divided by the temperature that fits the validation images best.
 CALIBRATION_METRICS = (find_metric("ECE"), find_metric("ECE_scaled"))
-# Against the raters' mean or the known probabilities; in a table of their own, where the records have them.
 EDGE_METRICS = tuple(find_metric(name) for name in ("ODS", "OIS"))
 SURFACE_METRICS = tuple(find_metric(name) for name in ("mBoundaryIoU", "mNSD"))
+# Against the raters' mean or the known probabilities; in a table of their own, where the records have them.
 SOFT_METRICS = tuple(find_metric(name) for name in ("mDice", "Dice_thresholds", "mDice_soft", "KL"))
 # The state of an entry without a number is that of its seeds that comes first here.
 WORST_FIRST = ("failed", "blocked", "stopped", "stale", "running", "waiting", "missing", "skipped")

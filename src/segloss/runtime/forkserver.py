@@ -67,6 +67,13 @@ def start(entry_point: str, preload: Sequence[str]) -> None:
     os.environ[SOCKET] = str(path)
 
 
+def send_request(server: socket.socket, request: Request, streams: Sequence[int]) -> None:
+    """Send arguments, working directory and environment of a process to fork, and its standard streams."""
+    content = json.dumps(request).encode()
+    socket.send_fds(server, [NUMBER.pack(len(content))], list(streams))
+    server.sendall(content)
+
+
 def run_in_server(arguments: list[str]) -> None:
     """Run ``segloss`` with these arguments in a process forked from the server, and end as it ends.
 
@@ -78,15 +85,14 @@ def run_in_server(arguments: list[str]) -> None:
     path, gpu = os.environ.get(SOCKET), any(Path("/dev").glob("nvidia[0-9]*"))
     if not path or path == "off" or gpu or under_torchrun():
         return
-    request = json.dumps([arguments, os.getcwd(), dict(os.environ) | {SOCKET: ""}]).encode()
+    request = (arguments, os.getcwd(), dict(os.environ) | {SOCKET: ""})
     answer = b""
     with socket.socket(socket.AF_UNIX) as server, suppress(OSError):
         server.connect(path)
         # A signal that arrives before it can be passed on waits: it must not end the client and so kill its cell.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            socket.send_fds(server, [NUMBER.pack(len(request))], [0, 1, 2])
-            server.sendall(request)
+            send_request(server, request, (0, 1, 2))
             handlers = [
                 signal.signal(number, lambda received, _: server.send(NUMBER.pack(received))) for number in SIGNALS
             ]

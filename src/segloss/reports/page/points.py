@@ -9,7 +9,7 @@ import pandas as pd
 from segloss.grid import Grid
 from segloss.grid.controls import CONTROL
 from segloss.metrics import find_metric
-from segloss.reports.points import Point, PointStatistics
+from segloss.reports.points import Point, PointStatistics, point_of
 from segloss.reports.summary import AXES
 
 # The taxonomy of Ma et al., 2021, https://doi.org/10.1016/j.media.2021.102035
@@ -116,13 +116,13 @@ def control_entries(grid: Grid, table: pd.DataFrame) -> list[dict[str, Any]]:
             "values": statistics.get(point, {}),
             **nothing,
         }
-        for point in (tuple(getattr(experiment.cell, axis) for axis in AXES) for experiment in grid.controls)
+        for point in (point_of(experiment.cell) for experiment in grid.controls)
         if point in seeds
     ]
 
 
 def ordered(grid: Grid) -> list[Point]:
     """The points of a grid in its order, those that are skipped in their places."""
-    points = dict.fromkeys(tuple(getattr(cell, axis) for axis in AXES) for cell in (*grid.cells, *grid.skipped))
+    points = dict.fromkeys(point_of(cell) for cell in (*grid.cells, *grid.skipped))
     places = [{name: place for place, name in enumerate(dict.fromkeys(column))} for column in zip(*points, strict=True)]
     return sorted(points, key=lambda point: [names[name] for names, name in zip(places, point, strict=True)])
