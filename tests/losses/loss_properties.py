@@ -190,11 +190,14 @@ def half_precision_is_computed_in_float32(loss, options, soft, seed=0):
 def float32_is_float64(loss, options, soft, seed=0):
     logits, target, probabilities, valid = inputs(seed, (40, 50))
     given = probabilities if soft else target
-    value, gradient = value_and_gradient(loss, logits.float(), given.float() if soft else given, valid=valid, **options)
-    expected, expected_gradient = value_and_gradient(loss, logits, given, valid=valid, **options)
-    torch.testing.assert_close(value.double(), expected, rtol=3e-6, atol=0)
-    scale = expected_gradient.abs().max()
-    assert (gradient.double() - expected_gradient).abs().max() < 2e-5 * scale
+    # Without void pixels most errors matter, and Lovász sorts them in another way.
+    for images, mask in ((slice(None), valid), (slice(1), None)):
+        z, y = logits[images], given[images]
+        value, gradient = value_and_gradient(loss, z.float(), y.float() if soft else y, valid=mask, **options)
+        expected, expected_gradient = value_and_gradient(loss, z, y, valid=mask, **options)
+        torch.testing.assert_close(value.double(), expected, rtol=3e-6, atol=0)
+        scale = expected_gradient.abs().max()
+        assert (gradient.double() - expected_gradient).abs().max() < 2e-5 * scale
 
 
 def autocast_changes_nothing(loss, options, soft, seed=0):
