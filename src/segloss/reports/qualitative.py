@@ -11,6 +11,8 @@ from segloss.datasets import Dataset, image_names
 from segloss.reports.style import PAGE, drawing, one_line, write_figure
 
 ACROSS = 7  # losses side by side; more of them go down the page
+LEGEND_COLUMNS = 7
+TITLE, NAME, GAP = 0.17, 0.15, 0.03  # inches above a picture with a title, on the left of the first, between pictures
 
 
 @dataclass(frozen=True)
@@ -107,31 +109,38 @@ def draw_predictions(
     grid = picture_grid(dataset, examples, predictions, titles)
     height, width = next(iter(predictions.values()))[examples[0].name].shape
     columns = max(map(len, grid))
-    size = PAGE / columns
+    above = [TITLE if any(entry and entry[0] for entry in line) else GAP for line in grid]
+    # In inches; the pictures end 9.5 down the page, and letters are .6 of their size wide.
+    across = min((PAGE - NAME) / columns - GAP, (9.5 - sum(above)) / len(grid) * width / height)
+    down = across * height / width
+    size = min(6.5, 72 * across / 0.6 / max(len(entry[0]) for line in grid for entry in line if entry))
+    margin = (PAGE - NAME - columns * (across + GAP)) / 2
+    starts = [margin + NAME * (place >= len(examples[0].pictures)) + place * (across + GAP) for place in range(columns)]
+    bottom = sum(above) + len(grid) * down
+    labels = [*map(one_line, dataset.classes), "void"]
+    colours = [np.array(rgb) / 255 for rgb in dataset.palette] + [np.ones(3)]
+    legend = 0.2 + 0.16 * -(-len(labels) // LEGEND_COLUMNS)
     with drawing() as pyplot:
         from matplotlib.patches import Patch
 
-        rows = len(grid)
-        figure, axes = pyplot.subplots(
-            rows,
-            columns,
-            squeeze=False,
-            figsize=(PAGE, min(9.5, rows * (size * height / width + 0.02)) + 0.6),
-            layout="constrained",
-        )
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-        for line, pictures in zip(axes, grid, strict=True):
-            for axis, entry in zip(line, pictures + [None] * (columns - len(pictures)), strict=True):
-                if entry is None:
-                    axis.axis("off")
-                    continue
-                draw_picture(axis, *entry)
+        # One pair of axes for all pictures: axes of their own take ten times as long to draw.
+        figure = pyplot.figure(figsize=(PAGE, bottom + legend))
+        axes = figure.add_axes((0, legend / (bottom + legend), 1, bottom / (bottom + legend)))
+        y = 0.0
+        for line, space in zip(grid, above, strict=True):
+            y += space
+            for x, entry in zip(starts, line, strict=False):
+                if entry is not None:
+                    draw_picture(axes, *entry, (x, x + across, y + down, y), size)
+            y += down
+        axes.set(xlim=(0, PAGE), ylim=(bottom, 0))
+        axes.axis("off")
         patches = [
-            Patch(facecolor=np.array(rgb) / 255, edgecolor="0.4", linewidth=0.4, label=one_line(name))
-            for name, rgb in zip(dataset.classes, dataset.palette, strict=True)
+            Patch(facecolor=rgb, edgecolor="0.4", linewidth=0.4, label=label)
+            for rgb, label in zip(colours, labels, strict=True)
         ]
-        patches.append(Patch(facecolor="white", edgecolor="0.4", linewidth=0.4, label="void"))
-        figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 7), handlelength=1)
+        ncols = min(len(patches), LEGEND_COLUMNS)
+        figure.legend(handles=patches, loc="lower center", ncols=ncols, handlelength=1, fontsize=6.5)
         write_figure(figure, path)
 
 
@@ -168,13 +177,14 @@ def picture_grid(
     return grid
 
 
-def draw_picture(axis: Any, title: str, name: str, picture: np.ndarray) -> None:
-    """One picture with a title above and a name on its left."""
-    axis.imshow(picture, interpolation="nearest")
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set_linewidth(0.3)
-    axis.spines[:].set_visible(True)
+def draw_picture(
+    axes: Any, title: str, name: str, picture: np.ndarray, extent: tuple[float, float, float, float], size: float
+) -> None:
+    """One picture at (left, right, bottom, top) in a thin frame, a title of a size above it and a name on its left."""
+    left, right, bottom, top = extent
+    axes.imshow(picture, interpolation="nearest", extent=extent, aspect="auto")
+    axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="black", linewidth=0.3)
     if title:
-        axis.set_title(title, fontsize=6.5, pad=2)
+        axes.text((left + right) / 2, top - GAP, title, fontsize=size, ha="center", va="bottom")
     if name:
-        axis.set_ylabel(name, fontsize=6, labelpad=1)
+        axes.text(left - GAP, (top + bottom) / 2, name, fontsize=size, ha="right", va="center", rotation=90)
