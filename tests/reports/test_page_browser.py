@@ -182,6 +182,7 @@ def test_controls_are_set_apart_sorted_with_the_rest_and_shown_for_every_model(
         assert column(tab, "Seeds")[4:] == ["control"] * 3
         assert column(tab, "minus CE")[4:] == ["–"] * 3
         assert column(tab, "mIoU")[-1] == "failed"
+        assert tab.get_by_role("link", name="Cells without a result").is_visible()
         assert re.fullmatch(r"[\d.]+", column(tab, "mIoU")[4])  # no spread
         assert tab.locator("#table tr.control td.best").count() == 0
         assert "take no part in tests, ranks and marks" in tab.locator("#legend").inner_text()

@@ -90,7 +90,7 @@ function layAbsent() {
   });
   const rows = [...groups.values()];
   if (!rows.length) return;
-  $("absent").hidden = false;
+  for (const id of ["absent", "to-absent"]) $(id).hidden = false;
   const shown = [
     { heading: "Cell", row: true, text: (row) => path(row.point), node: (row) => element("a", { href: link(row.point) }, `${title(row.point)}`) },
     { heading: "State", text: (row) => row.status, node: (row) => element("span", { class: `state ${row.status}` }, row.status) },
