@@ -263,7 +263,8 @@ def test_void_of_a_data_set_becomes_mmsegmentations(tmp_path: Path) -> None:
     folder.mkdir()
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(folder / "a.png")
     Image.fromarray(np.array([[0, 11, 10, 11, 3, 4]] * 4, np.uint8)).save(folder / "b.png")
-    (folder / "train.txt").write_text("a.png b.png\n")
+    for split in DATASETS["camvid"].splits:
+        (folder / f"{split}.txt").write_text("a.png b.png\n")
     init_default_scope("mmseg")
     pipeline = [PIPELINE[0], PIPELINE[1], PIPELINE[-1]]
     data = MMSEG_DATASETS.build(

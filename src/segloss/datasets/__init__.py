@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 
 from segloss.datasets._availability import availability, format_availability
-from segloss.datasets._dataset import Dataset, image_names, read_list
+from segloss.datasets._dataset import Dataset, read_list
 from segloss.datasets._described import described
 from segloss.datasets._fingerprints import fingerprints
 from segloss.datasets._new_dataset import new_dataset
@@ -40,7 +40,6 @@ __all__ = [
     "add_described",
     "find",
     "fingerprints",
-    "image_names",
     "list_datasets",
     "locate",
     "new_dataset",

@@ -47,15 +47,6 @@ def split_line(line: str, path: Path) -> list[str]:
         raise DatasetError(f"{path} has a line that cannot be read ({error}): {line.strip()}") from error
 
 
-def image_names(entries: Sequence[Entry]) -> list[str]:
-    """The names of a list's images in counts and pictures.
-
-    The stem of the file; where several share one, as with a folder for each case, the whole path.
-    """
-    stems = [Path(entry[0]).stem for entry in entries]
-    return stems if len(set(stems)) == len(stems) else [entry[0] for entry in entries]
-
-
 @dataclass(frozen=True)
 class Dataset:
     """A data set of the benchmark; one constant per file of this room.
@@ -153,6 +144,17 @@ class Dataset:
             void = "" if self.void is None else f" and void {self.void}"
             raise DatasetError(f"{path} must hold classes 0..{len(self.classes) - 1}{void}, got {min(strange)}")
         return labels
+
+    def image_names(self, folder: Path, entries: Sequence[Entry]) -> list[str]:
+        """The names of a list's images in counts and pictures.
+
+        The stem of the file; where several images of the data set share one, as with a folder for each case, the whole
+        path.
+        """
+        paths = {entry[0] for split in self.splits for entry in self.read_list(folder, split)}
+        paths.update(entry[0] for entry in entries)
+        unique = len({Path(path).stem for path in paths}) == len(paths)
+        return [Path(entry[0]).stem if unique else entry[0] for entry in entries]
 
     def fingerprint(self, folder: Path, lists: Mapping[str, list[Entry]] | None = None) -> str:
         """SHA-256 (hex) over lists, by default its own, and the content of every label and rater file they name."""

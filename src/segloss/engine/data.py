@@ -16,7 +16,7 @@ from mmseg.registry import DATASETS as MMSEG_DATASETS
 from mmseg.registry import TRANSFORMS
 from torch.utils.data import Dataset
 
-from segloss.datasets import DatasetError, find, image_names, training_lists
+from segloss.datasets import DatasetError, find, training_lists
 from segloss.engine.cache import DETERMINISTIC, CachedPipeline
 from segloss.engine.losses import VOID
 from segloss.labels import dice_rater_weights
@@ -93,7 +93,9 @@ class ListDataset(BaseSegDataset):
                 seg_fields=[],
             )
             for name, (image, label, *raters) in zip(
-                image_names(entries), (entry if len(entry) > 1 else (*entry, None) for entry in entries), strict=True
+                self.source.image_names(folder, entries),
+                (entry if len(entry) > 1 else (*entry, None) for entry in entries),
+                strict=True,
             )
         ]
 

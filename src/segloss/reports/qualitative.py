@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segloss.datasets import Dataset, image_names
+from segloss.datasets import Dataset
 from segloss.reports.style import PAGE, drawing, one_line, write_figure
 
 ACROSS = 7  # losses side by side; more of them go down the page
@@ -57,7 +57,7 @@ def read_examples(
         maps: Content of one predictions.npz.
     """
     entries = dataset.read_list(folder, split) if folder else []
-    paths = dict(zip(image_names(entries), entries, strict=True)) if entries else {}
+    paths = dict(zip(dataset.image_names(folder, entries), entries, strict=True)) if entries else {}
     examples = []
     for name in names:
         image, label, *raters = paths.get(name, (None, None))
