@@ -11,7 +11,7 @@ from segloss.grid.errors import ConfigError
 from segloss.metrics import Counts, image_counts, summarize
 from segloss.records.verification import RecordError
 from segloss.reports.findings import Difference, differences, findings, partners, verdict
-from segloss.reports.points import IMAGE_STATISTICS, SOFT_STATISTICS, PointStatistics, statistics_of
+from segloss.reports.points import CLAIM_STATISTICS, IMAGE_STATISTICS, PointStatistics, statistics_of
 from segloss.reports.statistics import Comparison
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def test_statistics_that_claims_may_name_are_the_metrics_of_the_catalogue() -> N
         labels = torch.randint(3 + image % 2, (1, 6, 7), generator=random)  # some images lack a class
         counts.update(probabilities, labels, truth=truth, names=[f"image{image}"])
     entry, metrics = image_counts(counts), summarize(counts)
-    for metric, (kind, function) in SOFT_STATISTICS.items():
+    for metric, (kind, function) in CLAIM_STATISTICS.items():
         assert function(getattr(entry, kind).sum(0)) == pytest.approx(metrics[metric], rel=1e-12)
     for metric, (kind, function) in IMAGE_STATISTICS.items():
         assert function(getattr(entry, kind)).mean() == pytest.approx(metrics[metric], rel=1e-12)

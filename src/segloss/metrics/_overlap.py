@@ -23,8 +23,17 @@ def mean_iou(counts: np.ndarray) -> np.ndarray:
     Classes neither labelled nor predicted are left out. Counts may be sums over images or means of them: their number
     cancels.
     """
+    return _mean_score(counts, "IoU")
+
+
+def mean_dice(counts: np.ndarray) -> np.ndarray:
+    """mDice in percent of counts as for `mean_iou`."""
+    return _mean_score(counts, "Dice")
+
+
+def _mean_score(counts: np.ndarray, score: str) -> np.ndarray:
     hits, labelled, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
-    return 100 * np.nanmean(class_scores(hits, labelled, predicted)["IoU"], axis=-1)
+    return 100 * np.nanmean(class_scores(hits, labelled, predicted)[score], axis=-1)
 
 
 def image_mean_iou(counts: np.ndarray) -> np.ndarray:

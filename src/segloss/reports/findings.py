@@ -12,12 +12,12 @@ from segloss.records.verification import RecordError
 from segloss.reports.comparisons import LEVEL, format_difference
 from segloss.reports.evidence import gather
 from segloss.reports.markdown import table, text
-from segloss.reports.points import IMAGE_STATISTICS, SOFT_STATISTICS, STATISTICS, Point, PointStatistics, point_of
+from segloss.reports.points import CLAIM_STATISTICS, IMAGE_STATISTICS, STATISTICS, Point, PointStatistics, point_of
 from segloss.reports.sentences import enumerate_words
 from segloss.reports.statistics import Comparison, compare, holm
 from segloss.reports.style import file_name
 
-TESTED = (*STATISTICS, *IMAGE_STATISTICS, *SOFT_STATISTICS)
+TESTED = (*STATISTICS, *IMAGE_STATISTICS, *CLAIM_STATISTICS)
 INTRODUCTION = """\
 # What the grids show
 

@@ -18,6 +18,7 @@ from segloss.metrics import (
     divergence,
     image_counts,
     image_mean_iou,
+    mean_dice,
     mean_iou,
     soft_brier,
     soft_dice,
@@ -28,13 +29,14 @@ from segloss.reports.summary import AXES
 
 # Metrics with intervals and tests: the counts of an image that each is a function of, and the function.
 STATISTICS = {"mIoU": ("overlap", mean_iou), "ECE": ("calibration", calibration_error)}
-# Tested for the claims that name them, not in every report: those against a soft truth, where there is one,
-SOFT_STATISTICS = {
+# Tested for the claims that name them, not in every report; some need a soft truth.
+CLAIM_STATISTICS = {
+    "mDice": ("overlap", mean_dice),
     "mDice_soft": ("soft_overlap", soft_dice),
     "KL": ("distances", divergence),
     "Brier_soft": ("distances", soft_brier),
 }
-# and means over images, of which each image has a value of its own.
+# Likewise, but means over images, of which each image has a value of its own.
 IMAGE_STATISTICS = {"mIoU_I": ("overlap", image_mean_iou)}
 
 Point = tuple[str, ...]
@@ -84,7 +86,7 @@ def statistics_of(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> Point
     """The statistics of one point from the counts of its seeds."""
     stacked = stack_seeds(cells, counts)
     arrays = {metric: (getattr(stacked, kind), function) for metric, (kind, function) in STATISTICS.items()}
-    soft = {metric: (getattr(stacked, kind), function) for metric, (kind, function) in SOFT_STATISTICS.items()}
+    further = {metric: (getattr(stacked, kind), function) for metric, (kind, function) in CLAIM_STATISTICS.items()}
     of_images = {metric: function(getattr(stacked, kind)) for metric, (kind, function) in IMAGE_STATISTICS.items()}
     several = len(stacked.names) > 1  # the jackknife leaves one image out
     return PointStatistics(
@@ -92,7 +94,7 @@ def statistics_of(cells: Sequence[Cell], counts: Sequence[ImageCounts]) -> Point
         images=tuple(stacked.names),
         pseudo_values={
             metric: pseudo_values(values, function)
-            for metric, (values, function) in (arrays | soft).items()
+            for metric, (values, function) in (arrays | further).items()
             if several and values is not None
         }
         | {metric: values for metric, values in of_images.items() if several and np.isfinite(values).all()},
