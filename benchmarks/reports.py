@@ -67,6 +67,7 @@ def predicted(cell: Cell, number: int) -> Counts:
 
 def make(place: Path, seeds: int) -> None:
     """Write the grid, its records and its counts into a folder."""
+    torch.set_num_threads(1)  # on tensors this small several threads mostly wait for each other
     copy_workflow(place)
     (place / "configs/grids/large.yaml").write_text(GRID.replace("SEEDS", str(seeds)))
     random = np.random.default_rng(0)
