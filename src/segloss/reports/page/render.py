@@ -65,8 +65,9 @@ def render(template: str, *, summary: Any, **content: Any) -> str:
     scripts = {"theme": script(asset("theme.js"))}
     if template == "page.html.j2":
         page = "\n".join(asset(f"{name}.js") for name in PAGE_SCRIPTS)
-        scripts |= {"table": script(asset("dataTables.min.js")), "charts": script(chart_library())}
+        scripts["table"] = script(asset("dataTables.min.js"))
         scripts["page"] = script(f'"use strict";\n(() => {{\n{page}}})();\n')
+        scripts["charts"] = script(chart_library())
     policy = "; ".join(
         [
             "default-src 'none'",

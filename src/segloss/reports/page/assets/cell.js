@@ -146,6 +146,7 @@ function showCells(point, cells, details, body) {
 }
 
 function route() {
+  if (!complete) return;
   const wanted = decodeURI(location.hash.slice(1));
   const point = points.find((entry) => path(entry) === wanted);
   if (point) open(point);

@@ -2,6 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const { points, metrics, titles, comparisons } = data;
 const byName = new Map(metrics.map((metric) => [metric.name, metric]));
+let complete = false; // the table is shown while the rest, the charts' library and the details of the cells, is still read
 const $ = (id) => document.getElementById(id);
 const AXES = ["dataset", "model", "labels", "family"];
 

@@ -11,4 +11,8 @@ if (metrics.length) {
   $("count").textContent = "Nothing is trained yet.";
 }
 layAbsent();
-route();
+addEventListener("DOMContentLoaded", () => setTimeout(() => {
+  complete = true;
+  if (metrics.length) filterTable();
+  route();
+}));

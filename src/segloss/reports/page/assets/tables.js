@@ -61,7 +61,7 @@ function filterTable() {
   results.draw();
   const left = results.rows({ search: "applied" }).data().toArray();
   $("count").textContent = `${left.length} of ${points.length} rows`;
-  drawScatters(left.filter((point) => !point.control), state());
+  if (complete) drawScatters(left.filter((point) => !point.control), state());
 }
 
 function describe(now) {
