@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK = 1 << 20  # elements: temporaries of this size stay in the processor's cache
-BLOCK = 1 << 16  # elements of each temporary where a chain has many
+CHUNK = 1 << 20  # elements a thread: temporaries of this size stay in the processor's cache
+BLOCK = 1 << 16  # elements of each temporary where a chain has many and one thread computes it
 VECTOR = 64  # elements: a multiple of any processor's vectors, unrolled loops included
 LEAST = -1e30  # log p where the logits differ by more than float32 holds: 0 times it is 0, and sums of it are finite
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
@@ -24,7 +24,7 @@ BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 def slices(images: int, size: int) -> Iterator[slice]:
     """Cut images, or rows, of a size each into runs of about CHUNK elements, at least one of them in each."""
-    step = max(1, images) if torch.compiler.is_compiling() else max(1, CHUNK // max(1, size))
+    step = max(1, images) if torch.compiler.is_compiling() else max(1, torch.get_num_threads() * CHUNK // max(1, size))
     return (slice(start, start + step) for start in range(0, max(1, images), step))
 
 
@@ -40,7 +40,9 @@ def blocks(values: Tensor) -> Iterator[tuple[slice, slice, slice]]:
     if pixels % VECTOR or values.is_cuda or torch.compiler.is_compiling():
         yield from ((part, slice(None), slice(None)) for part in slices(images, classes * pixels))
         return
-    step = max(1024, BLOCK // max(1, classes) // VECTOR * VECTOR)
+    # To wake a second thread takes longer than to compute a small piece.
+    size = BLOCK if torch.get_num_threads() == 1 else torch.get_num_threads() * CHUNK
+    step = max(1024, size // max(1, classes) // VECTOR * VECTOR)
     for image in range(images):
         for start in range(0, pixels, step):
             yield slice(image, image + 1), slice(None), slice(start, start + step)

@@ -114,9 +114,9 @@ def draw_predictions(
     across = min((PAGE - NAME) / columns - GAP, (9.5 - sum(above)) / len(grid) * width / height)
     down = across * height / width
     size = min(6.5, 72 * across / 0.6 / max(len(entry[0]) for line in grid for entry in line if entry))
-    margin = (PAGE - NAME - columns * (across + GAP)) / 2
+    margin = (PAGE - NAME - columns * (across + GAP) + GAP) / 2
     starts = [margin + NAME * (place >= len(examples[0].pictures)) + place * (across + GAP) for place in range(columns)]
-    bottom = sum(above) + len(grid) * down
+    bottom = sum(above) + len(grid) * down + GAP
     labels = [*map(one_line, dataset.classes), "void"]
     colours = [np.array(rgb) / 255 for rgb in dataset.palette] + [np.ones(3)]
     legend = 0.2 + 0.16 * -(-len(labels) // LEGEND_COLUMNS)
