@@ -107,16 +107,16 @@ def draw_predictions(
         titles: Titles of the losses.
     """
     grid = picture_grid(dataset, examples, predictions, titles)
-    height, width = next(iter(predictions.values()))[examples[0].name].shape
     columns = max(map(len, grid))
     above = [TITLE if any(entry and entry[0] for entry in line) else GAP for line in grid]
+    shapes = [next(entry[2].shape for entry in line if entry) for line in grid]  # of one image in each line
+    ratios = [height / width for height, width, _ in shapes]
     # In inches; the pictures end 9.5 down the page, and letters are .6 of their size wide.
-    across = min((PAGE - NAME) / columns - GAP, (9.5 - sum(above)) / len(grid) * width / height)
-    down = across * height / width
+    across = min((PAGE - NAME) / columns - GAP, (9.5 - sum(above)) / sum(ratios))
     size = min(6.5, 72 * across / 0.6 / max(len(entry[0]) for line in grid for entry in line if entry))
     margin = (PAGE - NAME - columns * (across + GAP) + GAP) / 2
     starts = [margin + NAME * (place >= len(examples[0].pictures)) + place * (across + GAP) for place in range(columns)]
-    bottom = sum(above) + len(grid) * down + GAP
+    bottom = sum(above) + across * sum(ratios) + GAP
     labels = [*map(one_line, dataset.classes), "void"]
     colours = [np.array(rgb) / 255 for rgb in dataset.palette] + [np.ones(3)]
     legend = 0.2 + 0.16 * -(-len(labels) // LEGEND_COLUMNS)
@@ -127,8 +127,9 @@ def draw_predictions(
         figure = pyplot.figure(figsize=(PAGE, bottom + legend))
         axes = figure.add_axes((0, legend / (bottom + legend), 1, bottom / (bottom + legend)))
         y = 0.0
-        for line, space in zip(grid, above, strict=True):
+        for line, space, ratio in zip(grid, above, ratios, strict=True):
             y += space
+            down = across * ratio
             for x, entry in zip(starts, line, strict=False):
                 if entry is not None:
                     draw_picture(axes, *entry, (x, x + across, y + down, y), size)
