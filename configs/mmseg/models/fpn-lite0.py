@@ -1,4 +1,4 @@
-# A feature pyramid on EfficientNet-Lite0. Of the decoders on it this one learns most in a core-minute (reports/decoders).
+# A feature pyramid on EfficientNet-Lite0: the decoder that learns most in a core-minute (reports/decoders).
 _base_ = ["./deeplabv3plus-lite0.py"]
 model = dict(
     neck=dict(type="FPN", in_channels=[24, 40, 112, 320], out_channels=64, num_outs=4),
