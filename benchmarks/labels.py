@@ -43,6 +43,7 @@ def targets(maps: Tensor, raters: Tensor, classes: int, generator: torch.Generat
     """A call for every scenario of the catalogue."""
     given = {
         "draws": torch.rand(len(maps), generator=generator).to(maps.device),
+        "rater_weights": torch.rand(len(maps), RATERS, generator=generator).to(maps.device),
         "teacher_logits": torch.randn(len(maps), classes, *maps.shape[1:], generator=generator).to(maps.device),
     }
     calls = {}

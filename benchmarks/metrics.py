@@ -69,6 +69,8 @@ def peers(probabilities: torch.Tensor, labels: torch.Tensor) -> Callable[[], Non
     try:
         from mmseg.evaluation.metrics import IoUMetric
         from torchmetrics.classification import MulticlassCalibrationError
+
+        import segloss.engine  # noqa: F401  (lets mmseg and, for torchmetrics, torchvision be imported)
     except ImportError as error:
         print(f"without the peers: {error}")
         return None

@@ -192,3 +192,13 @@ def test_stays_on_its_device_and_reads_nothing_back(scenario):
     assert target.device.type == kept.device.type == "meta"
     assert (target.shape, target.dtype) == (expected.shape, expected.dtype)
     assert (kept.shape, kept.dtype) == (expected_valid.shape, expected_valid.dtype)
+
+
+def test_the_benchmark_calls_every_scenario() -> None:
+    from benchmarks.labels import RATERS, targets
+
+    maps = torch.randint(3, (2, 16, 16), generator=torch.Generator().manual_seed(0))
+    calls = targets(maps, maps[:, None].repeat(1, RATERS, 1, 1), 3, torch.Generator().manual_seed(0))
+    assert calls.keys() == CATALOGUE.keys()
+    for call in calls.values():
+        call()
