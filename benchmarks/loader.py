@@ -48,9 +48,7 @@ def ours(folder: Path, pipeline: list, workers: int, samples: int) -> DataLoader
 
 def stock(folder: Path, place: Path, pipeline: list, workers: int, samples: int) -> DataLoader:
     """MMSegmentation's loader with the same transforms."""
-    readers = {"LoadImage": "LoadImageFromFile", "LoadLabel": "LoadAnnotations"}
-    steps = [{**step, "type": readers.get(step["type"], step["type"])} for step in pipeline]
-    config = stock_loader(DATASETS["camvid"], folder, place, "train", steps, BATCH)
+    config = stock_loader(DATASETS["camvid"], folder, place, "train", pipeline, BATCH)
     dataset = MMSEG_DATASETS.build(config["dataset"])
     order = RandomSampler(dataset, num_samples=samples)
     return DataLoader(

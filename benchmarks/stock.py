@@ -51,7 +51,9 @@ HOOKS = dict(
 
 
 def loader(source: Dataset, folder: Path, place: Path, split: str, pipeline: list, batch_size: int) -> dict:
-    """A data loader of a split as configs of MMSegmentation have it."""
+    """A data loader of a split as configs of MMSegmentation have it, with its own readers in our pipeline."""
+    readers = {"LoadImage": "LoadImageFromFile", "LoadLabel": "LoadAnnotations"}
+    pipeline = [{**step, "type": readers.get(step["type"], step["type"])} for step in pipeline]
     entries = source.read_list(folder, split)
     names = place / f"{source.name}-{split}.txt"
     names.write_text("".join(f"{Path(image).stem}\n" for image, *_ in entries))
