@@ -77,7 +77,7 @@ class _AverageCalibrationError(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, batch: Batch, counted: Tensor, bins: int, soft: bool, pooled: bool, wanted: bool):
         probabilities = torch.log_softmax(logits, 1).exp_()
-        parts = list(slices(len(logits), logits[:1].numel()))
+        parts = list(slices(logits))
         tables = torch.cat([_tables(probabilities[part], batch, part, bins, soft) for part in parts], 1)
         if pooled:
             tables = tables.sum(1, keepdim=True)

@@ -111,7 +111,7 @@ class _CrossEntropies(torch.autograd.Function):
         ctx.save_for_backward(logits, target, valid)
         index = without_void(target, valid)[:, None]
         losses = torch.empty_like(logits[:, 0])
-        for part in slices(len(logits), logits[:1].numel()):
+        for part in slices(logits):
             losses[part] = torch.log_softmax(logits[part], 1).gather(1, index[part])[:, 0].clamp_(min=LEAST).neg_()
         return losses if valid is None else losses.mul_(valid)
 

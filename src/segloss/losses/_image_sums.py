@@ -26,7 +26,7 @@ class _SumOverImages(torch.autograd.Function):
         total = logits.new_zeros((), dtype=torch.float64)
         # Autocast would round the formulas' products.
         with torch.autocast(logits.device.type, enabled=False):
-            for part in slices(len(logits), logits[:1].numel()):
+            for part in slices(logits):
                 value, by_logits = formula(logits[part], part, wanted)
                 total += value
                 if wanted:

@@ -119,7 +119,7 @@ def _few_sorted(
     total = errors.new_zeros((), dtype=torch.float64)
     # Float32 holds the counts of such rows.
     countable = rows.dtype == torch.float32 and not rows.is_cuda and pixels <= 1 << 24
-    for part in slices(images * classes, pixels):
+    for part in slices(rows):
         kept = rows[part].abs() >= threshold[part, None]
         number = kept.count_nonzero(1)
         if countable and 2 * int(number.sum()) > kept.numel():

@@ -22,9 +22,14 @@ LEAST = -1e30  # log p where the logits differ by more than float32 holds: 0 tim
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-def slices(images: int, size: int) -> Iterator[slice]:
-    """Cut images, or rows, of a size each into runs of about CHUNK elements, at least one of them in each."""
-    step = max(1, images) if torch.compiler.is_compiling() else max(1, torch.get_num_threads() * CHUNK // max(1, size))
+def slices(values: Tensor) -> Iterator[slice]:
+    """Cut the images, or rows, of a tensor into runs of about CHUNK elements a thread, at least one of them in each."""
+    images = len(values)
+    if torch.compiler.is_compiling():
+        step = max(1, images)
+    else:
+        threads = 1 if values.is_cuda else torch.get_num_threads()
+        step = max(1, threads * CHUNK // max(1, values[:1].numel()))
     return (slice(start, start + step) for start in range(0, max(1, images), step))
 
 
@@ -38,10 +43,11 @@ def blocks(values: Tensor) -> Iterator[tuple[slice, slice, slice]]:
     images, classes, pixels = values.shape
     # A compiler would unroll the loop, and fuses by itself.
     if pixels % VECTOR or values.is_cuda or torch.compiler.is_compiling():
-        yield from ((part, slice(None), slice(None)) for part in slices(images, classes * pixels))
+        yield from ((part, slice(None), slice(None)) for part in slices(values))
         return
     # To wake a second thread takes longer than to compute a small piece.
-    size = BLOCK if torch.get_num_threads() == 1 else torch.get_num_threads() * CHUNK
+    threads = torch.get_num_threads()
+    size = BLOCK if threads == 1 else threads * CHUNK
     step = max(1024, size // max(1, classes) // VECTOR * VECTOR)
     for image in range(images):
         for start in range(0, pixels, step):
@@ -67,9 +73,9 @@ def without_void(target: Tensor, valid: Tensor | None) -> Tensor:
 
 def row_sums(function: Callable[..., Tensor], left: Tensor, right: Tensor) -> Tensor:
     """Sum function(left, right) over the last axis of (B, C, N), some rows at a time: without a large temporary."""
-    images, classes, pixels = left.shape
+    images, classes = left.shape[:2]
     left, right = left.flatten(0, 1), right.flatten(0, 1)
-    parts = [function(left[part], right[part]).sum(-1) for part in slices(len(left), pixels)]
+    parts = [function(left[part], right[part]).sum(-1) for part in slices(left)]
     return torch.cat(parts).view(images, classes)
 
 

@@ -63,8 +63,9 @@ def write_figure(figure: Any, path: Path, formats: Iterable[str] | None = None) 
     from matplotlib import pyplot
 
     # Laid out once: each format would do it twice again.
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
     for suffix in formats or FORMATS:
         buffer = BytesIO()
         figure.savefig(buffer, format=suffix, dpi=200, metadata=METADATA[suffix])

@@ -146,7 +146,7 @@ function showCells(point, cells, details, body) {
 }
 
 function route() {
-  if (!complete) return;
+  if (!isRead()) return;
   const wanted = decodeURI(location.hash.slice(1));
   const point = points.find((entry) => path(entry) === wanted);
   if (point) open(point);

@@ -2,7 +2,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const { points, metrics, titles, comparisons } = data;
 const byName = new Map(metrics.map((metric) => [metric.name, metric]));
-let complete = false; // the table is shown while the rest, the charts' library and the details of the cells, is still read
+// The table is shown while the rest, the details of the cells and the charts' library, is still read.
+const isRead = () => document.readyState !== "loading";
 const $ = (id) => document.getElementById(id);
 const AXES = ["dataset", "model", "labels", "family"];
 

@@ -12,7 +12,6 @@ if (metrics.length) {
 }
 layAbsent();
 addEventListener("DOMContentLoaded", () => setTimeout(() => {
-  complete = true;
-  if (metrics.length) filterTable();
+  if (metrics.length) drawCharts();
   route();
 }));

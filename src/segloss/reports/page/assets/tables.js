@@ -33,6 +33,8 @@ const passes = (point, filters) => AXES.every((axis) => !filters[axis] || point[
 const words = (point) => [title(point), point.dataset, point.family, point.loss, ...(point.control ? [] : [point.model, point.labels])].join(" ").toLowerCase();
 const matches = (point, now) => passes(point, now.filters) && now.search.toLowerCase().split(/\s+/).every((word) => words(point).includes(word));
 
+const pointsLeft = () => results.rows({ search: "applied" }).data().toArray();
+
 function layTable() {
   const now = state();
   const order = results?.order() ?? [];
@@ -59,10 +61,11 @@ function markGroups() {
 
 function filterTable() {
   results.draw();
-  const left = results.rows({ search: "applied" }).data().toArray();
-  $("count").textContent = `${left.length} of ${points.length} rows`;
-  if (complete) drawScatters(left.filter((point) => !point.control), state());
+  $("count").textContent = `${pointsLeft().length} of ${points.length} rows`;
+  if (isRead()) drawCharts();
 }
+
+const drawCharts = () => drawScatters(pointsLeft().filter((point) => !point.control), state());
 
 function describe(now) {
   const about = (metric) => {
