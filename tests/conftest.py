@@ -65,9 +65,17 @@ def run(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first; side by side last, since they fill the time in which one process has a long test left."""
+    """Fast tests first; side by side last, since they fill the time in which one process has a long test left.
+
+    Side by side, what mostly waits comes before all others: its time costs nothing as long as others run.
+    """
     side_by_side = "PYTEST_XDIST_WORKER" in os.environ
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None) != side_by_side)
+
+    def order(item: pytest.Item) -> tuple[bool, bool]:
+        slow = item.get_closest_marker("slow")
+        return (slow is not None) != side_by_side, side_by_side and not (slow and slow.kwargs.get("waits"))
+
+    items.sort(key=order)
 
 
 def pytest_sessionfinish() -> None:
@@ -113,6 +121,22 @@ def in_memory(folder: Path) -> Iterator[Path]:
 def workplace(tmp_path: Path, phantom: Path) -> Path:
     """A fresh workplace."""
     return make_workplace(tmp_path, phantom)
+
+
+@pytest.fixture(scope="session")
+def camvid_grid(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
+    """A workplace in which Snakemake has trained a cell on CamVid and made its report: for two tests, once."""
+    if not (DATA / "camvid").is_dir():
+        pytest.skip("CamVid is not there: SEGLOSS_DATA names no folder with it")
+    folder = make_workplace(tmp_path_factory.mktemp("camvid"), phantom)
+    (folder / "configs/grids/tiny.yaml").write_text(
+        "{title: Few, datasets: [camvid-cpu], models: [unet-small], schedule: tiny,"
+        " labels: [bls], losses: [ce-jml], seeds: 1}"
+    )
+    schedule = TINY_SCHEDULE.replace("iterations = 16", "iterations = 4")
+    (folder / "configs/mmseg/schedules/tiny.py").write_text(schedule)
+    run("snakemake", "--cores", "2", "--config", "grid=tiny", f"data_root={DATA}", cwd=folder)
+    return folder
 
 
 @pytest.fixture

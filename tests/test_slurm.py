@@ -15,7 +15,8 @@ from segloss.records import progress
 from tests.conftest import BIN, TINY_GRID, TINY_SCHEDULE
 from tests.slurm_node import NoSlurm, slurm
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+# Two minutes, nearly all of them in wait of Slurm.
+pytestmark = pytest.mark.slow(waits=True)
 
 NEEDS = 'needs = {"gpus": 1, "cpus": 1, "memory_gb": 1, "minutes": 20}\n'
 CELLS = [f"phantom/unet-tiny/tiny/hard/{loss}/seed{seed}" for loss in ("ce", "dice") for seed in (0, 1)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import BIN, DATA, TINY_GRID, TINY_SCHEDULE, run
+from tests.conftest import BIN, TINY_GRID, TINY_SCHEDULE, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked")]
 
@@ -198,19 +198,11 @@ def test_five_thousand_cells_are_planned_within_a_minute(workplace: Path) -> Non
     assert jobs(plan)["train"] == 5008
 
 
-@pytest.mark.skipif(not (DATA / "camvid").is_dir(), reason="CamVid is not there: SEGLOSS_DATA names no folder with it")
-def test_a_few_iterations_on_camvid(workplace: Path) -> None:
-    (workplace / "configs/grids/tiny.yaml").write_text(
-        "{title: Few, datasets: [camvid-cpu], models: [unet-small], schedule: tiny,"
-        " labels: [bls], losses: [ce-jml], seeds: 1}"
-    )
-    (workplace / "configs/mmseg/schedules/tiny.py").write_text(
-        TINY_SCHEDULE.replace("iterations = 16", "iterations = 4")
-    )
-    snakemake(workplace, config=(f"data_root={DATA}",))
-    (record,) = workplace.glob("results/**/record.json")
+@pytest.mark.xdist_group("camvid")
+def test_a_few_iterations_on_camvid(camvid_grid: Path) -> None:
+    (record,) = camvid_grid.glob("results/**/record.json")
     record = json.loads(record.read_text())
     assert record["data"]["images"] == 233
     assert record["data"]["source"] == "camvid"
     assert 0 < record["metrics"]["mIoU"] < 100
-    assert (workplace / "reports/tiny/predictions-camvid-cpu-unet-small.png").exists()
+    assert (camvid_grid / "reports/tiny/predictions-camvid-cpu-unet-small.png").exists()

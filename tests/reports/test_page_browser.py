@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import DATA, grid_of, run
+from tests.conftest import grid_of, run
 from tests.reports.made_pages import HOSTILE, LOSS, make_control_page, make_page
 
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
@@ -250,29 +250,31 @@ def test_violations_and_requests_are_seen(browser: Any, tmp_path: Path) -> None:
     assert {"color-contrast", "html-has-lang", "image-alt"} <= set(found)
 
 
-def real_page(workplace: Path, dataset: str, *cells: str) -> Path:
-    """The page of cells that were really trained."""
-    from segloss import records
-    from segloss.reports.page import write_page
-
-    lines = f"title: Real\ndatasets: [{dataset}]\nmodels: [unet-tiny]\nschedule: tiny\n"
-    (workplace / "configs/grids/tiny.yaml").write_text(f"{lines}labels: [hard]\nlosses: [ce]\nseeds: 1\n")
-    for cell in cells:
-        run("segloss", "train", cell, cwd=workplace, WANDB_MODE="disabled", SEGLOSS_DATA=str(DATA))
-    grid = grid_of("tiny", workplace)
-    table = records.collect(grid, workplace / "results")
-    return write_page(grid, table, workplace / "results", workplace / "reports/tiny")
+def images_of_a_cell(browser: Any, page: Path, row: str) -> list[str]:
+    """The kinds of images that a page shows beside the cells of a row."""
+    with opened(browser, page, place=f"#{row}") as tab:
+        tab.wait_for_selector("#cell svg")
+        assert violations(tab) == []
+        return [image.get_attribute("alt").split(" of image")[0] for image in tab.locator("#cell img").all()]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dataset", "photographs"), [("phantom", 4), ("camvid-cpu", 0)])
-def test_the_page_of_a_real_training(browser: Any, workplace: Path, dataset: str, photographs: int) -> None:
-    if dataset == "camvid-cpu" and not (DATA / "camvid").is_dir():
-        pytest.skip(f"CamVid is not in {DATA}")
-    page = real_page(workplace, dataset, f"{dataset}/unet-tiny/tiny/hard/ce/seed0")
-    with opened(browser, page, place=f"#{dataset}/unet-tiny/tiny/hard/ce") as tab:
-        tab.wait_for_selector("#cell svg")
-        assert violations(tab) == []
-        shown = [image.get_attribute("alt").split(" of image")[0] for image in tab.locator("#cell img").all()]
-        assert shown.count("image") == photographs
-        assert [shown.count(kind) for kind in ("label", "prediction", "errors")] == [4, 4, 4]
+def test_the_page_of_a_real_training(browser: Any, workplace: Path) -> None:
+    from segloss import records
+    from segloss.reports.page import write_page
+
+    lines = "title: Real\ndatasets: [phantom]\nmodels: [unet-tiny]\nschedule: tiny\n"
+    (workplace / "configs/grids/tiny.yaml").write_text(f"{lines}labels: [hard]\nlosses: [ce]\nseeds: 1\n")
+    run("segloss", "train", "phantom/unet-tiny/tiny/hard/ce/seed0", cwd=workplace, WANDB_MODE="disabled")
+    grid = grid_of("tiny", workplace)
+    table = records.collect(grid, workplace / "results")
+    page = write_page(grid, table, workplace / "results", workplace / "reports/tiny")
+    shown = images_of_a_cell(browser, page, "phantom/unet-tiny/tiny/hard/ce")
+    assert [shown.count(kind) for kind in ("image", "label", "prediction", "errors")] == [4, 4, 4, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("camvid")
+def test_the_page_of_a_real_data_set_shows_no_photographs(browser: Any, camvid_grid: Path) -> None:
+    shown = images_of_a_cell(browser, camvid_grid / "reports/tiny/index.html", "camvid-cpu/unet-small/tiny/bls/ce-jml")
+    assert [shown.count(kind) for kind in ("image", "label", "prediction", "errors")] == [0, 4, 4, 4]
