@@ -46,7 +46,7 @@ test: $(READY) $(PEERS)/.ready  ## all tests, JOBS of them side by side; then th
 	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not alone"
 	PYTHONPATH=$(PEERS) $(BIN)/python -m pytest -m alone
 
-test-fast: $(READY) $(PEERS)/.ready  ## the tests without trainings and workflows
+test-fast: $(READY) $(PEERS)/.ready  ## the tests without trainings, workflows and a browser
 	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not alone"
 
 docs: $(READY)  ## the documentation in site/

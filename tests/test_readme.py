@@ -200,6 +200,7 @@ def test_cross_entropy_has_not_learned_the_rare_class() -> None:
     assert not first["Dice"].startswith("0.00")
 
 
+@pytest.mark.slow
 def test_the_reference_names_the_paper_behind_each_loss() -> None:
     spec = importlib.util.spec_from_file_location("losses_reference", ROOT / "docs/losses_reference.py")
     module = importlib.util.module_from_spec(spec)

@@ -44,6 +44,7 @@ def test_these_are_all_of_the_repository() -> None:
         assert entry["url"].startswith("https://")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_takes_a_step_with_cross_entropy_and_with_the_recipe(in_workplace: Path, name: str) -> None:
     init_default_scope("mmseg")
@@ -71,6 +72,7 @@ def test_each_takes_a_step_with_cross_entropy_and_with_the_recipe(in_workplace: 
             assert not torch.equal(value, before[f"{part}.{key}"]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_backbone_has_the_parameters_of_the_original(
     in_workplace: Path, name: str, monkeypatch: pytest.MonkeyPatch

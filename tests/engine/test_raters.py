@@ -283,6 +283,7 @@ def test_missing_raters_are_counted(gaps: Path) -> None:
         assert [(rater == VOID).all().item() for rater in sample.gt_raters.data] == [word == "-" for word in words]
 
 
+@pytest.mark.slow
 def test_duplicates_and_wrong_cells_of_bubil_are_void_for_training_and_evaluation() -> None:
     if not (DATA / "bubil").is_dir():
         pytest.skip(f"bubil is not below {DATA}; set SEGLOSS_DATA")

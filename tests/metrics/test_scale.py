@@ -44,6 +44,7 @@ def test_a_calibrated_predictor_over_64_megapixels_reads_below_a_hundredth_perce
     assert summarize(sharpened)["ECE"] > 0.1
 
 
+@pytest.mark.slow
 def test_the_posterior_of_phantom_is_calibrated_within_its_sampling_error():
     """The pixels of an image share one drawing, so that the images, not the pixels, are the independent draws."""
     random = np.random.default_rng(0)

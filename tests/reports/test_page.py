@@ -165,6 +165,7 @@ def test_a_long_curve_is_reduced_to_means() -> None:
     assert curve(rows, "absent") == []
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_in_every_process(page: Path) -> None:
     root = page.parents[2]
     code = (

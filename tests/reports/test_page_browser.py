@@ -19,7 +19,10 @@ VIEWS = [(width, theme) for theme in ("light", "dark") for width in (390, 820, 1
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; Debian: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; Debian: apt-get install chromium"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +261,6 @@ def images_of_a_cell(browser: Any, page: Path, row: str) -> list[str]:
         return [image.get_attribute("alt").split(" of image")[0] for image in tab.locator("#cell img").all()]
 
 
-@pytest.mark.slow
 def test_the_page_of_a_real_training(browser: Any, workplace: Path) -> None:
     from segloss import records
     from segloss.reports.page import write_page
@@ -273,7 +275,6 @@ def test_the_page_of_a_real_training(browser: Any, workplace: Path) -> None:
     assert [shown.count(kind) for kind in ("image", "label", "prediction", "errors")] == [4, 4, 4, 4]
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("camvid")
 def test_the_page_of_a_real_data_set_shows_no_photographs(browser: Any, camvid_grid: Path) -> None:
     shown = images_of_a_cell(browser, camvid_grid / "reports/tiny/index.html", "camvid-cpu/unet-small/tiny/bls/ce-jml")

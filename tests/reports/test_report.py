@@ -38,6 +38,7 @@ def test_scores_without_torch_are_those_of_the_metrics(in_workplace: Path) -> No
         image_counts((folder / "counts.npz").read_bytes()[:-40])
 
 
+@pytest.mark.slow
 def test_a_report_says_what_was_evaluated_how_and_how_surely(in_workplace: Path) -> None:
     (in_workplace / "configs/grids/own.yaml").write_text(
         "{title: Own, datasets: [phantom], models: [unet-tiny], schedule: tiny, labels: [hard, bls, ls, raters],"
@@ -162,6 +163,7 @@ def simulated(folder: Path, skill: dict[str, float], random: np.random.Generator
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
 def test_tables_of_synthetic_records_find_true_differences_and_keep_the_error_rate(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     skill = {"ce": 0.7, "same": 0.7, "other": 0.7, "better": 0.78, "worse": 0.62}
