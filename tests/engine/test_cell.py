@@ -117,6 +117,8 @@ def test_the_record_says_what_was_done(workplace: Path, in_workplace: Path) -> N
     assert record["config_hash"] == experiment_of(cell).config_hash
     assert record["config"]["model"]["decode_head"]["loss_decode"]["type"] == "JaccardMetricLoss"
     assert record["config"]["model"]["type"] == "EncoderDecoder"
+    assert record["config"]["test_dataset"]["folder"] == "phantom"
+    assert str(workplace) not in json.dumps(record["config"])  # records are published
     assert {"python", "torch", "mmsegmentation", "mmengine", "numpy", "segloss"} <= set(record["versions"])
     assert record["seconds"] > record["training"]["seconds"] > 0
     assert 2**27 < record["peak_memory_bytes"] < 2 * 2**30

@@ -127,6 +127,15 @@ def training_entry(config: Config, trained: Trained) -> dict[str, Any]:
     }
 
 
+def config_entry(config: Config) -> dict[str, Any]:
+    """The record's copy of the config, without the place of the data on this machine: records are published."""
+    entry = config.to_dict()
+    for value in entry.values():
+        if isinstance(value, dict) and "folder" in value:
+            value["folder"] = Path(value["folder"]).name
+    return entry
+
+
 def peak_memory() -> int:
     """The largest resident size of this process so far, in bytes (Linux counts it in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -141,7 +150,7 @@ def publish(
     record = {
         **records.identity_entry(prepared.experiment, data_entry(prepared, trained, measured), command),
         "seed": config.seed,
-        "config": config.to_dict(),
+        "config": config_entry(config),
         "machine": {
             **records.machine(),
             **asdict(machine),
