@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Other implementations, to be compared with, and Triton's interpreter: beside the environment, not in it.
 PEERS := .venv-peers
-# Tests that run side by side: more than two cores can, since some wait for Slurm or a server.
+# Tests that run side by side: one more than the two cores of CI, since some wait for Slurm or a server.
 JOBS ?= 3
 
 .PHONY: bench test test-fast docs check perf plans faults lock

@@ -15,7 +15,7 @@ from segloss.records import progress
 from tests.conftest import BIN, TINY_GRID, TINY_SCHEDULE
 from tests.slurm_node import NoSlurm, slurm
 
-# Two minutes, nearly all of them in wait of Slurm.
+# Two minutes, most of them spent waiting for Slurm.
 pytestmark = pytest.mark.slow(waits=True)
 
 NEEDS = 'needs = {"gpus": 1, "cpus": 1, "memory_gb": 1, "minutes": 20}\n'

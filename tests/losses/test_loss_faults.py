@@ -122,9 +122,7 @@ NOTICED_BY = {
 
 
 def questions(fault):
-    properties = [*FOR_EVERY_TARGET, one_hot_is_hard]
-    first = [NOTICED_BY[fault]] if fault in NOTICED_BY else []
-    for holds in (*first, *properties):
+    for holds in sorted([*FOR_EVERY_TARGET, one_hot_is_hard], key=lambda holds: holds is not NOTICED_BY.get(fault)):
         if holds is not one_hot_is_hard:
             yield from ((holds, name, options, False) for name, options in HARD)
         yield from ((holds, name, options, True) for name, options in SOFT)

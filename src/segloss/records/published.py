@@ -14,6 +14,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from segloss.grid.yaml_files import SafeLoader
+
 COLUMNS = (
     "source", "url", "date", "dataset", "split", "model", "method", "loss", "labels", "protocol", "metric", "value",
     "unit", "n",
@@ -90,7 +92,6 @@ def zoo_rows() -> Iterator[dict[str, Any]]:
     spec = importlib.util.find_spec("mmseg")
     if spec is None:
         return
-    SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML has it
     for file in sorted((Path(spec.origin).parent / ".mim" / "configs").glob("*/metafile.yaml")):
         for entry in yaml.load(file.read_text(encoding="utf-8"), Loader=SafeLoader)["Models"]:
             yield from _numbers(entry, file.parent.name)
