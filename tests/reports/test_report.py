@@ -146,8 +146,8 @@ def simulated(folder: Path, skill: dict[str, float], random: np.random.Generator
             hits = random.binomial(pixels, np.broadcast_to(share, (images, classes)))
             # What is wrong of one class is predicted to be the next.
             predicted = hits + np.roll(pixels - hits, 1, axis=1)
-            histogram = np.zeros((images, 2, 100), np.int64)
-            histogram[:, 0, 80], histogram[:, 1, 80] = (classes * pixels - hits.sum(1)), hits.sum(1)
+            histogram = np.zeros((images, 2, 10), np.int64)
+            histogram[:, 0, 8], histogram[:, 1, 8] = (classes * pixels - hits.sum(1)), hits.sum(1)
             place = folder / str(cell)
             place.mkdir(parents=True)
             np.savez(

@@ -45,6 +45,8 @@ def count_batch(
         truths, seen = (labels[:, None], valid[:, None]) if raters is None else (raters, seen)
         counts |= edge_counts(probabilities[:, 1], truths, seen, valid, boundaries.edge_tolerance)
     rows = {name: count.cpu().numpy() for name, count in counts.items()}
+    # Nothing reads finer bins of one image, and they would be most of a file of counts.
+    rows |= {name: merge_bins(rows[name]) for name in ("histogram", "confidence")}
     confusion = rows.pop("confusion")
     totals = {
         "confusion": confusion.sum(0),

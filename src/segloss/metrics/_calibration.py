@@ -70,10 +70,9 @@ def bin_gaps(right: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
 def reported_bins(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels, right pixels, sums of confidence of each image (n, 10)."""
-    return merge_bins(rows["histogram"].sum(1)), merge_bins(rows["histogram"][:, 1]), merge_bins(rows["confidence"])
+    return rows["histogram"].sum(1), rows["histogram"][:, 1], rows["confidence"]
 
 
 def merge_bins(histogram: np.ndarray) -> np.ndarray:
-    """Sums (..., 10) of a stored histogram (..., bins)."""
-    # the edges of the reported bins are among those stored
+    """Sums (..., 10) of a histogram (..., bins) whose edges include those of the reported bins."""
     return histogram.reshape(*histogram.shape[:-1], REPORTED_BINS, -1).sum(-1)

@@ -21,7 +21,7 @@ from segloss.metrics.boundaries import Boundaries
 if TYPE_CHECKING:
     from torch import Tensor
 
-METRICS_VERSION = 2  # increases when a count or a metric is added or changes its meaning
+METRICS_VERSION = 3  # increases when a count or a metric is added or changes its meaning
 EXACT = ("class_probability", "fine_confidence")  # totals in units and fractions
 
 
@@ -33,15 +33,15 @@ class Counts:
 
     Args:
         num_classes: C, at least 2 (a binary task has a background channel).
-        bins: equal-width calibration bins stored; a multiple of 10, since metrics report 10.
+        bins: equal-width bins of the class-wise totals; a multiple of 10, since metrics report 10.
         classwise: also keep the class-wise histograms, which `cwECE` and `SCE` need (the most expensive part of
             `update`).
         boundaries: the counts of boundaries to take beside those of pixels; None for none.
 
     `rows` maps names of counts to arrays whose first axis is the image:
         true_positives, labelled, predicted (n, C) int64;
-        histogram (n, 2, bins) int64, the wrong and the correct pixels by their confidence, and confidence (n, bins)
-        float64, its sums;
+        histogram (n, 2, 10) int64, the wrong and the correct pixels by their confidence, and confidence (n, 10)
+        float64, its sums, in the 10 bins that metrics report;
         negative_log_likelihood (n,) in nats and brier (n,), float64 sums over the pixels;
         if classwise, class_gap (n, C) float64, Σ over 10 bins of |correct pixels of the class - its probability|;
         with a soft truth soft_divergence (n,) in nats, soft_brier (n,), soft_difference, soft_truth, soft_probability

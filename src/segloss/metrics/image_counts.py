@@ -8,7 +8,6 @@ from textwrap import shorten
 
 import numpy as np
 
-from segloss.metrics._calibration import merge_bins
 from segloss.metrics.counts import Counts
 
 
@@ -74,11 +73,11 @@ _SOFT_ROWS = ("soft_difference", "soft_truth", "soft_probability", "soft_diverge
 
 def _select(names: list[str], rows: Mapping[str, np.ndarray]) -> ImageCounts:
     true_positives, labelled, predicted, histogram, confidence = (rows[name] for name in _ROWS)
-    stored = np.stack([histogram.sum(1), histogram[:, 1], confidence], axis=1)
+    calibration = np.stack([histogram.sum(1), histogram[:, 1], confidence], axis=1)
     overlap = np.stack([true_positives, labelled, predicted], axis=1)
     if "soft_difference" not in rows:
-        return ImageCounts(names, overlap, merge_bins(stored))
+        return ImageCounts(names, overlap, calibration)
     difference, truth, probability, kl, brier = (rows[name] for name in _SOFT_ROWS)
     soft_overlap = np.stack([difference, truth + probability], axis=1)
     distances = np.stack([labelled.sum(1), kl, brier], axis=1)
-    return ImageCounts(names, overlap, merge_bins(stored), soft_overlap, distances)
+    return ImageCounts(names, overlap, calibration, soft_overlap, distances)
