@@ -53,7 +53,7 @@ docs: $(READY)  ## the documentation in site/
 	$(BIN)/mkdocs build --strict
 
 perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics and whole grids beside their peers
-	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --out reports/perf/losses.md
+	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --operators --out reports/perf/losses.md
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.metrics --threads 2 > reports/perf/metrics.txt
 	$(BIN)/python -W ignore -m benchmarks.labels > reports/perf/labels.txt
 	cat reports/perf/metrics.txt reports/perf/labels.txt

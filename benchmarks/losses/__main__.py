@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.losses.measure import disagreement, memory, times
+from benchmarks.losses.measure import disagreement, memory, operators, times
 from benchmarks.losses.peers import VOID, Entry, entries, soft_entries
 from segloss.losses import get, switches
 
@@ -56,7 +56,7 @@ def calls_of(entry: Entry, target: Tensor, valid: Tensor) -> dict[str, object]:
     return calls | {name: (lambda z, peer=peer: peer(z, target)) for name, peer in entry.peers.items()}
 
 
-def rows(shape, soft: bool, spread: float, device: str, repeats: int, only: str) -> list[str]:
+def rows(shape, soft: bool, spread: float, device: str, repeats: int, only: str, shares: bool = False) -> list[str]:
     logits, target, valid = data(shape, soft, spread, device)
     baseline = None
     lines = []
@@ -84,6 +84,10 @@ def rows(shape, soft: bool, spread: float, device: str, repeats: int, only: str)
                 )
             lines.append(f"| {entry.title if name == 'segloss' else ''} | {name} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
+        if shares:
+            taken = [f"{name} {share:.0%}" for name, share in operators(calls["segloss"], logits).items()]
+            lines.append(f"| {entry.title}: operators | {', '.join(taken)} {7 * '| '}|")
+            print(lines[-1], flush=True)
     return lines
 
 
@@ -110,6 +114,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15, help="turns each loss is measured in (default 15)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--only", default="", help="only losses whose name contains this, and cross_entropy")
+    parser.add_argument("--operators", action="store_true", help="also the shares of the operators in the CPU time")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore")  # the peers'
@@ -130,7 +135,7 @@ def main() -> None:
                 print(f"\n{title}\n{HEADER}", flush=True)
                 only = "lovasz" if spread else arguments.only
                 with switches(checks=False):
-                    lines = rows(shape, soft, spread, device, arguments.repeats, only)
+                    lines = rows(shape, soft, spread, device, arguments.repeats, only, arguments.operators)
                 text.append("\n".join([title, HEADER, *lines, ""]))
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

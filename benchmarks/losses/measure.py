@@ -33,6 +33,18 @@ def times(calls: dict[str, Call], logits: Tensor, repeats: int, seconds: float) 
     return {name: statistics.median(each) for name, each in taken.items()}
 
 
+def operators(call: Call, logits: Tensor, repeats: int = 5, most: int = 8) -> dict[str, float]:
+    """The operators of forward and backward that take the most CPU time of their own, and their shares of all."""
+    call(logits).backward()
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(repeats):
+            call(logits).backward()
+    logits.grad = None
+    spent = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in profiled.key_averages()}
+    total = sum(spent.values())
+    return {name: spent[name] / total for name in sorted(spent, key=spent.__getitem__, reverse=True)[:most]}
+
+
 def _wait(logits: Tensor) -> None:
     if logits.is_cuda:
         torch.cuda.synchronize(logits.device)

@@ -73,8 +73,12 @@ def test_a_class_without_boundary_has_no_distances(labels: np.ndarray) -> None:
     assert not signed_distance_maps(labels, 3).any()
 
 
-def test_losses_compute_the_same_distances() -> None:
+@pytest.mark.parametrize("objects", ["of a pixel", "far apart"])
+def test_losses_compute_the_same_distances(objects: str) -> None:
     labels = labels_with_void((31, 45))
+    if objects == "far apart":  # more than is computed together, classes without a pixel beside them
+        labels = np.zeros((500, 600), np.uint8)
+        labels[10:90, 20:60], labels[488, 599] = 1, 2
     masks = torch.from_numpy(np.stack([labels == index for index in range(4)]))
     torch.testing.assert_close(signed_distances(masks), torch.from_numpy(signed_distance_maps(labels, 4)))
 

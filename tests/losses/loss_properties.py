@@ -62,9 +62,15 @@ def equals_the_slow_way(loss, options, soft, seed=0):
             return MAP_REFERENCES[loss.__name__](logits, given, valid, **options)
         return REFERENCES[loss.__name__](images_of(logits, given, valid), **options)
 
-    close(
-        value_and_gradient(loss, logits, given, valid=valid, **options), value_and_gradient(slow, logits, given), 1e-8
-    )
+    def compare():
+        actual = value_and_gradient(loss, logits, given, valid=valid, **options)
+        close(actual, value_and_gradient(slow, logits, given), 1e-8)
+
+    compare()
+    if loss.__name__ in READS_NEIGHBOURS:  # an image that one class fills, in the label and in the prediction
+        valid[0], logits[0, 2] = True, logits[0].max()
+        given[0] = torch.eye(CLASSES)[2][:, None, None] if soft else 2
+        compare()
 
 
 def void_images_are_dropped(loss, options, soft, seed=0):

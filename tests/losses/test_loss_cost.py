@@ -10,7 +10,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.losses import __main__ as table
 from benchmarks.losses import peers
-from benchmarks.losses.measure import disagreement, memory, times
+from benchmarks.losses.measure import disagreement, memory, operators, times
 
 
 @pytest.fixture
@@ -47,6 +47,14 @@ def test_memory_counts_what_is_kept_and_the_peak():
     kept, peak = memory(lambda z: z.exp().sum(), logits)
     assert kept == pytest.approx(1, abs=0.01)
     assert 2 - 0.01 <= peak <= 3 + 0.01
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_operators_of_a_loss_by_their_share():
+    logits = torch.zeros(1000, 1000, requires_grad=True)
+    shares = operators(lambda z: (z @ z).sin().sum(), logits)
+    assert next(iter(shares)) == "mm"  # 10^9 products; the others go over 10^6 numbers
+    assert 0.5 < sum(shares.values()) <= 1 + 1e-9
 
 
 def test_times_and_disagreement():

@@ -91,6 +91,7 @@ FAULTS = [
     ("_calibration_error.py", "tables = tables.sum(1, keepdim=True)", "pass"),  # bins of each image all the same
     ("_distance.py", "1 - 2 * inside", "1 - inside"),
     ("_distance.py", "nearest.amax() <= shift**2", "nearest.amin() <= shift**2"),
+    ("_distance.py", "candidates += 2 * shift - 1", "candidates += 2 * shift"),
     ("_distance.py", "flat.any(1) & ~flat.all(1)", "flat.any(1)"),
     ("_boundary.py", "predicted &= batch.valid[part][:, None]", "pass"),
     ("_boundary.py", "pixels * (batch.classes - first)", "pixels * batch.classes"),

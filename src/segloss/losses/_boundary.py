@@ -34,8 +34,8 @@ def boundary(
         logits, target, valid: As in every loss, see `segloss.losses`; the target is a class map. A void pixel belongs
             to no class.
         distance_maps: φ, float (B, C, *spatial), finite. It depends on the labels alone, so a data loader makes it.
-            Default: None: computed here at each call, on the logits' device; on a CPU core 10 ms per class and image at
-            256x256 and 100 ms at 512x1024, with objects of a quarter of the side.
+            Default: None: computed here at each call, on the logits' device; on a CPU core 10 ms for each class in an
+            image of 256x256 and 100 ms at 512x1024, with objects of a quarter of the side.
         include_background: Whether class 0 counts. Default: False, as in the authors' scripts.
 
     Returns:
