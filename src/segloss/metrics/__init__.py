@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from segloss.metrics._calibration import calibration_error
-from segloss.metrics._overlap import image_mean_iou, mean_dice, mean_iou
+from segloss.metrics._overlap import image_mean_iou, mean_accuracy, mean_dice, mean_iou, mean_precision
 from segloss.metrics.boundaries import Boundaries
 from segloss.metrics.catalogue import CALIBRATED, METRICS, Metric, find_metric
 from segloss.metrics.counts import METRICS_VERSION, Counts
@@ -36,8 +36,10 @@ __all__ = [
     "find_metric",
     "image_counts",
     "image_mean_iou",
+    "mean_accuracy",
     "mean_dice",
     "mean_iou",
+    "mean_precision",
     "per_class",
     "per_image",
     "per_rater",

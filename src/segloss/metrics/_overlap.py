@@ -31,6 +31,17 @@ def mean_dice(counts: np.ndarray) -> np.ndarray:
     return _mean_score(counts, "Dice")
 
 
+def mean_accuracy(counts: np.ndarray) -> np.ndarray:
+    """mAcc, the mean recall of the classes in the labels, in percent of counts as for `mean_iou`."""
+    return _mean_score(counts, "Acc")
+
+
+def mean_precision(counts: np.ndarray) -> np.ndarray:
+    """mPrecision in percent of counts as for `mean_iou`; a class that is never predicted is left out."""
+    hits, _, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    return 100 * np.nanmean(precision(hits, predicted), axis=-1)
+
+
 def _mean_score(counts: np.ndarray, score: str) -> np.ndarray:
     hits, labelled, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
     return 100 * np.nanmean(class_scores(hits, labelled, predicted)[score], axis=-1)

@@ -18,8 +18,10 @@ from segloss.metrics import (
     divergence,
     image_counts,
     image_mean_iou,
+    mean_accuracy,
     mean_dice,
     mean_iou,
+    mean_precision,
     soft_brier,
     soft_dice,
 )
@@ -32,6 +34,8 @@ STATISTICS = {"mIoU": ("overlap", mean_iou), "ECE": ("calibration", calibration_
 # Tested for the claims that name them, not in every report; some need a soft truth.
 CLAIM_STATISTICS = {
     "mDice": ("overlap", mean_dice),
+    "mAcc": ("overlap", mean_accuracy),
+    "mPrecision": ("overlap", mean_precision),
     "mDice_soft": ("soft_overlap", soft_dice),
     "KL": ("distances", divergence),
     "Brier_soft": ("distances", soft_brier),
