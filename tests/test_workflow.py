@@ -206,3 +206,7 @@ def test_a_few_iterations_on_camvid(camvid_grid: Path) -> None:
     assert record["data"]["source"] == "camvid"
     assert 0 < record["metrics"]["mIoU"] < 100
     assert (camvid_grid / "reports/tiny/predictions-camvid-cpu-unet-small.png").exists()
+    details = (camvid_grid / "reports/tiny/details.md").read_text().split("## Terms of the losses")[1]
+    rows = [[field.strip() for field in line.split("|")] for line in details.splitlines() if line.startswith("| ")]
+    assert [row[5] for row in rows[1:]] == ["cross_entropy", "jaccard_metric"]
+    assert {sum(int(row[column]) for row in rows[1:]) for column in (6, 7, 8)} <= {99, 100, 101}  # percent, rounded

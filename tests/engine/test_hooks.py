@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
 
+from segloss import losses
 from segloss.engine.data import SampleSequence
 from segloss.engine.distillation import choose_teacher, training_identity
 from segloss.engine.machine import Machine
@@ -82,6 +84,31 @@ def test_rows_hold_the_means_since_the_last_row() -> None:
     assert all(row["train/lr"] == 0.1 for _, row in rows)
 
 
+def test_a_row_holds_the_terms_of_a_compound_loss_in_its_iteration() -> None:
+    terms = [{"loss": "cross_entropy", "weight": 0.25}, {"loss": "dice", "weight": 0.75}]
+    head = torch.nn.Module()
+    head.loss_decode = MODELS.build(dict(type="CompoundLoss", terms=terms))
+    model = torch.nn.ModuleDict({"decode_head": head, "auxiliary_head": torch.nn.Linear(1, 1)})
+    hook = LogHook(lambda row, step: None, interval=2)
+    runner = made_runner(model, iterations=5)
+    hook.before_train(runner)
+    for index in range(5):
+        torch.manual_seed(index)
+        logits, labels = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randint(3, (2, 4, 4))
+        hook.before_train_iter(runner, index)
+        loss = head.loss_decode(logits, labels)
+        hook.after_train_iter(runner, index, {"inputs": [0, 0]}, {"loss": loss})
+    assert [row["iteration"] for row in hook.rows] == [2, 4, 5]
+    last = hook.rows[-1]  # of one iteration: the loss is that of its terms
+    names = ("cross_entropy", "dice")
+    assert sum(last[f"train/decode.{name}.value"] for name in names) == pytest.approx(last["train/loss"], rel=1e-6)
+    for name, weight in zip(names, (0.25, 0.75), strict=True):
+        (gradient,) = torch.autograd.grad(weight * losses.get(name)(logits, labels), logits)
+        assert last[f"train/decode.{name}.gradient_norm"] == pytest.approx(gradient.norm().item(), rel=1e-6)
+    hook.before_train_iter(runner, 2)
+    assert not head.loss_decode.report_terms  # no iteration but those of rows pays for it
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_its_iteration(loss: float) -> None:
     with pytest.raises(TrainingFailure, match=rf"the loss is {loss} at iteration 3 of 4 \(no checkpoint yet\)"):
@@ -96,7 +123,7 @@ def test_a_resumed_log_goes_on_with_its_rows_and_its_unfinished_one() -> None:
     resumed.load_state_dict(hook.state_dict())
     resumed.replay(resumed.rows, [{"iteration": 3, "mIoU": 30.0}])
     assert rows == [2, 3, 4]
-    resumed.before_train(None)
+    resumed.before_train(made_runner(torch.nn.Linear(1, 1), 6))
     resumed.after_train_iter(made_runner(torch.nn.Linear(1, 1), 6), 5, {"inputs": [0]}, {"loss": torch.tensor(4.0)})
     assert resumed.rows[-1]["train/loss"] == 3.0
 

@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from segloss.metrics import find_metric
 from segloss.reports import tables
 from segloss.reports.summary import summarise, tidy
+from segloss.reports.terms import markdown_terms, term_norms
 
 TITLES = {
     "losses": {"ce": "CE", "jml": "JML & 50%", "lovasz": "Lovász", "dice": "Dice"},
@@ -126,3 +127,20 @@ def test_titles_are_shown_as_typed_and_equal_ones_are_two_rows() -> None:
     )
     assert page.count('<td style="text-align:left">&lt;b&gt;x|y&lt;/b&gt; *z*</td>') == 4
     assert page.count("a|b: mIoU ↑</th>") == 2
+
+
+def test_the_terms_of_a_loss_by_the_share_of_their_gradients() -> None:
+    def norms(*rows: tuple[int, float, float]) -> dict[int, dict[str, float]]:
+        logged = [
+            {"iteration": iteration, "train/decode.dice.gradient_norm": dice, "train/decode.focal.gradient_norm": focal}
+            for iteration, dice, focal in rows
+        ]
+        return term_norms({"training": {"rows": [{"iteration": 0, "train/loss": 1.0}, *logged]}})
+
+    titles = {"labels": {"hard": "Hard"}, "losses": {"d": "Dice + focal", "e": "Other"}}
+    seeds = [norms((10, 1, 3), (20, 2, 2), (30, 3, 1)), norms((10, 1, 1), (20, 3, 1), (40, 0, 0))]
+    shown = markdown_terms({("set", "net", "s", "hard", "d"): seeds, ("set", "net", "s", "hard", "e"): [{}]}, titles)
+    assert "| set | net | Hard | Dice + focal | dice | 38 | 62 | 62 |" in shown  # of 25 and 50, of 50 and 75
+    assert "|  |  |  |  | focal | 62 | 38 | 38 |" in shown
+    assert "Other" not in shown
+    assert term_norms({"training": {"rows": [{"iteration": 10, "train/loss": 1.0}]}}) == {}

@@ -13,6 +13,7 @@ import torch
 from mmengine.hooks import Hook
 
 from segloss.engine import processes
+from segloss.engine.losses import SegmentationLoss
 from segloss.engine.training import failure
 from segloss.records import progress
 from segloss.tracking import Run
@@ -61,8 +62,22 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def compound_losses(model: torch.nn.Module) -> dict[str, SegmentationLoss]:
+    """The losses of several terms in a model, by the head that has them: ``decode``, ``auxiliary.0``."""
+    losses = {}
+    for path, module in model.named_modules():
+        if isinstance(module, SegmentationLoss) and len(module.options.get("terms", ())) > 1:
+            head = path.removeprefix("module.").rpartition(".loss_decode")[0].replace("_head", "")
+            losses[head] = module
+    return losses
+
+
 class LogHook(Hook):
     """Logs rows of losses, learning rate, speed and memory; stops the training when a loss is NaN or infinite.
+
+    Of a loss of several terms a row also holds each term's value, and the norm of its gradient at the logits, in the
+    row's own iteration: which term drives the training. In several processes the norm is that of the first one's share
+    of the batch, and of several targets (distillation, pseudo-labels) both are those against the last one.
 
     Args:
         log: Takes each row too.
@@ -106,8 +121,27 @@ class LogHook(Hook):
                 raise failure(runner, f"the loss is {loss} at", number)
 
     def before_train(self, runner: Any) -> None:
-        """Start the timer."""
+        """Find the losses of several terms, and start the timer."""
+        self.compound_losses = compound_losses(runner.model)
         self.started_at = time.monotonic()
+
+    def ends_row(self, runner: Any, iteration: int) -> bool:
+        """True if a row is logged after this iteration."""
+        return iteration % self.interval == 0 or iteration == runner.train_loop.max_iters
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Have the terms reported in an iteration that ends a row."""
+        for module in self.compound_losses.values():
+            module.report_terms = self.ends_row(runner, batch_idx + 1)
+
+    def terms(self) -> Row:
+        """The entries of a row on the terms of compound losses."""
+        return {
+            f"train/{head}.{term}.{name}": float(value)
+            for head, module in self.compound_losses.items()
+            for term, report in module.report.items()
+            for name, value in report.items()
+        }
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
@@ -116,7 +150,7 @@ class LogHook(Hook):
         for name, value in outputs.items():
             self.values.setdefault(name, []).append(value.detach())
         iteration = batch_idx + 1
-        if iteration % self.interval and iteration != runner.train_loop.max_iters:
+        if not self.ends_row(runner, iteration):
             return
         self.check(runner, iteration)
         row = {f"train/{name}": float(_stack(values).mean()) for name, values in self.values.items()}
@@ -124,6 +158,7 @@ class LogHook(Hook):
         row["train/lr"] = runner.optim_wrapper.get_lr()["lr"][0]
         row["train/images_per_second"] = count * len(data_batch["inputs"]) / seconds
         row["train/memory_gb"] = peak_memory() / 1e9
+        row |= self.terms()
         self.rows.append({"iteration": iteration, **row})
         self.log(row, iteration)
         runner.logger.info(

@@ -95,13 +95,14 @@ def term_report(
     valid: Tensor | None = None,
     terms: Sequence[Mapping[str, Any]],
     class_counts: PerClass | None = None,
+    distance_maps: Tensor | None = None,
 ) -> dict[str, dict[str, Tensor]]:
     """The value of each term of a compound loss and the norm of its gradient at the logits, weights included.
 
     It shows which term drives the training. It costs a forward and a backward pass per term.
 
     Args:
-        logits, target, valid, terms, class_counts: As in `compound`.
+        logits, target, valid, terms, class_counts, distance_maps: As in `compound`.
 
     Returns:
         For each term, by its loss's name (with its place from 1 where a name comes again), ``value`` and
@@ -111,7 +112,9 @@ def term_report(
     for number, term in enumerate(terms, 1):
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()
-            value = compound(leaf, target, valid=valid, terms=[term], class_counts=class_counts)
+            value = compound(
+                leaf, target, valid=valid, terms=[term], class_counts=class_counts, distance_maps=distance_maps
+            )
             (gradient,) = torch.autograd.grad(value, leaf)
         name = term["loss"] if term["loss"] not in report else f"{term['loss']}-{number}"
         norm = torch.linalg.vector_norm(gradient, dtype=torch.float64)

@@ -35,6 +35,7 @@ from segloss.reports.summary import (
 )
 from segloss.reports.table_command import class_rows, families
 from segloss.reports.tables import markdown_tables
+from segloss.reports.terms import markdown_terms
 
 SCALING = (
     "ECE before and after temperature scaling: one temperature for each trained model, fitted on the validation "
@@ -186,6 +187,8 @@ def write_report(
         details += ["## Differences\n", markdown_differences(compared, grid.titles)]
     if ranked:
         details += ["## Ranks\n", markdown_ranks(ranked, left_out, grid.titles)]
+    if evidence.terms:
+        details += ["## Terms of the losses\n", markdown_terms(evidence.terms, grid.titles)]
     first_page = [
         f"# {text(grid.title)}\n",
         header(evidence.provenance, seeds),

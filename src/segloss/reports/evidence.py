@@ -12,6 +12,7 @@ from segloss.metrics import ImageCounts, image_counts
 from segloss.records import EvaluatedCell, evaluated_cells, records_provenance, results_table
 from segloss.reports.curves import Curve, training_curves
 from segloss.reports.points import Point, PointStatistics, point_of, point_statistics
+from segloss.reports.terms import Norms, term_norms
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Evidence:
         points: Statistics of each point.
         controls: Statistics of each control, for tables alone: nothing is compared with them.
         curves: Training loss and validation mIoU of each seed of each point.
+        terms: Gradient norms of the loss's terms of each seed of each point whose seeds logged them.
         provenance: Commits, versions, machines and run time.
         splits: The evaluated split of each data set.
     """
@@ -31,6 +33,7 @@ class Evidence:
     points: Mapping[Point, PointStatistics]
     controls: Mapping[Point, PointStatistics]
     curves: Mapping[Point, list[tuple[Curve, Curve]]]
+    terms: Mapping[Point, list[Norms]]
     provenance: Mapping[str, Any]
     splits: Mapping[str, str]
 
@@ -45,12 +48,15 @@ def gather(
     """
     cells: list[EvaluatedCell] = []
     curves: dict[Point, list[tuple[Curve, Curve]]] = {}
+    terms: dict[Point, list[Norms]] = {}
 
     def counts(evaluated: Iterable[EvaluatedCell]) -> Iterator[tuple[Cell, ImageCounts]]:
         for entry in evaluated:
             record = entry.record
             if record is not None and not entry.experiment.control:
-                curves.setdefault(point_of(entry.experiment.cell), []).append(training_curves(record))
+                point = point_of(entry.experiment.cell)
+                curves.setdefault(point, []).append(training_curves(record))
+                terms.setdefault(point, []).append(term_norms(record))
                 # The logged rows are most of a long training's record, the counts most of a cell: neither is kept.
                 record = {**record, "training": {**record["training"], "rows": []}}
             cells.append(EvaluatedCell(entry.experiment, entry.status, record))
@@ -65,6 +71,7 @@ def gather(
         points={point: entry for point, entry in statistics.items() if point not in controls},
         controls={point: entry for point, entry in statistics.items() if point in controls},
         curves=curves,
+        terms={point: norms for point, norms in terms.items() if all(norms)},
         provenance=records_provenance(records),
         splits={record["axes"]["dataset"]: record["data"]["split"] for record in records},
     )
