@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 FAR = 1e9  # pixels; finite, so that products with it can be 0
-MAPS = 1 << 18  # numbers of the maps that are computed together, which stay in a core's own cache
-# PyTorch shares an operation on fewer numbers than this not among threads. Here thousands of short ones follow each
-# other, and to wake a second thread for each took four times as long as to compute with one.
-SHARED = 1 << 15
+CACHED = 1 << 18  # numbers of the maps that are computed together: they stay in a core's own cache
+# PyTorch computes an operation on fewer numbers than this in one thread. Thousands of short operations follow each
+# other here, and waking a second thread for each took four times as long as computing in one.
+GRAIN_SIZE = 1 << 15
 
 
 def squared_boundary_distances(masks: Tensor) -> Tensor:
@@ -23,10 +23,11 @@ def _of_masks(masks: Tensor) -> Tensor:
     dtype = _dtype(masks)
     squares = masks.new_zeros(masks.shape, dtype=dtype)
     flat = masks.reshape(len(masks), masks.shape[1:].numel())
-    split = (flat.any(1) & ~flat.all(1)).nonzero()[:, 0]  # the others, most of many classes, have no boundary
-    step = max(1, len(split)) if masks.is_cuda else max(1, MAPS // max(1, flat.shape[1]))
-    for first in range(0, len(split), step):
-        part = split[first : first + step]
+    # Masks that are empty or full have no boundary: with many classes most of them.
+    divided = (flat.any(1) & ~flat.all(1)).nonzero()[:, 0]
+    step = max(1, len(divided)) if masks.is_cuda else max(1, CACHED // max(1, flat.shape[1]))
+    for first in range(0, len(divided), step):
+        part = divided[first : first + step]
         some = masks[part]
         squares[part] = _squared_distances(some, dtype).add_(_squared_distances(~some, dtype))
     return squares
@@ -72,7 +73,7 @@ def _nearest_along(squares: Tensor, axis: int) -> Tensor:
     """min_j squares[j] + (i - j)² along an axis."""
     lines = squares.movedim(axis, 0)
     flat = lines.reshape(len(lines), -1)
-    step = flat.shape[1] if squares.is_cuda else max(1, (SHARED - 1) // len(flat))
+    step = flat.shape[1] if squares.is_cuda else max(1, (GRAIN_SIZE - 1) // len(flat))
     nearest = torch.cat([_nearest(part.contiguous()) for part in flat.split(step, 1)], 1)
     return nearest.view(lines.shape).movedim(0, axis)
 
