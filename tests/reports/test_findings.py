@@ -10,8 +10,8 @@ from segloss.grid import Configs, load_grid
 from segloss.grid.errors import ConfigError
 from segloss.metrics import Counts, image_counts, summarize
 from segloss.records.verification import RecordError
-from segloss.reports.findings import Difference, differences, findings, partners, verdict
-from segloss.reports.points import CLAIM_STATISTICS, IMAGE_STATISTICS, PointStatistics, statistics_of
+from segloss.reports.findings import Difference, claim_section, differences, findings, partners, verdict
+from segloss.reports.points import CLAIM_STATISTICS, IMAGE_STATISTICS, PointStatistics, point_of, statistics_of
 from segloss.reports.statistics import Comparison
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +44,20 @@ def test_a_star_stands_for_the_same_name_on_both_sides() -> None:
     assert list(partners(points, ["*/a", "*/b"])) == [(point("hard", "a"), point("hard", "b"))]
     assert list(partners(points, ["soft/*", "hard/*"])) == [(point("soft", "a"), point("hard", "a"))]
     assert list(partners(points, ["soft/c", "hard/b"])) == [(point("soft", "c"), point("hard", "b"))]
+    long = ("d", "m", "long", "hard", "a")
+    assert list(partners({**points, long: None}, ["s/hard/b", "long/hard/a"])) == [(point("hard", "b"), long)]
+    assert list(partners({**points, long: None}, ["hard/a", "hard/b"])) == [(point("hard", "a"), point("hard", "b"))]
+
+
+def test_a_claim_may_compare_schedules_of_two_grids() -> None:
+    long = ("d", "m", "long", "hard", "bad")
+    evidence = {"short": {point("hard", "good"): statistics(0.8)}, "long": {long: statistics(0.6)}}
+    claim = {**CLAIM, "grids": ["short", "long"], "pairs": [["s/hard/good", "long/hard/bad"]]}
+    (row,) = differences(claim, evidence)["mIoU"]
+    assert (row.grid, row.outcome) == ("short", "better")
+    titles = {"labels": {"hard": "Hard"}, "losses": {"good": "Good", "bad": "Bad"}}
+    section = claim_section("half", claim, {"mIoU": [row]}, titles)
+    assert "| Good under Hard (s) against Bad under Hard (long) |" in section
 
 
 def test_a_true_difference_confirms_its_claim_and_refutes_the_opposite() -> None:
@@ -108,21 +122,14 @@ def test_statistics_that_claims_may_name_are_the_metrics_of_the_catalogue() -> N
 def test_every_claim_compares_points_of_each_of_its_grids() -> None:
     configs = Configs(ROOT)
     for name, claim in configs.claims.items():
-        for grid in claim["grids"]:
-            cells = load_grid(grid, configs).cells
-            points = dict.fromkeys((cell.dataset, cell.model, cell.schedule, cell.labels, cell.loss) for cell in cells)
-            assert any(True for pair in claim["pairs"] for _ in partners(points, pair)), (
-                f"{name} compares none of {grid}"
-            )
-        for pair in claim["pairs"]:
-            assert any(
-                True
-                for grid in claim["grids"]
-                for _ in partners(
-                    {(c.dataset, c.model, c.schedule, c.labels, c.loss): None for c in load_grid(grid, configs).cells},
-                    pair,
-                )
-            ), f"{name}: {pair} is in none of its grids"
+        grids = {grid: {point_of(cell) for cell in load_grid(grid, configs).cells} for grid in claim["grids"]}
+        points = dict.fromkeys(point for cells in grids.values() for point in cells)
+        compared = {tuple(pair): list(partners(points, pair)) for pair in claim["pairs"]}
+        assert [pair for pair, rows in compared.items() if not rows] == [], (
+            f"{name}: pairs that are in none of its grids"
+        )
+        shown = {point for rows in compared.values() for row in rows for point in row}
+        assert [grid for grid, cells in grids.items() if not cells & shown] == [], f"{name} compares none of them"
 
 
 def test_an_unknown_name_in_a_claim_is_one_sentence(in_workplace: Path) -> None:

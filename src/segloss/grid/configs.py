@@ -54,6 +54,12 @@ def check_ramp(term: Mapping[str, Any], weights: set[str], where: str) -> None:
             check_options("losses", term["loss"], {name: 0.0}, where)
 
 
+def pair_side(side: str) -> tuple[str, str, str]:
+    """Schedule, label scenario and loss of a side of a claim's pair; each may be a star."""
+    schedule, labels, loss = side.split("/") if side.count("/") == 2 else ("*", *side.split("/"))
+    return schedule, labels, loss
+
+
 def model_name(entry: str) -> str:
     """A model as grids name it, ``mmseg::<folder>/<config>`` included, as one part of a path."""
     return Path(entry.removeprefix(ZOO_PREFIX)).name.removesuffix(".py") if entry.startswith(ZOO_PREFIX) else entry
@@ -152,8 +158,12 @@ class Configs:
         claims = read_yaml(path)
         validate(claims, SCHEMAS / "claims.schema.json", str(path))
         for name, claim in claims.items():
-            for label, loss in (side.split("/") for pair in claim["pairs"] for side in pair):
-                for kind, given, known in (("label scenario", label, self.labels), ("loss", loss, self.losses)):
+            for schedule, label, loss in (pair_side(side) for pair in claim["pairs"] for side in pair):
+                for kind, given, known in (
+                    ("schedule", schedule, self.names("schedules")),
+                    ("label scenario", label, self.labels),
+                    ("loss", loss, self.losses),
+                ):
                     if given != "*" and given not in known:
                         raise ConfigError(f"{path}: {name}: pairs: {unknown(kind, given, known)}")
         return claims

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segloss.grid import ConfigError, Configs, Grid, load_grid
+from segloss.grid.configs import pair_side
 from segloss.grid.errors import unknown
 from segloss.metrics import METRICS
 from segloss.records.verification import RecordError
@@ -72,12 +73,12 @@ class Difference:
 
 def partners(points: Mapping[Point, PointStatistics], pair: Sequence[str]) -> Iterator[tuple[Point, Point]]:
     """The points of a claim's pair, such as ``*/dml`` and ``*/dice``; a star stands for the same name on both sides."""
-    (labels, loss), (other_labels, other_loss) = (side.split("/") for side in pair)
+    wanted, other = map(pair_side, pair)
     for point in points:
-        *rest, scenario, name = point
-        if labels not in ("*", scenario) or loss not in ("*", name):
+        place, names = point[:2], point[2:]
+        if any(name not in ("*", given) for name, given in zip(wanted, names, strict=True)):
             continue
-        partner = (*rest, scenario if other_labels == "*" else other_labels, name if other_loss == "*" else other_loss)
+        partner = (*place, *(given if name == "*" else name for name, given in zip(other, names, strict=True)))
         if partner in points:
             yield point, partner
 
@@ -92,14 +93,20 @@ def differences(
         evidence: The statistics of each grid's points.
     """
     by_metric: dict[str, list[Difference]] = {}
+    points = {point: entry for grid in claim["grids"] for point, entry in evidence[grid].items()}
+    compared = [
+        (grid, better, other)
+        for grid in claim["grids"]
+        for pair in claim["pairs"]
+        for better, other in partners(points, pair)
+        if better in evidence[grid]
+    ]
     for metric in claim["metrics"]:
         rows = [
             Difference(grid, better, other, metric, compare(first, second))
-            for grid in claim["grids"]
-            for pair in claim["pairs"]
-            for better, other in partners(evidence[grid], pair)
-            if (first := evidence[grid][better].pseudo_values.get(metric)) is not None
-            and (second := evidence[grid][other].pseudo_values.get(metric)) is not None
+            for grid, better, other in compared
+            if (first := points[better].pseudo_values.get(metric)) is not None
+            and (second := points[other].pseudo_values.get(metric)) is not None
         ]
         tested = [row for row in rows if row.comparison.p is not None]
         adjusted = iter(holm([row.comparison.p for row in tested]) if tested else ())
@@ -144,16 +151,18 @@ def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, li
             )
     entries = []
     for (grid, better, other, seeds), cells in body.items():
-        compared = f"{point_title(better, titles)} against {point_title(other, titles)}"
+        apart = better[2] != other[2]
+        compared = f"{point_title(better, titles, apart)} against {point_title(other, titles, apart)}"
         columns = [cells.get(metric, "–") for metric in shown]
         entries.append([f"[{grid}]({grid}/table.md)", compared, "/".join(map(str, sorted(set(seeds)))), *columns])
     head = ["Grid", "Compared", "Seeds", *(METRICS[metric].title for metric in shown)]
     return "\n".join([*lines, table(head, entries, left=2)]) + "\n"
 
 
-def point_title(point: Point, titles: Mapping[str, Mapping[str, str]]) -> str:
-    """A point's loss and label scenario."""
-    return f"{text(titles['losses'][point[4]])} under {text(titles['labels'][point[3]])}"
+def point_title(point: Point, titles: Mapping[str, Mapping[str, str]], schedule: bool = False) -> str:
+    """A point's loss and label scenario, and its schedule if that is asked for."""
+    title = f"{text(titles['losses'][point[4]])} under {text(titles['labels'][point[3]])}"
+    return f"{title} ({text(point[2])})" if schedule else title
 
 
 def choices(grid: Grid, points: Mapping[Point, PointStatistics]) -> list[list[str]]:
