@@ -157,15 +157,12 @@ class Configs:
         path = self.folder / "claims.yaml"
         claims = read_yaml(path)
         validate(claims, SCHEMAS / "claims.schema.json", str(path))
+        known = {"schedule": self.names("schedules"), "label scenario": self.labels, "loss": self.losses}
         for name, claim in claims.items():
-            for schedule, label, loss in (pair_side(side) for pair in claim["pairs"] for side in pair):
-                for kind, given, known in (
-                    ("schedule", schedule, self.names("schedules")),
-                    ("label scenario", label, self.labels),
-                    ("loss", loss, self.losses),
-                ):
-                    if given != "*" and given not in known:
-                        raise ConfigError(f"{path}: {name}: pairs: {unknown(kind, given, known)}")
+            for side in (pair_side(side) for pair in claim["pairs"] for side in pair):
+                for (kind, names), given in zip(known.items(), side, strict=True):
+                    if given != "*" and given not in names:
+                        raise ConfigError(f"{path}: {name}: pairs: {unknown(kind, given, names)}")
         return claims
 
     def names(self, kind: str) -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from segloss.losses._catalogue import Loss, check_options, get
@@ -123,22 +122,10 @@ class SegmentationLoss(nn.Module):
             per_call["distance_maps"] = distance_maps
         with nullcontext() if self.exchange else switches(exchange=False):
             if self.report_terms:
-                self.report = self.report_of(logits, target, valid, options, distance_maps)
+                terms = options.get("terms") or [{"loss": function.__name__, **options}]
+                shared = {"class_counts": options.get("class_counts"), "distance_maps": distance_maps}
+                self.report = term_report(logits, target, valid=valid, terms=terms, **shared)
             return function(logits, target, valid=valid, **options, **per_call)
-
-    def report_of(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        valid: Tensor | None,
-        options: Mapping[str, Any],
-        distance_maps: Tensor | None = None,
-    ) -> dict[str, dict[str, Tensor]]:
-        """Value and gradient norm of each term, or of the loss if it has no terms."""
-        terms = options.get("terms") or [{"loss": type(self).function.__name__, **options}]
-        shared = {"class_counts": options.get("class_counts"), "distance_maps": distance_maps}
-        with torch.no_grad():
-            return term_report(logits, target, valid=valid, terms=terms, **shared)
 
     def extra_repr(self) -> str:
         """The weight and the options."""

@@ -1,5 +1,7 @@
 """Calibration errors from histograms of confidence."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 REPORTED_BINS = 10
@@ -68,7 +70,7 @@ def bin_gaps(right: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return np.abs(right - confidence)
 
 
-def reported_bins(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reported_bins(rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels, right pixels, sums of confidence of each image (n, 10)."""
     return rows["histogram"].sum(1), rows["histogram"][:, 1], rows["confidence"]
 

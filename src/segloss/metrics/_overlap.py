@@ -38,8 +38,8 @@ def mean_accuracy(counts: np.ndarray) -> np.ndarray:
 
 def mean_precision(counts: np.ndarray) -> np.ndarray:
     """mPrecision in percent of counts as for `mean_iou`; a class that is never predicted is left out."""
-    hits, _, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
-    return 100 * np.nanmean(precision(hits, predicted), axis=-1)
+    # Precision is recall with labels and predictions exchanged.
+    return _mean_score(np.asarray(counts)[..., [0, 2, 1], :], "Acc")
 
 
 def _mean_score(counts: np.ndarray, score: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from textwrap import shorten
 
 import numpy as np
 
+from segloss.metrics._calibration import reported_bins
 from segloss.metrics.counts import Counts
 
 
@@ -67,17 +68,17 @@ def image_counts(counts: bytes | Path | Counts) -> ImageCounts:
         ) from error
 
 
-_ROWS = ("true_positives", "labelled", "predicted", "histogram", "confidence")
+_OVERLAP_ROWS = ("true_positives", "labelled", "predicted")
+_ROWS = (*_OVERLAP_ROWS, "histogram", "confidence")
 _SOFT_ROWS = ("soft_difference", "soft_truth", "soft_probability", "soft_divergence", "soft_brier")
 
 
 def _select(names: list[str], rows: Mapping[str, np.ndarray]) -> ImageCounts:
-    true_positives, labelled, predicted, histogram, confidence = (rows[name] for name in _ROWS)
-    calibration = np.stack([histogram.sum(1), histogram[:, 1], confidence], axis=1)
-    overlap = np.stack([true_positives, labelled, predicted], axis=1)
+    overlap = np.stack([rows[name] for name in _OVERLAP_ROWS], axis=1)
+    calibration = np.stack(reported_bins(rows), axis=1)
     if "soft_difference" not in rows:
         return ImageCounts(names, overlap, calibration)
     difference, truth, probability, kl, brier = (rows[name] for name in _SOFT_ROWS)
     soft_overlap = np.stack([difference, truth + probability], axis=1)
-    distances = np.stack([labelled.sum(1), kl, brier], axis=1)
+    distances = np.stack([rows["labelled"].sum(1), kl, brier], axis=1)
     return ImageCounts(names, overlap, calibration, soft_overlap, distances)
