@@ -102,8 +102,9 @@ def load_grid(name: str, configs: Configs) -> Grid:
     schedule = content["schedule"] + (f"@{int(content['iterations'])}" if "iterations" in content else "")
     # YAML's 3.0 is a whole number for JSON schemas.
     seeds = list(map(int, content["seeds"])) if isinstance(content["seeds"], list) else range(int(content["seeds"]))
+    losses = configs.losses if content["losses"] == "all" else content["losses"]
     experiments, skipped = [], {}
-    for point in product(datasets, models, [schedule], content["labels"], content["losses"], seeds):
+    for point in product(datasets, models, [schedule], content["labels"], losses, seeds):
         try:
             experiment = resolve(Cell(*point), configs)
         except ConfigError as error:
