@@ -10,7 +10,15 @@ from segloss.grid import Configs, load_grid
 from segloss.grid.errors import ConfigError
 from segloss.metrics import Counts, image_counts, summarize
 from segloss.records.verification import RecordError
-from segloss.reports.findings import Difference, claim_section, differences, findings, partners, verdict
+from segloss.reports.findings import (
+    Difference,
+    claim_section,
+    compared_points,
+    differences,
+    findings,
+    partners,
+    verdict,
+)
 from segloss.reports.points import CLAIM_STATISTICS, IMAGE_STATISTICS, PointStatistics, point_of, statistics_of
 from segloss.reports.statistics import Comparison
 
@@ -57,14 +65,14 @@ def test_a_claim_may_compare_schedules_of_two_grids() -> None:
     assert (row.grid, row.outcome) == ("short", "better")
     titles = {"labels": {"hard": "Hard"}, "losses": {"good": "Good", "bad": "Bad"}}
     section = claim_section("half", claim, {"mIoU": [row]}, titles)
-    assert "| Good under Hard (s) against Bad under Hard (long) |" in section
+    assert "| Good, s against Bad, long (Hard) |" in section
 
 
 def test_a_true_difference_confirms_its_claim_and_refutes_the_opposite() -> None:
     evidence = {"g": {point("hard", "good"): statistics(0.8), point("hard", "bad"): statistics(0.6)}}
     for pair, word in ((["hard/good", "hard/bad"], "confirmed"), (["hard/bad", "hard/good"], "refuted")):
         found = differences({**CLAIM, "pairs": [pair]}, evidence)
-        assert {metric: verdict(rows).split(":")[0] for metric, rows in found.items()} == {
+        assert {metric: verdict(rows)[0] for metric, rows in found.items()} == {
             "mIoU": f"**{word}**",
             "KL": f"**{word}**",  # lower is better
         }
@@ -74,29 +82,39 @@ def test_equal_losses_leave_a_claim_undecided_and_one_seed_untested() -> None:
     same = statistics(0.7)
     claim = {**CLAIM, "pairs": [["hard/a", "hard/b"]]}
     found = differences(claim, {"g": {point("hard", "a"): same, point("hard", "b"): same}})
-    assert verdict(found["mIoU"]) == "**undecided**: 0 of 1 better, 0 worse"
+    assert verdict(found["mIoU"]) == ["**undecided**", "0", "0", "1", "+0.00"]
     single = statistics(0.7, seeds=1)
     found = differences(claim, {"g": {point("hard", "a"): single, point("hard", "b"): same}})
-    assert verdict(found["mIoU"]) == "one seed"
+    assert verdict(found["mIoU"])[:4] == ["**one seed**", "0", "0", "0"]
 
 
 @pytest.mark.parametrize(
     ("signs", "expected"),
     [
-        ((1, 1, 0, 0), "**confirmed**: 2 of 4 better, 0 worse"),
-        ((1, 0, 0, 0), "**partly confirmed**: 1 of 4 better, 0 worse"),
-        ((-1, 0, 0, 0), "**refuted**: 0 of 4 better, 1 worse"),
-        ((1, -1, 0, 0), "**mixed**: 1 of 4 better, 1 worse"),
-        ((0, 0, 0, 0), "**undecided**: 0 of 4 better, 0 worse"),
+        ((1, 1, 0, 0), ["**confirmed**", "2", "0", "4", "-1.00 to +0.10"]),
+        ((1, 0, 0, 0), ["**partly confirmed**", "1", "0", "4", "-1.00 to +0.10"]),
+        ((-1, 0, 0, 0), ["**refuted**", "0", "1", "4", "+0.10 to +1.00"]),
+        ((1, -1, 0, 0), ["**mixed**", "1", "1", "4", "-1.00 to +1.00"]),
+        ((0, 0, 0, 0), ["**undecided**", "0", "0", "4", "+0.10"]),
     ],
 )
-def test_the_verdict_counts_significant_differences_by_their_direction(signs: tuple[int, ...], expected: str) -> None:
+def test_the_verdict_counts_significant_differences_by_their_direction(
+    signs: tuple[int, ...], expected: list[str]
+) -> None:
     rows = [
         Difference("g", point("l", "a"), point("l", "b"), "ECE", Comparison(-sign or 0.1, 0, 0, 0.01, 9, (3, 3)), p)
         for sign in signs
         for p in [0.01 if sign else 0.5]
     ]
     assert verdict(rows) == expected
+
+
+def test_a_comparison_shows_what_differs_and_in_brackets_what_is_shared() -> None:
+    titles = {"labels": {"hard": "Hard", "soft": "Soft"}, "losses": {"a": "A", "b": "B"}}
+    first, second, third = point("hard", "a"), point("hard", "b"), point("soft", "a")
+    assert compared_points(second, first, titles) == "B against A (Hard)"
+    assert compared_points(third, first, titles) == "Soft against Hard (A)"
+    assert compared_points(third, second, titles) == "A, Soft against B, Hard"
 
 
 def test_p_values_are_adjusted_over_all_comparisons_of_a_claim_in_a_metric() -> None:

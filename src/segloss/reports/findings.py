@@ -22,12 +22,14 @@ TESTED = (*STATISTICS, *IMAGE_STATISTICS, *CLAIM_STATISTICS)
 INTRODUCTION = """\
 # What the grids show
 
-Every line compares the point that an article claims to be better with the one it is compared with, on the same test
-images: difference [95 % interval for other images and other seeds], p adjusted by Holm over all comparisons of the
+Each claim of an article compares what it says is better with its counterpart on the same test images. A comparison is
+a difference with its 95 % interval for other images and other seeds, and p adjusted by Holm over all comparisons of the
 claim in that metric. A claim is *confirmed* in a metric if at least half of its comparisons are significantly better
 (p < .05) and none is worse, *partly confirmed* if fewer are and none is worse, *refuted* if some are worse and none is
-better, *mixed* if both occur, and *undecided* if no difference is significant. All of it holds for these data sets,
-models and schedules; nothing follows for others. Grids that have not finished are listed at the end.
+better, *mixed* if both occur, and *undecided* if no difference is significant; *not claimed* marks metrics about which
+its articles claim nothing. The table counts the comparisons that are significantly better or worse and shows the range
+of the differences; each claim leads to its comparisons. All of it holds for these data sets, models and schedules;
+nothing follows for others. Grids that have not finished are listed at the end.
 """
 FIGURES = """\
 ## Accuracy against calibration
@@ -83,6 +85,11 @@ def partners(points: Mapping[Point, PointStatistics], pair: Sequence[str]) -> It
             yield point, partner
 
 
+def metrics_of(claim: Mapping[str, Any]) -> list[str]:
+    """The metrics that a claim is about, and those that are shown beside them."""
+    return [*claim["metrics"], *claim.get("also", ())]
+
+
 def differences(
     claim: Mapping[str, Any], evidence: Mapping[str, Mapping[Point, PointStatistics]]
 ) -> dict[str, list[Difference]]:
@@ -101,7 +108,7 @@ def differences(
         for better, other in partners(points, pair)
         if better in evidence[grid]
     ]
-    for metric in claim["metrics"]:
+    for metric in metrics_of(claim):
         rows = [
             Difference(grid, better, other, metric, compare(first, second))
             for grid, better, other in compared
@@ -114,19 +121,26 @@ def differences(
     return by_metric
 
 
-def verdict(rows: Sequence[Difference]) -> str:
-    """Confirmed, partly confirmed, refuted, mixed or undecided, with the numbers behind it; of tested rows alone."""
-    rows = [row for row in rows if row.p is not None]
-    better, worse = (sum(row.outcome == outcome for row in rows) for outcome in ("better", "worse"))
-    if not rows:
-        return "one seed"
-    if better and worse:
+def verdict(rows: Sequence[Difference]) -> list[str]:
+    """Confirmed, partly confirmed, refuted, mixed or undecided, and the numbers behind it.
+
+    Returns:
+        The word; how many of the tested differences are significantly better, how many worse, how many were tested;
+        the range of all differences.
+    """
+    tested = [row for row in rows if row.p is not None]
+    better, worse = (sum(row.outcome == outcome for row in tested) for outcome in ("better", "worse"))
+    if not tested:
+        word = "one seed"
+    elif better and worse:
         word = "mixed"
     elif better:
-        word = "confirmed" if 2 * better >= len(rows) else "partly confirmed"
+        word = "confirmed" if 2 * better >= len(tested) else "partly confirmed"
     else:
         word = "refuted" if worse else "undecided"
-    return f"**{word}**: {better} of {len(rows)} better, {worse} worse"
+    values = [row.comparison.difference for row in rows]
+    ends = [f"{end:+.{METRICS[rows[0].metric].decimals}f}" for end in (min(values), max(values))]
+    return [f"**{word}**", *map(str, (better, worse, len(tested))), " to ".join(dict.fromkeys(ends))]
 
 
 def format_comparison(row: Difference) -> str:
@@ -136,13 +150,12 @@ def format_comparison(row: Difference) -> str:
 
 
 def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, list[Difference]], titles: Any) -> str:
-    """A claim, its verdicts, and all its comparisons."""
+    """A claim and all its comparisons."""
     lines = [
         f"### {name}\n",
         f"{text(claim['statement'])} ({', '.join(f'arXiv {number}' for number in claim['articles'])})\n",
     ]
     shown = {metric: rows for metric, rows in measured.items() if rows}
-    lines.append("; ".join(f"{metric} {verdict(rows)}" for metric, rows in shown.items()) + ".\n")
     body: dict[tuple[str, Point, Point, tuple[int, int]], dict[str, str]] = {}
     for metric, rows in shown.items():
         for row in rows:
@@ -151,18 +164,24 @@ def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, li
             )
     entries = []
     for (grid, better, other, seeds), cells in body.items():
-        apart = better[2] != other[2]
-        compared = f"{point_title(better, titles, apart)} against {point_title(other, titles, apart)}"
+        compared = compared_points(better, other, titles)
         columns = [cells.get(metric, "–") for metric in shown]
         entries.append([f"[{grid}]({grid}/table.md)", compared, "/".join(map(str, sorted(set(seeds)))), *columns])
     head = ["Grid", "Compared", "Seeds", *(METRICS[metric].title for metric in shown)]
     return "\n".join([*lines, table(head, entries, left=2)]) + "\n"
 
 
-def point_title(point: Point, titles: Mapping[str, Mapping[str, str]], schedule: bool = False) -> str:
-    """A point's loss and label scenario, and its schedule if that is asked for."""
-    title = f"{text(titles['losses'][point[4]])} under {text(titles['labels'][point[3]])}"
-    return f"{title} ({text(point[2])})" if schedule else title
+def compared_points(better: Point, other: Point, titles: Mapping[str, Mapping[str, str]]) -> str:
+    """What two points differ in, the first against the second, and in brackets what they share of loss and labels."""
+    names = [
+        (text(titles["losses"][loss]), text(titles["labels"][labels]), text(schedule))
+        for _, _, schedule, labels, loss in (better, other)
+    ]
+    # Points of one schedule do not name it.
+    pairs = list(zip(*names, strict=True))[: 2 if better[2] == other[2] else 3]
+    sides = (", ".join(pair[side] for pair in pairs if pair[0] != pair[1]) for side in (0, 1))
+    shared = ", ".join(first for first, second in pairs if first == second)
+    return " against ".join(sides) + (f" ({shared})" if shared else "")
 
 
 def choices(grid: Grid, points: Mapping[Point, PointStatistics]) -> list[list[str]]:
@@ -215,7 +234,7 @@ def findings(configs: Configs, results: Path) -> str:
     """
     claims = configs.claims
     for name, claim in claims.items():
-        for metric in claim["metrics"]:
+        for metric in metrics_of(claim):
             if metric not in TESTED:
                 raise ConfigError(f"claim {name}: {unknown('metric with a test', metric, TESTED)}")
     grids = {name: load_grid(name, configs) for claim in claims.values() for name in claim["grids"]}
@@ -228,14 +247,18 @@ def findings(configs: Configs, results: Path) -> str:
     if not any(evidence.values()):
         raise RecordError(f"{results} has no finished cell of {', '.join(grids)}: run one of these grids first")
     measured = {name: differences(claim, evidence) for name, claim in claims.items()}
-    metrics = list(dict.fromkeys(metric for claim in claims.values() for metric in claim["metrics"]))
     summary, sections, absent = [], [], []
     for name, claim in claims.items():
         if not any(measured[name].values()):
             absent.append(f"- {name}: {text(claim['statement'])} ({', '.join(claim['grids'])})")
             continue
-        verdicts = [verdict(measured[name][metric]) if measured[name].get(metric) else "–" for metric in metrics]
-        summary.append([f"[{name}](#{name})", text(claim["statement"]), *verdicts])
+        claimed = f"[{text(claim['statement'])}](#{name})"
+        for metric, rows in measured[name].items():
+            if rows:
+                word, *numbers = verdict(rows)
+                word = word if metric in claim["metrics"] else "*not claimed*"
+                summary.append([claimed, text(METRICS[metric].title), word, *numbers])
+                claimed = ""
         sections.append(claim_section(name, claim, measured[name], configs.titles))
     partial = [
         f"- {name}: {entry.provenance['cells']} of {len(grids[name].cells)} cells"
@@ -245,8 +268,7 @@ def findings(configs: Configs, results: Path) -> str:
     done = [row for name in grids if evidence[name] for row in choices(grids[name], evidence[name])]
     parts = [
         INTRODUCTION,
-        table(["Claim", "In words", *(METRICS[metric].title for metric in metrics)], summary, left=len(metrics) + 2)
-        + "\n",
+        table(["Claim", "Metric", "Result", "Better", "Worse", "Compared", "Differences"], summary, left=3) + "\n",
         FIGURES,
         *(figure for name in grids if evidence[name] for figure in figures(grids[name], evidence[name])),
         CHOICE,
