@@ -136,16 +136,24 @@ def test_every_loss_has_a_section_with_its_options_and_a_plot(site: dict[Path, H
     assert without_plot == {"boundary", "hausdorff", "cldice"}  # constant on a single pixel
 
 
-def test_the_example_without_mmsegmentation_runs() -> None:
+def test_the_examples_without_mmsegmentation_run() -> None:
     import torch
 
     page = (ROOT / "docs/library.md").read_text(encoding="utf-8")
-    (example,) = (text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "segloss.losses" in text)
+    examples = [text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "custom_imports" not in text]
     target = torch.tensor([[[0, 1], [1, 255]]])
-    names = {"logits": torch.zeros(1, 2, 2, 2, requires_grad=True), "target": target}
-    exec(example, names)
+    raters = torch.stack([target, target.flip(1)], 1)
+    names = {"logits": torch.zeros(1, 2, 2, 2, requires_grad=True), "target": target, "raters": raters}
+    exec(examples[0], names)
     names["loss"].backward()
     assert names["logits"].grad[0, :, 1, 1].abs().sum() == 0 < names["logits"].grad.abs().sum()
+    # Constant logits predict class 0: of the three valid pixels one.
+    for example in examples[1:]:
+        names["loss"] = None
+        exec(example, names)
+        assert names["loss"] is None or 0 < names["loss"] < 1
+    assert names["metrics"]["aAcc"] == pytest.approx(100 / 3)
+    assert names["metrics"]["ECE"] == pytest.approx(100 * (1 / 2 - 1 / 3))
 
 
 def quoted(beginning: str) -> list[tuple[str, str]]:
