@@ -27,7 +27,7 @@ PROMISES: dict[str, list[str]] = {
         "tests/losses/test_loss_contract.py::test_on_probabilities",
         "tests/engine/test_losses_in_mmseg.py::test_the_module_is_the_function_without_void",
     ],
-    "Python 3.11 to 3.13 and git, no GPU, no account, no download beside the pinned packages.": [
+    "Python 3.11 to 3.13 and git: no GPU, no account, no downloads besides the pinned packages.": [
         "tests/test_readme.py::test_the_python_versions_are_those_of_the_makefile_and_the_package",
         "tests/test_environment.py::test_the_whole_tree_is_pinned",
         "tests/datasets/test_phantom.py::test_bytes_are_the_same_in_another_process",
@@ -65,7 +65,7 @@ PROMISES: dict[str, list[str]] = {
         "tests/engine/test_cell.py::test_repeated_killed_resumed_untracked_and_with_workers_it_is_the_same_cell",
         "tests/test_workflow.py::test_an_interrupted_grid_goes_on_where_it_stopped",
     ],
-    "A failed cell stops no other; the table shows it with its reason.": [
+    "A failed cell does not stop the others; the table shows it with its reason.": [
         "tests/test_workflow.py::test_a_failed_cell_neither_stops_nor_hides_the_others"
     ],
     "Names, values, data and weights are checked before the first job.": [
@@ -79,13 +79,13 @@ PROMISES: dict[str, list[str]] = {
     "name the data set in a grid file, and run it. No Python is needed": [
         "tests/test_own_images.py::test_a_folder_is_described_planned_trained_and_tabulated"
     ],
-    "makes a shipped report again and trains nothing": [
+    "reproduces a shipped report without any training": [
         "tests/reports/test_shipped.py::test_the_shipped_records_make_the_shipped_report"
     ],
     # docs/concepts.md
     "All names and values are checked before the first job.": ["tests/test_input_fuzz.py::test_configs"],
     "Its path is its name": ["tests/grid/test_grid.py::test_a_cell_is_its_name"],
-    "Grids share cells, and a changed line in `configs/` trains again the cells it concerns, no others.": [
+    "Grids share cells; changing a line in `configs/` retrains the cells it affects and no others.": [
         "tests/test_stale.py::test_a_changed_setting_is_seen_without_snakemakes_metadata_and_the_cell_trained_again",
         "tests/grid/test_grid.py::test_only_what_decides_a_result_changes_its_hash",
     ],
