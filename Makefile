@@ -3,15 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Other implementations, to be compared with, and Triton's interpreter: beside the environment, not in it.
+# Other implementations to compare with, and Triton's interpreter: next to the environment, not in it.
 PEERS := .venv-peers
-# Tests that run side by side: one more than the two cores of CI, since some wait for Slurm or a server.
+# Tests that run in parallel: one more than the two cores of CI, since some wait for Slurm or a server.
 JOBS ?= 3
 
 .PHONY: bench test test-fast docs check perf plans faults lock
 .DEFAULT_GOAL := bench
 
-# One sentence instead of an error of pip's; a .venv of another Python is made anew.
+# One sentence instead of an error from pip; a .venv of another Python is recreated.
 define CHECK_PYTHON
 import sys
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
@@ -19,8 +19,8 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
 endef
 export CHECK_PYTHON
 
-# The file that marks the environment as ready holds the version of its Python: another one there, or none, and it is
-# made anew.
+# The file that marks the environment as ready contains the version of its Python; if that differs or is missing, the
+# environment is recreated.
 VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 ifneq ($(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null),$(shell cat $(READY) 2>/dev/null))
 .PHONY: $(READY)
@@ -42,17 +42,17 @@ $(PEERS)/.ready: requirements-peers.txt $(READY)
 bench: $(READY)  ## train and tabulate the demo grid on the embedded data set
 	$(BIN)/snakemake --cores all --config grid=demo
 
-test: $(READY) $(PEERS)/.ready  ## all tests, JOBS of them side by side; then those that measure time or fill the machine
+test: $(READY) $(PEERS)/.ready  ## all tests, JOBS of them in parallel; then those that measure time or fill the machine
 	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not alone"
 	PYTHONPATH=$(PEERS) $(BIN)/python -m pytest -m alone
 
-test-fast: $(READY) $(PEERS)/.ready  ## the tests without trainings, workflows and a browser
+test-fast: $(READY) $(PEERS)/.ready  ## the tests that need no training, workflow or browser
 	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not alone"
 
 docs: $(READY)  ## the documentation in site/
 	$(BIN)/mkdocs build --strict
 
-perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics and whole grids beside their peers
+perf: $(READY) $(PEERS)/.ready  ## time and memory of losses, labels, metrics and whole grids, compared with their peers
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.losses --repeats 21 --operators --out reports/perf/losses.md
 	PYTHONPATH=$(PEERS) OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.metrics --threads 2 > reports/perf/metrics.txt
 	$(BIN)/python -W ignore -m benchmarks.labels > reports/perf/labels.txt
@@ -76,7 +76,7 @@ check: $(READY)  ## linters and format
 	$(BIN)/snakefmt --check Snakefile workflows
 	$(BIN)/snakemake --lint --config grid=demo
 
-lock:  ## write requirements.txt anew from pyproject.toml
+lock:  ## regenerate requirements.txt from pyproject.toml
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch==2.13.0 && .venv-lock/bin/python -m pip install --quiet ".[dev]"
 	{ sed -n '/^#/p' requirements.txt; .venv-lock/bin/python -m pip freeze --all --exclude pip --exclude segloss | sed 's/+[a-z0-9]*$$//' | sort -f; } > requirements.new

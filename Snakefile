@@ -9,7 +9,7 @@ include: "workflows/train.smk"
 include: "workflows/report.smk"
 
 
-# The cells are listed beside the reports, so that a deleted cell is trained again even if the table still exists.
+# The cells are listed in addition to the reports, so a deleted cell is trained again even if the table still exists.
 rule all:
     default_target: True
     input:
@@ -27,7 +27,7 @@ onsuccess:
 
 
 onerror:
-    # Failed cells must not hide the others: the table is made of the finished ones and lists the rest with the reason.
+    # Failed cells must not hide the others: the table is made from the finished ones and lists the rest with reasons.
     shell(PLAN.partial_report)
     PLAN.show_table()
     print("The same command again trains what is missing or has failed, each cell from its last checkpoint.")

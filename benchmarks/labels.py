@@ -1,11 +1,11 @@
-"""Time of making each label scenario's target, beside a training step of DeepLabV3+ on ResNet-18.
+"""Time to make each label scenario's target, compared with a training step of DeepLabV3+ on ResNet-18.
 
     python -m benchmarks.labels [--threads 1] [--repeats 7] [--device cpu] [--batch 4] [--size 256]
 
 The step is forward, cross-entropy and backward of configs/mmseg/models/deeplabv3plus-r18.py and an update by AdamW, on
-the same batch. All are timed in turn, so that a busy machine slows all alike; the median of each is given. Raters are
-ten, each a copy of one map that is moved by some pixels, so that they disagree along boundaries as people do. What a
-teacher scenario's teacher itself costs, one forward pass, is not part of it.
+the same batch. All are timed in turn, so a busy machine slows all of them equally; the median of each is given. There
+are ten raters, each a copy of one map shifted by a few pixels, so they disagree along boundaries as people do. The cost
+of a teacher itself, one forward pass, is not included.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def targets(maps: Tensor, raters: Tensor, classes: int, generator: torch.Generat
 
 
 def training_step(images: Tensor, labels: Tensor, classes: int) -> Callable[[], None]:
-    """A call that trains the model by one step."""
+    """A call that runs one training step of the model."""
     from mmseg.registry import MODELS
 
     init_default_scope("mmseg")
@@ -72,8 +72,8 @@ def training_step(images: Tensor, labels: Tensor, classes: int) -> Callable[[], 
     def step() -> None:
         features = model.extract_feat(images)
         logits = (model.decode_head(features), model.auxiliary_head(features))
-        upsampled = (torch.nn.functional.interpolate(one, labels.shape[-2:], mode="bilinear") for one in logits)
-        loss = sum(torch.nn.functional.cross_entropy(one, labels, ignore_index=255) for one in upsampled)
+        upsampled = (torch.nn.functional.interpolate(output, labels.shape[-2:], mode="bilinear") for output in logits)
+        loss = sum(torch.nn.functional.cross_entropy(output, labels, ignore_index=255) for output in upsampled)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,11 +1,11 @@
-"""Our data loader beside MMSegmentation's own, and how long `segloss prepare` verifies large images.
+"""Our data loader compared with MMSegmentation's, and how long `segloss prepare` takes to verify large images.
 
     python -m benchmarks.loader [--passes 5] [--workers 0] [--out reports/perf/loader.md]
 
 Loaders: the training images of CamVid, the data set's own training pipeline (decoding, random resize, crop, flip,
-colour distortion), batches of 8. Ours decodes an image once and keeps it; the first pass, in which both decode, is not
-counted. The passes take turns. Verification: made PNGs of 1024x2048 with 19 classes, read by as many threads as there
-are cores, as `prepare` does.
+colour distortion), batches of 8. Ours decodes an image only once and caches it; the first pass, in which both decode,
+is not counted. The loaders take turns, pass by pass. Verification: generated PNGs of 1024x2048 with 19 classes, read by
+as many threads as there are cores, as `prepare` does.
 """
 
 import argparse
@@ -38,7 +38,7 @@ BATCH = 8
 
 
 def ours(folder: Path, pipeline: list, workers: int, samples: int) -> DataLoader:
-    """The loader of a cell, its pictures in the order of the training."""
+    """The loader of a cell, its images in the order of the training."""
     dataset = MMSEG_DATASETS.build(
         dict(type="ListDataset", source="camvid", folder=str(folder), split="train", pipeline=complete(pipeline))
     )
@@ -57,7 +57,7 @@ def stock(folder: Path, place: Path, pipeline: list, workers: int, samples: int)
 
 
 def speeds(loaders: dict[str, Iterable], passes: int, samples: int) -> dict[str, list[float]]:
-    """Images/s of each pass of each loader, in turns, the first pass left out."""
+    """Images/s of each pass of each loader, taking turns, without the first pass."""
     measured: dict[str, list[float]] = {name: [] for name in loaders}
     for turn in range(passes + 1):
         for name, batches in loaders.items():
@@ -70,7 +70,7 @@ def speeds(loaders: dict[str, Iterable], passes: int, samples: int) -> dict[str,
 
 
 def made_images(folder: Path, number: int) -> list[tuple[str, str]]:
-    """Large images and labels on disk; ten different ones, linked to as many names as asked for."""
+    """Write large images and labels: ten different ones, hard-linked to ``number`` names."""
     random = np.random.default_rng(0)
     for index in range(10):
         image = random.integers(0, 256, (64, 128, 3), np.uint8).repeat(16, 0).repeat(16, 1)

@@ -1,13 +1,13 @@
-"""Time of counting one 1024x2048 image of 19 classes, beside its floor, the peers, and the network that predicts it.
+"""Time to count one 1024x2048 image of 19 classes, compared with its floor, the peers, and the network's prediction.
 
     python -m benchmarks.metrics [--threads 2] [--repeats 5] [--device cpu]
 
 The floor is softmax + argmax + one bincount. The peers, where installed: torchmetrics' calibration error together with
-MMSegmentation's IoUMetric (with the argmax it needs). The network is the smallest that a grid could hold, a U-Net of
+MMSegmentation's IoUMetric (with the argmax it needs). The network is the smallest that a grid could contain, a U-Net of
 width 8 with logits at full size; its evaluation is forward pass, softmax and counting. Predictions are random (most
-costly) and smooth. All are timed in turn, so that a busy machine slows all alike; the median of each is given. Also:
-metrics of a record of 500 images and 150 classes.
-On a machine with fewer free cores than threads set OMP_WAIT_POLICY=passive, or idle threads spin in each other's way.
+costly) and smooth. All are timed in turn, so a busy machine slows all of them equally; the median of each is given.
+Also: metrics of a record of 500 images and 150 classes.
+On a machine with fewer free cores than threads set OMP_WAIT_POLICY=passive, or idle threads spin and slow the others.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def counting(probabilities: torch.Tensor, labels: torch.Tensor, classwise: bool)
 
 
 class SmallUNet(torch.nn.Module):
-    """A U-Net of two convolutions a level, widths 8 to 64, logits at the image's size."""
+    """A U-Net with two convolutions per level, widths 8 to 64, logits at the image's size."""
 
     def __init__(self, widths: tuple[int, ...] = (8, 16, 32, 64)):
         super().__init__()
@@ -60,7 +60,7 @@ def double(inputs: int, outputs: int) -> torch.nn.Sequential:
 
 
 def smooth(classes: int, generator: torch.Generator) -> torch.Tensor:
-    """Logits (1, C, H, W) as a trained network has them: sure within regions, less so along their boundaries."""
+    """Logits (1, C, H, W) like those of a trained network: confident within regions, less so along their boundaries."""
     coarse = 6 * torch.randn(1, classes, 16, 32, generator=generator)
     return torch.nn.functional.interpolate(coarse, size=SIZE, mode="bilinear")
 
@@ -105,7 +105,7 @@ def interleaved(runs: dict[str, Callable], repeats: int, device: str) -> dict[st
 
 
 def record_seconds(images: int = 500, classes: int = 150) -> float:
-    """Seconds of all metrics of a record; its counts are 25 images of 32x32, merged under new names."""
+    """Seconds of all metrics of a record; its counts are 25 images of 32x32, repeated under new names."""
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.randn(25, classes, 32, 32, generator=generator).softmax(1)
     labels = torch.randint(classes, (25, 32, 32), generator=generator)

@@ -5,8 +5,8 @@
 The grid has 1 000 cells: CamVid's 11 classes, 2 models, 5 label scenarios, 20 losses, 5 seeds. Each cell has counts of
 500 images of 16x16 pixels with class-wise histograms, four predicted class maps, and a record with 200 logged rows;
 predictions are random. `segloss collect` and `segloss report` run as a user runs them, with one thread. CPU seconds
-are those of the process, user and system, since other work on the machine does not change them much; memory is its
-peak. Where there is a Chromium, it opens the page: milliseconds until the table is shown, the median of five.
+are the user and system time of the process, which other load on the machine hardly changes; memory is the peak. If
+Chromium is installed, it opens the page: milliseconds until the table is shown, the median of five.
 """
 
 import argparse
@@ -46,7 +46,7 @@ LOGGED_ROWS = 200
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command: CPU seconds, elapsed seconds and peak memory in MiB."""
+    """The cost of one command: CPU seconds, elapsed seconds and peak memory in MiB."""
 
     cpu: float
     elapsed: float
@@ -85,7 +85,7 @@ def make(place: Path, seeds: int) -> None:
 
 
 def cost(place: Path, *arguments: str) -> Cost:
-    """Run a command of segloss in a folder."""
+    """Run a command of segloss in a folder and measure its cost."""
     started = time.monotonic()
     process = subprocess.Popen(
         [BIN / "segloss", *arguments], cwd=place, env=environment(SEGLOSS_DATA=str(place / "data"))
@@ -116,7 +116,7 @@ def open_page(page: Path, chromium: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reports", description=__doc__.splitlines()[0])
-    parser.add_argument("--place", type=Path, help="folder to make the records in, or that has them already")
+    parser.add_argument("--place", type=Path, help="folder for the records, or one that already has them")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of the grid; 200 cells each (default 5)")
     parser.add_argument("--out", type=Path, help="write the table into this Markdown file, too")
     arguments = parser.parse_args()

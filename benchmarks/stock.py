@@ -1,14 +1,14 @@
-"""Our workflow beside MMSegmentation's own train.py and test.py on the same cells, in one run.
+"""Our workflow compared with MMSegmentation's own train.py and test.py on the same cells, in one run.
 
     python -m benchmarks.stock [--seeds 3] [--rounds 2] [--camvid-rounds 5] [--out reports/perf/stock.md]
 
 The cells: phantom, unet-tiny, hard labels, cross-entropy and Dice, each with its seeds; MMSegmentation with its own
-losses, IoUMetric, and the config its users write: the same model, schedule, batch, transforms, evaluation at the end.
-Its cells run one after another with all threads, ours as `snakemake --cores` runs them. The order is ours, stock, ours,
-stock; each side's faster round counts, since what else the machine does only slows. Then, in turns, short trainings of
-a CamVid cell: images/s at the same number of threads, the median over the rows of the log that follow the first pass
-over the images (of nine in a whole training). Last what a cell of ours costs beyond its training loop, started as a
-process of its own, with all threads.
+losses, IoUMetric, and the config its users write: the same model, schedule, batch size, transforms, and evaluation at
+the end. Its cells run one after another with all threads, ours as `snakemake --cores` runs them. The order is ours,
+stock, ours, stock; each side's faster round counts, since other load on the machine can only slow it down. Then, taking
+turns, short trainings of a CamVid cell: images/s at the same number of threads, the median over the rows of the log
+after the first pass over the images (of nine in a full training). Last, what a cell of ours costs beyond its training
+loop, run in a separate process with all threads.
 """
 
 import argparse
@@ -35,9 +35,9 @@ from segloss.grid import Cell
 
 TOOLS = Path(find_spec("mmseg").origin).parent / ".mim" / "tools"
 LOSSES = {"ce": "CrossEntropyLoss", "dice": "DiceLoss"}
-# Iterations in which every image of CamVid is seen at least once; ours decodes them then and remembers them.
+# Iterations in which every image of CamVid is seen at least once; ours decodes and caches them in this pass.
 FIRST_PASS = 50
-# MMSegmentation asks for compiled operators when it is imported.
+# MMSegmentation requires compiled operators when it is imported.
 LAUNCH = "import runpy, sys, segloss.engine.mmcv_stub as ops; ops.import_mmseg(); sys.argv = sys.argv[1:]; "
 LAUNCH += "runpy.run_path(sys.argv[0], run_name='__main__')"
 
@@ -51,7 +51,7 @@ HOOKS = dict(
 
 
 def loader(source: Dataset, folder: Path, place: Path, split: str, pipeline: list, batch_size: int) -> dict:
-    """A data loader of a split as configs of MMSegmentation have it, with its own readers in our pipeline."""
+    """A data loader of a split as in MMSegmentation's configs, with its loading transforms in our pipeline."""
     readers = {"LoadImage": "LoadImageFromFile", "LoadLabel": "LoadAnnotations"}
     pipeline = [{**step, "type": readers.get(step["type"], step["type"])} for step in pipeline]
     entries = source.read_list(folder, split)
@@ -78,7 +78,7 @@ def loader(source: Dataset, folder: Path, place: Path, split: str, pipeline: lis
 
 
 def stock_config(place: Path, cell: Cell, folder: Path, validate: bool = True) -> Path:
-    """Write the config of a cell as a user of MMSegmentation has it."""
+    """Write the config of a cell as a user of MMSegmentation would write it."""
     parts = [("datasets", cell.dataset), ("models", cell.model), ("schedules", cell.schedule)]
     data, model, schedule = (Config.fromfile(place / "configs/mmseg" / kind / f"{name}.py") for kind, name in parts)
     source = DATASETS[data.source]
@@ -116,7 +116,7 @@ def stock_config(place: Path, cell: Cell, folder: Path, validate: bool = True) -
 
 
 def run(place: Path, threads: int, *command: str) -> float:
-    """Seconds of a command in that folder; its output is shown where it fails."""
+    """Run a command in a folder and return its seconds; its output is shown if it fails."""
     single = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     environment = {**os.environ, **single, "WANDB_MODE": "offline"}
     environment["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # without it test.py cannot load what train.py wrote
@@ -163,7 +163,7 @@ def grid_rounds(place: Path, seeds: int, cores: int, rounds: int) -> tuple[list[
 
 
 def train(place: Path, folder: Path, cell: Cell, threads: int, *more: str) -> tuple[float, dict[str, Any]]:
-    """Seconds of a cell of ours from its start to its end, a process of its own, and its record."""
+    """Train a cell of ours in a separate process; return the seconds from its start to its end, and its record."""
     shutil.rmtree(place / "results", ignore_errors=True)
     options = ("--threads", str(threads), "--device", "cpu", "--data-root", str(folder), *more)
     seconds = run(place, threads, "segloss", "train", str(cell), *options)
@@ -172,7 +172,7 @@ def train(place: Path, folder: Path, cell: Cell, threads: int, *more: str) -> tu
 
 def camvid_rounds(place: Path, folder: Path, rounds: int) -> dict[str, list[float]]:
     """Images/s of a CamVid cell's training with one thread, round by round, after its first pass over the images."""
-    # Evaluated on fewer images, since that is not what is measured here.
+    # Evaluated on fewer images, since evaluation is not measured here.
     (place / "configs/mmseg/datasets/briefly.py").write_text('_base_ = ["./camvid-cpu.py"]\ntest_split = "val"\n')
     cell = Cell("briefly", "unet-small", "short", "hard", "ce", 0)
     config = stock_config(place, cell, folder / "camvid", validate=False)
@@ -192,8 +192,8 @@ def camvid_rounds(place: Path, folder: Path, rounds: int) -> dict[str, list[floa
     for number in range(rounds):
         for name, side in sides.items():
             speeds[name].append(side())
-        said = ", ".join(f"{name} {values[-1]:.1f}" for name, values in speeds.items())
-        print(f"round {number + 1}: {said} images/s", flush=True)
+        summary = ", ".join(f"{name} {values[-1]:.1f}" for name, values in speeds.items())
+        print(f"round {number + 1}: {summary} images/s", flush=True)
     return speeds
 
 

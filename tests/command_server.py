@@ -1,4 +1,4 @@
-"""Commands of the environment, forked from one process that has imported what they import: the same, seconds sooner.
+"""Commands of the environment, forked from one process that has imported what they import: the same, but faster.
 
 The server is that of `segloss.runtime.forkserver`, from which the cells of a real grid are forked; here it also runs
 Snakemake and the other verbs of ``segloss``. It lasts as long as the run of pytest, and is started by the first
@@ -18,7 +18,7 @@ from pathlib import Path
 from segloss.runtime.forkserver import NUMBER, send_request
 
 ROOT = Path(__file__).parents[1]
-# This module, imported by the server, imports these.
+# Imported in the server, by this module.
 IMPORTS = ("snakemake.cli", "snakemake_logger_plugin_segloss", "segloss.reports", "segloss.records.view")
 PEERS = ".venv-peers"
 HOLDER = """
@@ -43,7 +43,7 @@ def main() -> int | None:
 @functools.cache
 def start() -> tuple[subprocess.Popen, str]:
     """Start the server; returns the process that holds it, and its socket."""
-    # Not the implementations that tests compare with: torch would import some that report leaks when a fork ends.
+    # Without the libraries that tests compare with: torch would import some that report leaks when a fork ends.
     places = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(place).name != PEERS]
     environment = {**os.environ, "SEGLOSS_FORKSERVER": "", "SEGLOSS_TEST_SERVER": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(places)

@@ -39,20 +39,20 @@ seeds: 2
 def run(
     *command: str, cwd: Path, check: bool = True, own_process: bool = False, **variables: str | None
 ) -> subprocess.CompletedProcess:
-    """Run a command of the environment without W&B and with one thread; output is kept.
+    """Run a command of the environment without W&B and with one thread, and capture its output.
 
     ``segloss`` and ``snakemake`` are forked from one server, and so are the cells that they train, unless
-    ``own_process`` or a SEGLOSS_FORKSERVER of the test's own demands a process that is started anew.
+    ``own_process`` or a SEGLOSS_FORKSERVER set by the test requires a new process.
 
     Args:
         command: Name and arguments.
         cwd: The working directory.
         check: Expect the exit status 0.
         own_process: Start a new process, as a shell does.
-        variables: Variables of the environment; None takes one away.
+        variables: Variables of the environment; None removes one.
     """
-    own = {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    environment = {name: value for name, value in {**os.environ, **own, **variables}.items() if value is not None}
+    defaults = {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    environment = {name: value for name, value in {**os.environ, **defaults, **variables}.items() if value is not None}
     done = None
     if command_server.serves(command) and not own_process and "SEGLOSS_FORKSERVER" not in variables:
         environment["SEGLOSS_FORKSERVER"] = command_server.socket_path() if command[0] == "snakemake" else ""
@@ -84,7 +84,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that holds the embedded data set, made once; by a run of pytest inside a test it is only read."""
+    """The folder that holds the embedded data set, made once; a run of pytest inside a test only reads it."""
     from segloss.datasets import DATASETS
 
     if made := os.environ.get("SEGLOSS_TEST_PHANTOM"):

@@ -1,7 +1,7 @@
-"""A made kubectl, and the cluster behind it: Jobs lie in a folder, and each is really run, as a container would be.
+"""A substitute for kubectl and its cluster: Jobs lie in a folder, and each is really run, as a container would be.
 
-Beside the Jobs, tests say by files what happens: ``idle`` (no pod is started), ``down`` (Kubernetes does not answer),
-and ``evict`` in a Job's own folder.
+By files beside the Jobs tests control what happens: ``idle`` (no pod is started), ``down`` (Kubernetes does not
+answer), and ``evict`` in a Job's own folder.
 """
 
 import json
@@ -18,7 +18,7 @@ import yaml
 CLUSTER = Path(os.environ["MADE_CLUSTER"])
 
 
-def tell(name: str, job: str | None, pod: str | None) -> None:
+def write_state(name: str, job: str | None, pod: str | None) -> None:
     """Write the condition of a Job and the phase of its pod, whole or not at all."""
     (CLUSTER / name / "new").write_text(json.dumps({"job": job, "pod": pod}))
     (CLUSTER / name / "new").rename(CLUSTER / name / "state")
@@ -29,7 +29,7 @@ def create() -> None:
     name = yaml.safe_load(text)["metadata"]["name"]
     (CLUSTER / name).mkdir()
     (CLUSTER / name / "manifest.yaml").write_text(text)
-    tell(name, None, "Pending")
+    write_state(name, None, "Pending")
     if not (CLUSTER / "idle").exists():
         command = [sys.executable, __file__, "run", name]
         nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
@@ -37,11 +37,12 @@ def create() -> None:
 
 
 def run(name: str) -> None:
-    """Be the node: start the pod's first process and see how it ends; all others end with it."""
+    """Act as the node: start the pod's first process and wait for its end; all others end with it."""
     folder = CLUSTER / name
     pod = yaml.safe_load((folder / "manifest.yaml").read_text())["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"} | {each["name"]: each["value"] for each in container["env"]}
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"} | environment
     with (folder / "log").open("wb") as log:
         first = subprocess.Popen(
             container["command"],
@@ -51,12 +52,12 @@ def run(name: str) -> None:
             stdout=log,
             stderr=log,
         )
-    tell(name, None, "Running")
+    write_state(name, None, "Running")
     while first.poll() is None and not (folder / "evict").exists():
         time.sleep(0.05)
     if first.returncode is None:
         # The Job counts as failed before its pod has ended, as it did up to Kubernetes 1.30.
-        tell(name, "Failed", "Running")
+        write_state(name, "Failed", "Running")
         first.terminate()
         with suppress(subprocess.TimeoutExpired):
             first.wait(pod["terminationGracePeriodSeconds"])
@@ -65,11 +66,11 @@ def run(name: str) -> None:
             if os.getsid(int(process.name)) == first.pid:
                 os.kill(int(process.name), signal.SIGKILL)
     if (folder / "evict").exists():
-        tell(name, "Failed", None)
+        write_state(name, "Failed", None)
     elif first.wait():
-        tell(name, "Failed", "Failed")
+        write_state(name, "Failed", "Failed")
     else:
-        tell(name, "Complete", "Succeeded")
+        write_state(name, "Complete", "Succeeded")
 
 
 def get(what: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine alone: two made GPUs, daemons with their own configuration, key and folders."""
+"""A real Slurm on this machine alone: two simulated GPUs, daemons with their own configuration, key and folders."""
 
 import os
 import shutil
@@ -18,10 +18,10 @@ class NoSlurm(RuntimeError):
 
 
 def install() -> None:
-    """The Debian packages, where they are missing and may be installed.
+    """Install the Debian packages if they are missing.
 
     Raises:
-        NoSlurm: where they may not.
+        NoSlurm: if they cannot be installed.
     """
     if os.geteuid() != 0:
         raise NoSlurm("only root can start Slurm's daemons and make devices")
@@ -81,31 +81,31 @@ PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def wait_for(what: str, seconds: float, is_so) -> None:
-    """Wait until something is so.
+def wait_for(failure: str, seconds: float, condition) -> None:
+    """Wait until a condition holds.
 
     Raises:
-        NoSlurm: if it is not so in time.
+        NoSlurm: if it does not hold in time, with that failure.
     """
     deadline = time.monotonic() + seconds
-    while not is_so():
+    while not condition():
         if time.monotonic() > deadline:
-            raise NoSlurm(f"{what} within {seconds} s")
+            raise NoSlurm(f"{failure} within {seconds} s")
         time.sleep(0.2)
 
 
 @contextmanager
 def slurm(folder: Path) -> Iterator[dict[str, str]]:
-    """Start Slurm with all its files in a folder; yields the variables by which its commands find it.
+    """Start Slurm with all its files in a folder; yields the environment variables with which its commands find it.
 
     Raises:
-        NoSlurm: where it does not start.
+        NoSlurm: if it does not start.
     """
     install()
     folder.chmod(0o755)
@@ -120,7 +120,7 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     key.chmod(0o600)
     munge = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket"]
     munge += [f"--pid-file={folder}/munge.pid", f"--seed-file={folder}/munge.seed", f"--log-file={folder}/munge.log"]
-    # Jobs lose SLURM_CONF on their way through the executor, and /etc is not ours.
+    # The executor does not pass SLURM_CONF on to jobs, and /etc is left alone.
     srun = folder / "bin" / "srun"
     srun.parent.mkdir()
     srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
@@ -133,7 +133,7 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
         environment = {**os.environ, **variables}
         started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
 
-    def answers(*command: str) -> str:
+    def output_of(*command: str) -> str:
         environment = {**os.environ, **variables}
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
 
@@ -142,13 +142,13 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
         wait_for("munged did not start", 10, (folder / "munge.socket").exists)
         start("slurmctld", "-D", "-i")
         start("slurmd", "-D")
-        wait_for("Slurm's node did not become idle", 40, lambda: "idle" in answers("sinfo", "-h", "-o", "%t"))
+        wait_for("Slurm's node did not become idle", 40, lambda: "idle" in output_of("sinfo", "-h", "-o", "%t"))
         yield variables
     finally:
         if len(started) > 1:
-            answers("scancel", "--user=root", "--full")
-            with_jobs = time.monotonic() + 10
-            while answers("squeue", "-h", "--states=running,completing") and time.monotonic() < with_jobs:
+            output_of("scancel", "--user=root", "--full")
+            deadline = time.monotonic() + 10
+            while output_of("squeue", "-h", "--states=running,completing") and time.monotonic() < deadline:
                 time.sleep(0.2)
         for process in reversed(started):
             process.terminate()

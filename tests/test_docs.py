@@ -38,7 +38,7 @@ cli()
 
 
 def tokens(page: Path) -> Iterator[Token]:
-    """All tokens of a page, those inside of paragraphs and cells too."""
+    """All tokens of a page, including those inside paragraphs and cells."""
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8")):
         yield token
         yield from token.children or ()
@@ -88,7 +88,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Html]:
     command = (sys.executable, "-W", "error", "-c", WITHOUT_NETWORK, "build", "--strict", "--site-dir", str(folder))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    # The pages of grids are copied as they stand; reports/index.html is made of reports/README.md here.
+    # The pages of grids are copied unchanged; reports/index.html is made of reports/README.md here.
     copied = {folder / page.relative_to(ROOT) for page in ROOT.glob("reports/*/index.html")}
     written = (file for file in folder.rglob("*.html") if file not in copied)
     return {file: Html(file) for file in written if file.name != "404.html"}
@@ -147,7 +147,7 @@ def test_the_examples_without_mmsegmentation_run() -> None:
     exec(examples[0], names)
     names["loss"].backward()
     assert names["logits"].grad[0, :, 1, 1].abs().sum() == 0 < names["logits"].grad.abs().sum()
-    # Constant logits predict class 0: of the three valid pixels one.
+    # Constant logits predict class 0, the label of one of the three valid pixels.
     for example in examples[1:]:
         names["loss"] = None
         exec(example, names)
@@ -157,20 +157,20 @@ def test_the_examples_without_mmsegmentation_run() -> None:
 
 
 def quoted(beginning: str) -> list[tuple[str, str]]:
-    """Pages, and the commands in their blocks and sentences that begin so; placeholders are ``PLACEHOLDER``."""
-    found = []
+    """Pages, and the lines of code in them that match a pattern; placeholders are ``PLACEHOLDER``."""
+    lines = []
     for page in PAGES:
         for token in tokens(page):
             if token.type in ("fence", "code_inline"):
                 for line in re.sub(r"<[^<>\n]+>", "PLACEHOLDER", token.content).splitlines():
                     if re.match(beginning, line):
-                        found.append((str(page.relative_to(ROOT)), line))
-    assert found
-    return found
+                        lines.append((str(page.relative_to(ROOT)), line))
+    assert lines
+    return lines
 
 
 def known_grid(page: str, name: str) -> bool:
-    """Whether a grid exists, is a placeholder, or is one that the page has its reader write."""
+    """Whether a grid exists, is a placeholder, or is one that the reader of the page writes."""
     written = f"Write `configs/grids/{name}.yaml`" in (ROOT / page).read_text(encoding="utf-8")
     return name.isupper() or written or (ROOT / "configs" / "grids" / f"{name}.yaml").is_file()
 

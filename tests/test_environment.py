@@ -1,4 +1,4 @@
-"""The pinned environment: one set of packages, said three ways, and all of it installed."""
+"""The pinned environment: one set of packages, listed in three places, and all of it installed."""
 
 import importlib.metadata
 import os
@@ -23,7 +23,7 @@ def pinned() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pins.items()}
 
 
-def wanted() -> list[Requirement]:
+def required() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     requirements = [Requirement(line) for group in groups for line in group]
@@ -38,7 +38,7 @@ def test_every_line_pins_one_version() -> None:
 
 def test_what_the_project_wants_is_pinned_at_a_version_it_accepts() -> None:
     pins = pinned()
-    for requirement in wanted():
+    for requirement in required():
         name = canonicalize_name(requirement.name)
         assert name in pins, f"{requirement.name} is not in requirements.txt"
         assert requirement.specifier.contains(pins[name]), f"{requirement} but {pins[name]} is pinned"
@@ -64,7 +64,7 @@ def test_what_is_pinned_is_what_is_installed() -> None:
 
 
 def test_the_packages_fit_together() -> None:
-    # -I: without the peers that lie beside the environment and whose own needs are not met there.
+    # -I: without the peers that lie beside the environment and whose requirements are not met there.
     done = subprocess.run([sys.executable, "-I", "-m", "pip", "check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -93,7 +93,7 @@ def test_conda_installs_the_same_set() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder that has the project's Makefile and lists of packages alone."""
+    """A folder with nothing but the project's Makefile and lists of packages."""
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path

@@ -230,7 +230,7 @@ def change_array(arrays: dict[str, np.ndarray], draw: random.Random) -> None:
         arrays[draw.choice(("row_x", "total_x", "x", "names", "bins"))] = np.array(draw.choice((1, 1.5, -1)))
 
 
-@pytest.mark.filterwarnings("ignore")  # numpy's, of what is cast on purpose
+@pytest.mark.filterwarnings("ignore")  # those of numpy about deliberate casts
 def test_counts(finished: Path) -> None:
     """Counts that are changed make a cell stale; with new checksums they are refused or give the recorded metrics."""
     CONFIGS[finished] = Configs()
@@ -309,7 +309,7 @@ TARGET = (torch.arange(32) % 5).reshape(2, 4, 4)
 
 @pytest.mark.parametrize("room", ["losses", "labels"])
 def test_option_values(room: str) -> None:
-    """What the check of configs/ accepts the loss takes and is finite; what it refuses the loss refuses, too."""
+    """A value that the check of configs/ accepts gives a finite loss; one that it refuses the loss refuses, too."""
     draw, options = random.Random(5), settings_of(room)
     accepted = 0
     for _ in range(COUNTS[room]):

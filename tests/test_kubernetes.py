@@ -1,4 +1,4 @@
-"""Cells as Kubernetes Jobs: what is submitted, what is made of what Kubernetes says, and a grid with an evicted pod."""
+"""Cells as Kubernetes Jobs: what is submitted, how states are read, and a grid with an evicted pod."""
 
 import json
 import os
@@ -22,7 +22,7 @@ NEEDS = 'needs = {"gpus": 0, "cpus": 1, "memory_gb": 3, "minutes": 20}\n'
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a made cluster, with its kubectl on the PATH."""
+    """The folder of a simulated cluster, with its kubectl on the PATH."""
     folder, place = tmp_path / "cluster", tmp_path / "bin"
     folder.mkdir()
     place.mkdir()
@@ -43,14 +43,14 @@ def jobs(*words: str, cwd: Path) -> subprocess.CompletedProcess:
 
 
 def submitted(cluster: Path, gpus: int = 1, cell: str = CELL) -> subprocess.CompletedProcess:
-    """What comes of submitting a cell, which no pod runs."""
+    """The result of submitting a cell that no pod runs."""
     (cluster / "idle").touch()
     needs = ("--gpus", str(gpus), "--cores", "6", "--megabytes", "24000", "--minutes", "90")
     return jobs("submit", cell, *needs, "--script", "/claim/job.sh", cwd=cluster)
 
 
 def manifest(cluster: Path, done: subprocess.CompletedProcess) -> dict:
-    """The manifest that was submitted; its name was printed."""
+    """The manifest that was submitted, whose name was printed."""
     assert done.returncode == 0, done.stderr
     return yaml.safe_load((cluster / done.stdout.strip() / "manifest.yaml").read_text())
 
@@ -73,7 +73,7 @@ def test_a_job_asks_for_what_the_cell_needs(cluster: Path) -> None:
         {"name": "claim", "persistentVolumeClaim": {"claimName": "work"}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
     ]
-    environment = {each["name"]: each["value"] for each in container["env"]}
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
     assert environment["WANDB_MODE"] == "disabled"
     assert "CUDA_VISIBLE_DEVICES" not in environment
     assert "secret-key" not in str(job)
@@ -103,7 +103,7 @@ def test_names_are_valid_and_differ(cluster: Path) -> None:
     [
         ("SEGLOSS_POD_CLAIM", None, r"job.yaml asks for \$SEGLOSS_POD_CLAIM: set this variable, or write its value"),
         ("SEGLOSS_POD_IMAGE", "", r"job.yaml asks for \$SEGLOSS_POD_IMAGE: set this variable"),
-        ("SEGLOSS_POD_MOUNT", "/elsewhere", "is not below SEGLOSS_POD_MOUNT=/elsewhere: the pods would not see it"),
+        ("SEGLOSS_POD_MOUNT", "/elsewhere", "is not below SEGLOSS_POD_MOUNT=/elsewhere: the pods could not access it"),
         ("PATH", "/nowhere", "kubectl is not installed here"),
     ],
 )
@@ -126,7 +126,7 @@ def test_what_is_missing_is_one_sentence(
         (None, "Running", "running"),
         ("Complete", "Succeeded", "success"),
         ("Complete", None, "success"),
-        (None, "Failed", "running"),  # until the Job has noticed
+        (None, "Failed", "running"),  # until the Job has failed, too
         ("Failed", "Failed", "failed"),
         ("Failed", None, "failed"),  # evicted
         ("Failed", "Running", "running"),  # evicted, and saving its state
@@ -154,7 +154,7 @@ def test_cancelled_jobs_are_deleted_however_long_it_takes(cluster: Path) -> None
     slow.write_text(slow.read_text().replace("exec", "sleep 1; exec"))
     began = time.monotonic()
     subprocess.run([ROOT / "profiles/kubernetes/cancel", *names], check=True, timeout=2)
-    assert time.monotonic() - began < 0.9  # Snakemake has little patience
+    assert time.monotonic() - began < 0.9  # Snakemake does not wait long
     deadline = time.monotonic() + 30
     while not all((cluster / name / "evict").exists() for name in names):
         assert time.monotonic() < deadline
@@ -166,13 +166,13 @@ def test_cancelled_jobs_are_deleted_however_long_it_takes(cluster: Path) -> None
 def test_every_cell_is_planned_with_what_it_needs(workplace: Path, cluster: Path, profile: str) -> None:
     with (workplace / "configs/mmseg/schedules/tiny.py").open("a") as file:
         file.write("needs = {'gpus': 2, 'cpus': 3, 'memory_gb': 7, 'minutes': 11}\n")
-    # in a dry run Snakemake thinks of one core, unless it is told
+    # in a dry run Snakemake assumes one core by default
     options = ("-n", "--cores", "99", "--verbose")
     command = ("snakemake", "--profile", f"profiles/{profile}", *options, "--config", "grid=tiny")
     plan = run(*command, cwd=workplace).stdout
     cells = re.findall(r"wildcards: cell=(\S+)\n +threads: 3\n +resources: (.*)", plan)
     assert len({cell for cell, _ in cells}) == 6
-    assert all({"gpu=2", "mem_mb=7000", "runtime=11"} <= set(told.split(", ")) for _, told in cells)
+    assert all({"gpu=2", "mem_mb=7000", "runtime=11"} <= set(resources.split(", ")) for _, resources in cells)
 
 
 @pytest.mark.slow
@@ -193,18 +193,18 @@ def test_an_evicted_cell_goes_on_and_the_table_is_the_local_one(workplace: Path,
     options = ("--profile", "profiles/kubernetes", "--seconds-between-status-checks", "2", "--until", "collect")
     command = [str(BIN / "snakemake"), *options, "--config", "grid=tiny"]
     evicted = None
-    with (workplace / "says").open("wb") as says:
-        snakemake = subprocess.Popen(command, cwd=workplace, stdout=says, stderr=says)
+    with (workplace / "output").open("wb") as output:
+        snakemake = subprocess.Popen(command, cwd=workplace, stdout=output, stderr=output)
         try:
             deadline = time.monotonic() + 300
             while snakemake.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
-                known = progress.read(workplace / "results" / cells[0])
-                if not evicted and known and known["state"] == "training":
+                current = progress.read(workplace / "results" / cells[0])
+                if not evicted and current and current["state"] == "training":
                     (job,) = cluster.glob("segloss-*seed0-*")
                     evicted = job
                     (job / "evict").touch()
-                    # each pod imports for itself
+                    # each pod imports separately
                     beside = [child.cmdline() for child in psutil.Process(snakemake.pid).children(recursive=True)]
                     assert not any("segloss.runtime.forkserver" in words for words in beside), beside
                     (cluster / "down").touch()
@@ -215,7 +215,7 @@ def test_an_evicted_cell_goes_on_and_the_table_is_the_local_one(workplace: Path,
             snakemake.wait()
             for job in cluster.glob("segloss-*"):
                 (job / "evict").touch()
-    assert snakemake.returncode == 0, (workplace / "says").read_text()[-6000:]
+    assert snakemake.returncode == 0, (workplace / "output").read_text()[-6000:]
     pods = [yaml.safe_load(file.read_text())["spec"]["template"]["spec"] for file in cluster.glob("*/manifest.yaml")]
     limits = sorted((pod["containers"][0]["resources"]["limits"] for pod in pods), key=str)
     assert limits == [{"cpu": 1, "memory": f"{megabytes}M"} for megabytes in (3000, 3000, 6000)]

@@ -49,7 +49,7 @@ print("trained")
 
 
 def requirements(name: str, known: dict[str, metadata.Distribution]) -> dict[str, metadata.Distribution]:
-    """A distribution and all it needs of what is installed here."""
+    """A distribution and all its requirements that are installed here."""
     name = re.sub(r"[-_.]+", "-", name).lower()
     try:
         distribution = metadata.distribution(name)
@@ -64,7 +64,7 @@ def requirements(name: str, known: dict[str, metadata.Distribution]) -> dict[str
 
 
 def environment(folder: Path) -> Path:
-    """A virtual environment with links to torch and numpy, and to what they need; its Python."""
+    """A virtual environment with links to torch and numpy, and to what they need; returns its Python."""
     venv.create(folder, with_pip=False, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
     for distribution in requirements("torch", requirements("numpy", {})).values():

@@ -1,4 +1,4 @@
-"""A folder of one's own images and masks, trained by the documented commands: no Python is written and no config."""
+"""A folder of images and masks, trained on by the documented commands without writing Python or a config."""
 
 import json
 from pathlib import Path

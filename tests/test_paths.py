@@ -40,7 +40,7 @@ def test_a_folder_may_have_any_name_that_snakemake_can_take(tmp_path: Path, name
 
 @pytest.mark.parametrize("name", ["run{1}", "a*", "a?", "[ab]", "a]", "a\nb", "a\tb", "a\x00b", "{", "}"])
 def test_wildcards_and_control_characters_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"results=.* contains '.+', which Snakemake cannot take in a path") as caught:
+    with pytest.raises(ConfigError, match=r"results=.* contains '.+', which Snakemake does not allow in a path") as caught:
         folder_option("results", f"{tmp_path}/{name}")
     assert "\n" not in str(caught.value)
 
@@ -48,11 +48,11 @@ def test_wildcards_and_control_characters_are_refused(tmp_path: Path, name: str)
 def test_a_home_folder_is_expanded_and_an_impossible_one_refused(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert folder_option("results", "~/x") == f"{tmp_path}/x"
-    with pytest.raises(ConfigError, match="names the home folder of a user that is not known"):
+    with pytest.raises(ConfigError, match="names the home folder of an unknown user"):
         folder_option("results", "~nobody-of-that-name/x")
     with pytest.raises(ConfigError, match=r"results=.* is too long: a name has at most 255 bytes"):
         folder_option("results", f"{tmp_path}/{'a' * 260}")
-    with pytest.raises(ConfigError, match="results='-x' begins like an option of a command"):
+    with pytest.raises(ConfigError, match="results='-x' looks like a command-line option"):
         folder_option("results", "-x")
 
 
@@ -105,7 +105,7 @@ def test_a_grid_with_unusual_names_fails_is_repaired_and_ends_with_its_table(wor
 def test_what_snakemake_cannot_take_is_one_sentence_before_the_first_job(workplace: Path, config: str) -> None:
     done = run("snakemake", "--cores", "1", "--config", "grid=tiny", config, cwd=workplace, check=False)
     assert done.returncode == 1
-    assert "which Snakemake cannot take in a path; rename the folder" in done.stderr
+    assert "which Snakemake does not allow in a path; rename the folder" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Job stats" not in done.stdout + done.stderr
     assert not (workplace / "results").exists()

@@ -1,4 +1,4 @@
-"""The promises of README.md and docs/, each quoted as it stands there, beside the tests that try it."""
+"""The promises of README.md and docs/, each quoted literally, with the tests that check it."""
 
 import ast
 import importlib.util
@@ -12,7 +12,7 @@ from segloss.losses import CATALOGUE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "configs/datasets/README.md", *sorted(ROOT.glob("docs/*.md"))]
-# A sentence, or the part of it that is a promise, and the tests that would turn red if it did not hold.
+# A sentence, or the part of it that is a promise, and the tests that would fail if it did not hold.
 PROMISES: dict[str, list[str]] = {
     # README
     "One command trains a grid of losses × label scenarios × data sets × models × seeds": [
@@ -154,7 +154,7 @@ PROMISES: dict[str, list[str]] = {
 
 
 def words(text: str) -> str:
-    """A text with its white space as single blanks."""
+    """A text with each run of white space as a single blank."""
     return " ".join(text.split())
 
 

@@ -14,12 +14,12 @@ KEY = "fedcba9876543210fedcba9876543210fedcba98"
 
 
 def unsafe_loads(code: str) -> list[str]:
-    """Calls that would run what a file says, as ``line: call``."""
-    found = []
+    """Calls and imports that could run the content of a file, as ``line: call``."""
+    calls = []
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None)]
-            found += [
+            calls += [
                 f"{node.lineno}: import {name}" for name in names if name in ("pickle", "dill", "joblib", "marshal")
             ]
         if not isinstance(node, ast.Call):
@@ -32,12 +32,12 @@ def unsafe_loads(code: str) -> list[str]:
             or options.get("allow_pickle", "False") != "False"
             or options.get("shell", "False") != "False"
         )
-        found += [f"{node.lineno}: {name}"] if wrong else []
-    return found
+        calls += [f"{node.lineno}: {name}"] if wrong else []
+    return calls
 
 
-# Files that load what is their own: memory shared by workers, annotations of the source of this package and of those
-# that are installed, a module copied.
+# Files that load trusted content: memory shared by workers, annotations in the source of this package and of those that
+# are installed, a copied module, examples of the documentation.
 OWN_CONTENT = {
     "src/segloss/engine/cache.py",
     "src/segloss/grid/library_options.py",
@@ -87,13 +87,13 @@ def test_no_grid_name_leaves_the_reports_folder(in_workplace: Path, name: str) -
 @pytest.mark.slow
 def test_a_key_reaches_no_file_and_no_output_whether_a_cell_succeeds_or_fails(workplace: Path) -> None:
     refused = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": None}
-    said = run("segloss", "train", "phantom/unet-tiny/tiny/hard/ce/seed0", cwd=workplace, **refused)
+    succeeded = run("segloss", "train", "phantom/unet-tiny/tiny/hard/ce/seed0", cwd=workplace, **refused)
     schedule = TINY_SCHEDULE.replace("lr=1e-2", "lr=float('inf')")
     (workplace / "configs/mmseg/schedules/tiny.py").write_text(schedule)
     failed = run("segloss", "train", "phantom/unet-tiny/tiny/hard/ce/seed1", cwd=workplace, check=False, **refused)
     assert failed.returncode == 1
     assert list(workplace.rglob("failure.json"))
-    assert KEY not in said.stdout + said.stderr + failed.stdout + failed.stderr
+    assert KEY not in succeeded.stdout + succeeded.stderr + failed.stdout + failed.stderr
     written = [path for path in workplace.rglob("*") if path.is_file()]
     assert len(written) > 20
     assert [path for path in written if KEY.encode() in path.read_bytes()] == []

@@ -1,4 +1,4 @@
-"""A grid through a real Slurm with two made GPUs: jobs that are cancelled or time out, and the local table."""
+"""A grid through a real Slurm with two simulated GPUs: jobs that are cancelled or time out, and the local table."""
 
 import json
 import os
@@ -24,29 +24,29 @@ CELLS = [f"phantom/unet-tiny/tiny/hard/{loss}/seed{seed}" for loss in ("ce", "di
 
 @pytest.fixture
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Those by which commands find a Slurm that lasts as long as the test."""
+    """The environment variables of a Slurm that runs as long as the test."""
     try:
-        with slurm(tmp_path_factory.mktemp("slurm")) as found:
-            yield found
+        with slurm(tmp_path_factory.mktemp("slurm")) as settings:
+            yield settings
     except NoSlurm as error:
         pytest.skip(f"no Slurm here: {error}")
 
 
 def jobs(variables: dict[str, str]) -> dict[str, dict[str, str]]:
-    """State and device of every job, by the last part of its log's path but one, which names the cell."""
-    told = run_tool(variables, "scontrol", "show", "job", "--details", "--oneliner")
-    found = {}
-    for line in told.splitlines():
+    """Cell, state and device of every job, by its number; the cell is a part of the path of its log."""
+    output = run_tool(variables, "scontrol", "show", "job", "--details", "--oneliner")
+    entries = {}
+    for line in output.splitlines():
         if log := re.search(r"StdOut=\S*/([^/]+)/(\d+)\.log", line):
             device = re.search(r"GRES=gpu\S*\(IDX:(\d+)\)", line)
             state = re.search(r"JobState=(\w+)", line)[1]
-            found[log[2]] = {"cell": log[1], "state": state, "device": device[1] if device else ""}
-    return found
+            entries[log[2]] = {"cell": log[1], "state": state, "device": device[1] if device else ""}
+    return entries
 
 
 def job_of(running: dict[str, dict[str, str]], cell: str) -> str:
     """The job in which a cell runs."""
-    return next(job for job, known in running.items() if known["cell"] == cell.replace("/", "_"))
+    return next(job for job, entry in running.items() if entry["cell"] == cell.replace("/", "_"))
 
 
 def run_tool(variables: dict[str, str], *command: str) -> str:
@@ -54,10 +54,10 @@ def run_tool(variables: dict[str, str], *command: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
 
 
-def said(workplace: Path, cell: str) -> dict | None:
-    """What a cell that trains has said."""
-    found = progress.read(workplace / "results" / cell)
-    return found if found and found["state"] == "training" else None
+def training_progress(workplace: Path, cell: str) -> dict | None:
+    """The progress of a cell that is training now."""
+    current = progress.read(workplace / "results" / cell)
+    return current if current and current["state"] == "training" else None
 
 
 def test_a_grid_through_slurm_gives_the_local_table(workplace: Path, variables: dict[str, str]) -> None:
@@ -71,26 +71,26 @@ def test_a_grid_through_slurm_gives_the_local_table(workplace: Path, variables: 
     environment = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", **variables}
     limited = cancelled = None
     seen: dict[str, dict[str, str]] = {}
-    used: set[str] = set()  # Slurm no longer tells the device of a job that has ended
-    with (workplace / "says").open("wb") as says:
-        snakemake = subprocess.Popen(command, cwd=workplace, env=environment, stdout=says, stderr=says)
+    used: set[str] = set()  # Slurm does not show the device of a job that has ended
+    with (workplace / "output").open("wb") as output:
+        snakemake = subprocess.Popen(command, cwd=workplace, env=environment, stdout=output, stderr=output)
         local = None
         try:
-            deadline = time.monotonic() + 900  # a minute or two on a machine that has nothing else to do
+            deadline = time.monotonic() + 900  # a minute or two on an idle machine
             while snakemake.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.3)
                 now = jobs(variables)
                 seen |= now
-                running = {job: known for job, known in now.items() if known["state"] == "RUNNING"}
-                devices = [known["device"] for known in running.values()]
+                running = {job: entry for job, entry in now.items() if entry["state"] == "RUNNING"}
+                devices = [entry["device"] for entry in running.values()]
                 assert len(devices) == len(set(devices)) <= 2
                 used |= set(devices)
-                training = [cell for cell in CELLS if said(workplace, cell)]
+                training = [cell for cell in CELLS if training_progress(workplace, cell)]
                 if training and limited is None:
-                    # It stands still until its time is over, which is soon; Slurm's SIGTERM wakes it.
+                    # It is stopped until its time is over, which is soon; Slurm wakes it to terminate it.
                     limited = training[0]
                     run_tool(variables, "scontrol", "update", f"JobId={job_of(running, limited)}", "TimeLimit=1")
-                    os.kill(said(workplace, limited)["pid"], signal.SIGSTOP)
+                    os.kill(training_progress(workplace, limited)["pid"], signal.SIGSTOP)
                 others = [cell for cell in training if cell != limited]
                 if others and cancelled is None:
                     cancelled = others[0]
@@ -110,10 +110,10 @@ def test_a_grid_through_slurm_gives_the_local_table(workplace: Path, variables: 
             for process in filter(None, (snakemake, local)):
                 process.kill()
                 process.wait()
-    assert snakemake.returncode == 0, (workplace / "says").read_text()[-6000:]
-    states = {known["cell"]: set() for known in seen.values()}
-    for known in seen.values():
-        states[known["cell"]].add(known["state"])
+    assert snakemake.returncode == 0, (workplace / "output").read_text()[-6000:]
+    states = {entry["cell"]: set() for entry in seen.values()}
+    for entry in seen.values():
+        states[entry["cell"]].add(entry["state"])
     assert "TIMEOUT" in states[limited.replace("/", "_")]
     assert "CANCELLED" in states[cancelled.replace("/", "_")]
     assert used == {"0", "1"}

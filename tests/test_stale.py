@@ -82,7 +82,7 @@ def assert_stale(folder: Path, reason: str) -> None:
     assert planned(folder) == {"train", "collect", "report"}
 
 
-OTHER_SETTINGS = "it was trained with other settings than those in configs/"
+OTHER_SETTINGS = "it was trained with settings other than those in configs/"
 
 
 def test_a_changed_setting_is_seen_without_snakemakes_metadata_and_the_cell_trained_again(checkout: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_done_cell_whose_counts_are_lost_is_evaluated_again_without_training(
     whole, before = counts.read_bytes(), record(checkout)
     if content is None:
         counts.unlink()
-        reason = "its counts.npz is not there"
+        reason = "its counts.npz is missing"
     else:
         counts.write_bytes(content)
         reason = "its counts.npz is not the file that its record was made from"

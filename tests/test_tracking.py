@@ -25,14 +25,14 @@ from tests.written_records import write_cell
 
 CELL = "phantom/unet-tiny/tiny/hard/ce/seed0"
 KEY = "0123456789abcdef0123456789abcdef01234567"
-# The command, which says last of all for how long its main thread neither ran nor waited for a processor: the same on a
-# busy machine.
+# The command; at its end it prints for how long its main thread neither ran nor waited for a processor, which does not
+# depend on how busy the machine is.
 SEGLOSS = """
 import atexit, sys, time
 from pathlib import Path
 started = time.monotonic()
 @atexit.register
-def say():
+def report():
     ran, queued, _ = map(int, Path("/proc/self/schedstat").read_text().split())
     print("blocked for", time.monotonic() - started - (ran + queued) / 1e9)
 from segloss.cli import main
@@ -308,12 +308,12 @@ def test_without_a_server_or_with_a_wrong_mode_the_cell_is_the_same(workplace: P
     temporary = str(workplace / "temporary")
     run("segloss", "train", CELL, "--results", "refused", cwd=workplace, TMPDIR=temporary, **refused)
     log = run("segloss", "train", CELL, "--results", "wrong", cwd=workplace, WANDB_MODE="nonsense")
-    assert "Weights & Biases stopped tracking this cell, its training goes on" in log.stdout + log.stderr
+    assert "Weights & Biases stopped tracking this cell, its training continues" in log.stdout + log.stderr
     assert counts(workplace, "refused") == counts(workplace, "wrong") == counts(workplace, "undisturbed")
     # What could not be sent is kept, to be sent later.
     wait_for(lambda: sent_or_given_up(workplace))
     assert len(tracking.unsent_runs(workplace / "refused")) == 1
-    # The process that could not send it was killed, and left nothing but the training's own.
+    # The process that could not send it was killed, and left only the files of the training.
     left = [path.name for path in (workplace / "temporary").iterdir()]
     assert [name for name in left if "wandb" in name] == []
     assert files_with(KEY, workplace) == []
@@ -325,7 +325,7 @@ def test_a_grid_is_one_run_with_its_table_and_its_report(workplace: Path, monkey
     for cell in grid.cells[:2]:
         write_cell(Path("results"), cell)
     refused = run("segloss", "dashboard", "tiny", cwd=workplace, check=False)
-    assert "reports/tiny/results.csv is not there: segloss collect and segloss report write it" in refused.stderr
+    assert "reports/tiny/results.csv does not exist: segloss collect and segloss report write it" in refused.stderr
     run("segloss", "collect", "tiny", "--output", "reports/tiny/results.csv", "--partial", cwd=workplace)
     Path("reports/tiny/table.md").write_text("a table")
     shown = run("segloss", "dashboard", "tiny", cwd=workplace, own_process=True, WANDB_RUN_ID="other").stdout

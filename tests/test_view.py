@@ -1,4 +1,4 @@
-"""What Snakemake prints of a grid: a line for each cell, failures at once with their reason, errors as sentences."""
+"""What Snakemake prints about a grid: a line for each cell, failures at once with their reason, errors as sentences."""
 
 import io
 import json
@@ -84,7 +84,7 @@ def test_snakemake_shows_cells_and_their_failures(workplace: Path) -> None:
     reasons = re.findall(r"^ *\d+/\d+  failed  \S+  --device cuda needs a GPU", failed.stderr, re.MULTILINE)
     assert len(reasons) == cells
     assert "RuleException" not in failed.stderr
-    # The same reason stands in the table.
+    # The table has the same reason.
     assert "--device cuda needs a GPU" in (workplace / "reports/tiny/table.md").read_text()
 
 
@@ -101,13 +101,13 @@ def test_on_a_terminal_the_table_is_formatted(workplace: Path) -> None:
             text += chunk
     assert process.returncode == 0
     shown = text.decode()
-    assert "|:--|" not in shown  # Markdown's own marks
+    assert "|:--|" not in shown  # the markup of Markdown
     assert re.search(r"images/s|evaluating|starting|queued", shown)
     assert "reports/tiny/index.html" in shown
 
 
 def read(descriptor: int) -> bytes:
-    """What a terminal shows next; nothing at its end."""
+    """The next output of a terminal; empty at its end."""
     try:
         return os.read(descriptor, 65536)
     except OSError:  # Linux ends a pseudo-terminal like this

@@ -84,8 +84,8 @@ def test_a_grid_from_nothing_to_its_tables_and_back(workplace: Path, edit) -> No
     with (workplace / "configs/losses.yaml").open("a") as file:
         file.write("own: {title: Own, loss: compatible_tversky, alpha: 0.5, beta: 0.9}\n")
     edit(workplace / "configs/grids/tiny.yaml", "losses: [ce, lovasz]", "losses: [ce, lovasz, own]")
-    own = {f"phantom/unet-tiny/tiny/{labels}/own/seed{seed}" for labels in ("hard", "raters") for seed in (0, 1)}
-    assert planned_cells(workplace) == own
+    new_cells = {f"phantom/unet-tiny/tiny/{labels}/own/seed{seed}" for labels in ("hard", "raters") for seed in (0, 1)}
+    assert planned_cells(workplace) == new_cells
 
     # A changed option of one loss plans that loss's cells only; a changed title plans none.
     edit(workplace / "configs/grids/tiny.yaml", "losses: [ce, lovasz, own]", "losses: [ce, lovasz]")
@@ -115,7 +115,7 @@ def test_a_failed_cell_neither_stops_nor_hides_the_others(workplace: Path) -> No
     assert "| Broken | failed<sup>1</sup> | failed<sup>1</sup> |" in table
     assert re.search(r"^1\. failed: .*class_weights.*5", table, re.MULTILINE)
     assert table in output
-    # Mended, only the failed cells run, and the table has all.
+    # Once it is mended only the failed cells run, and the table has all.
     losses = workplace / "configs/losses.yaml"
     losses.write_text(losses.read_text().replace("class_weights: [1, 2]}", "class_weights: [1, 2, 1, 1, 1]}"))
     assert planned_cells(workplace) == {f"phantom/unet-tiny/tiny/hard/broken/seed{seed}" for seed in (0, 1)}
@@ -141,7 +141,7 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.1)
-    # As a terminal does with Ctrl-C, and as a machine does that goes down: the whole group.
+    # The whole group, as a terminal does with Ctrl-C and a machine when it goes down.
     os.killpg(process.pid, how)
     process.wait(60)
     if how is signal.SIGINT:
@@ -169,7 +169,7 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
             r"--config: unknown key 'gird' \(did you mean 'grid'\?\); "
             "known: cells_per_gpu, data_root, grid, keep_weights, reports, results, train",
         ),
-        (("train=--precision fp8",), "demo", r"invalid choice: 'fp8'[^$]*does not take '--precision fp8'"),
+        (("train=--precision fp8",), "demo", r"invalid choice: 'fp8'[^$]*does not accept '--precision fp8'"),
         (("data_root=/nowhere",), "camvid-cpu", r"data set camvid is not at /nowhere/camvid; .*segloss prepare camvid"),
     ],
 )

@@ -82,13 +82,13 @@ ARGUMENTS = {
 }
 
 
-# What is right all the same: results before the first training, data that another machine has, one table.
+# Values that are right all the same: results before the first training, data that another machine has, one table.
 RIGHT = {
     *((verb, "results", "wrong/absent") for verb in ("plan", "status", "table", "clean", "sync")),
     *((verb, "data_root", "wrong/absent") for verb in ("prepare", "plan", "status", "collect", "clean")),
     ("table", "columns", ""),
 }
-# What would train or write where it is told to.
+# Values with which the verb would train or write.
 NOT_TRIED = {("train", "results", "wrong/absent"), ("train", "data_root", "wrong/absent"), ("train", "workers", "0")}
 NOT_TRIED |= {("dashboard", "results", "wrong/absent"), ("report", "data_root", "wrong/absent")}
 
@@ -222,7 +222,7 @@ def test_a_wrong_value_is_one_sentence(segloss, place, verb: str, action: argpar
 
 
 def listed(folder: Path) -> set[Path]:
-    """The files outside results, reports and data, where fingerprints are remembered."""
+    """The files outside results, reports and data, where fingerprints are cached."""
     return {
         path for path in folder.rglob("*") if path.relative_to(folder).parts[0] not in ("results", "reports", "data")
     }
@@ -284,7 +284,7 @@ VERBS_OF: dict[str, tuple[tuple[list[str], bool | None], ...]] = {
 
 @contextmanager
 def damaged(file: Path, damage: str) -> Iterator[None]:
-    """A file damaged in one way, and whole again at the end."""
+    """A file damaged in one way, and restored at the end."""
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = file.read_bytes() if file.exists() else None
     file.unlink(missing_ok=True)
@@ -329,11 +329,11 @@ def test_a_gpu_that_is_not_there_is_one_sentence(segloss) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("SEGLOSS_TRAIN", "--threads 'x", 'SEGLOSS_TRAIN="--threads \'x" is no list of options: No closing quotation'),
+        ("SEGLOSS_TRAIN", "--threads 'x", 'SEGLOSS_TRAIN="--threads \'x" is not a list of options: No closing quotation'),
         ("SEGLOSS_TRAIN", "--threads x", "argument --threads: expected a whole number of at least 1, got 'x'"),
         ("SEGLOSS_CELLS_PER_GPU", "two", "argument --cells-per-gpu: expected a whole number of at least 1, got 'two'"),
         ("SEGLOSS_CELLS_PER_GPU", "99", "99 cells on one GPU: expected 1 to 16"),
-        ("SEGLOSS_DATA", "~nobody-of-that-name/x", "names the home folder of a user that is not known"),
+        ("SEGLOSS_DATA", "~nobody-of-that-name/x", "names the home folder of an unknown user"),
         ("SEGLOSS_DATA", "wrong/latin1.csv", "SEGLOSS_DATA=wrong/latin1.csv must be a folder, but"),
     ],
 )
@@ -352,7 +352,7 @@ def test_a_working_directory_that_is_gone_is_one_sentence(segloss, tmp_path: Pat
         return ["plan", "tiny"]
 
     monkeypatch.setattr(cli, "command_line", leave)
-    assert "the working directory does not exist any more" in segloss("plan", "tiny")
+    assert "the working directory no longer exists" in segloss("plan", "tiny")
 
 
 def test_a_folder_compared_with_itself_has_no_difference(segloss) -> None:

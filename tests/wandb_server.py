@@ -1,7 +1,7 @@
 """The few answers of a W&B server that a live run and ``wandb sync`` wait for; what it receives is kept.
 
 It misbehaves on demand: ``fault`` is ``hang`` (it takes connections and never answers), ``fail`` (500), ``drop`` (it
-closes the connection amid its answer) or None; ``faults_after`` is the number of requests it answers well before.
+closes the connection amid its answer) or None; ``faults_after`` is the number of requests answered correctly first.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Server:
-    """What a server was told: runs by their id, and the history rows of each."""
+    """What a server has received: runs by their id, and the history rows of each."""
 
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
@@ -143,8 +143,8 @@ def serving() -> Iterator[Server]:
                 return
             content: dict[str, Any] = {}
             if self.path.startswith("/graphql"):
-                asked = json.loads(body)
-                content = {"data": server.graphql(asked["query"], asked.get("variables") or {})}
+                request = json.loads(body)
+                content = {"data": server.graphql(request["query"], request.get("variables") or {})}
             elif self.path.endswith("/file_stream"):
                 server.stream(self.path.split("/")[-2], json.loads(body))
             data = json.dumps(content).encode()
@@ -158,13 +158,13 @@ def serving() -> Iterator[Server]:
         do_GET = do_POST = do_PUT = answer
 
         def log_message(self, *_: object) -> None:
-            """Stay silent."""
+            """Log nothing."""
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """A client that went away is no matter."""
+            """Ignore clients that have disconnected."""
 
     http = Quiet(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{http.server_port}"

@@ -17,7 +17,7 @@ PROTOCOL = dict(mode="whole", crop_size=None, stride=None, scales=[1.0], flip=Fa
 
 @functools.cache
 def fingerprints_of(folder: Path) -> dict[str, str]:
-    """The fingerprints of phantom in that folder; made up where it is not there."""
+    """The fingerprints of phantom in that folder; made-up ones if it does not exist."""
     if not folder.is_dir():
         return {"training": "t", "evaluation": "e"}
     return fingerprints(DATASETS["phantom"], folder, None)
@@ -41,7 +41,7 @@ def write_cell(results: Path, cell: Cell, counts: Counts | None = None, **change
         results: The folder of the cells.
         cell: The cell, of the configs in the working directory.
         counts: Its counts (default: `random_counts` of its seed).
-        changes: Entries of the record that differ, by their path, divided by two underscores.
+        changes: Entries of the record that differ, by their path, joined with two underscores.
     """
     folder, experiment = results / str(cell), resolve(cell, Configs())
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.faults``: kills and faults over a small grid, compared with an undisturbed one."""
+"""``python -m benchmarks.faults``: kills and faults in a small grid, compared with an undisturbed one."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ from benchmarks.faults.disks import NoDisk
 from segloss.runtime import forkserver
 from segloss.workflow import PRELOAD
 
-# What is killed, by which function, and what is compared each time it has ended by itself.
+# What is killed, by which function, and what is compared each time it ends on its own.
 KINDS = {
     "a trainer, with all its processes": (kills.kill_trainers, "finished cells"),
     "collect or report": (kills.kill_reports, "finished reports"),
@@ -32,7 +32,10 @@ metrics and the losses of its training.
 def campaign(
     folder: Path, counts: dict[str, int], faults: list[str], seed: int, losses: list[str], seeds: int
 ) -> list[str]:
-    """Kill and damage, finish and compare; returns the lines of the summary. Whatever differs raises."""
+    """Kill and damage, finish and compare; return the lines of the summary.
+
+    A difference after kills raises; one after a fault is a line FAILED.
+    """
     started = time.monotonic()
     undisturbed = place.make(folder / "undisturbed", losses, seeds)
     place.finish(undisturbed)

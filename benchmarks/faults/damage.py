@@ -1,4 +1,4 @@
-"""What can go wrong beside kills: each function does it to a finished grid and has the grid finished again."""
+"""What can go wrong besides kills: each function injects a fault into a finished grid and finishes the grid again."""
 
 import json
 import os
@@ -24,13 +24,13 @@ FAULTS: dict[str, Callable[[Path], str]] = {}
 
 
 def fault(function: Callable[[Path], str]) -> Callable[[Path], str]:
-    """Register a fault under its name; it takes the folder of a finished grid and says what was seen."""
+    """Register a fault under its name; it takes the folder of a finished grid and returns what was observed."""
     FAULTS[function.__name__.replace("_", " ")] = function
     return function
 
 
 def half_trained(folder: Path, number: int = 0) -> Path:
-    """Begin a cell anew and kill it amid its training; returns its newest state, which has one before it."""
+    """Start a cell over and kill it during its training; return its newest checkpoint, which has a predecessor."""
     cell = cells(folder)[number]
     shutil.rmtree(folder / "results" / cell, ignore_errors=True)
     log = folder / "logs" / "half.log"
@@ -45,7 +45,7 @@ def half_trained(folder: Path, number: int = 0) -> Path:
 
 
 def goes_on_from_the_one_before(folder: Path) -> str:
-    """The newest state of the first cell is damaged: the grid finishes, from the state before it."""
+    """Finish a grid whose first cell has a damaged newest checkpoint: it resumes from the checkpoint before."""
     finish(folder)
     iteration = record(folder, cells(folder)[0])["training"]["started_at_iteration"]
     assert iteration >= 6
@@ -53,7 +53,7 @@ def goes_on_from_the_one_before(folder: Path) -> str:
 
 
 def trains_from_the_beginning(folder: Path) -> None:
-    """No state of the first cell can be used: the grid finishes all the same."""
+    """Finish a grid whose first cell has no usable checkpoint."""
     finish(folder)
     assert record(folder, cells(folder)[0])["training"]["started_at_iteration"] == 0
 
@@ -64,7 +64,7 @@ def reported(folder: Path) -> str:
 
 
 def start_grid(folder: Path, *options: str, **variables: str) -> str:
-    """Start the grid, whether it finishes or not; returns what it said."""
+    """Run the grid, whether it finishes or not; return its output."""
     done = run(snakemake(*options), folder, **variables)
     return done.stdout + done.stderr
 
@@ -105,7 +105,7 @@ def checkpoint_of_another_cell(folder: Path) -> str:
 
 
 def begun(folder: Path, chosen: list[str], **variables: str) -> tuple[subprocess.Popen, str]:
-    """Begin cells of the grid anew; returns Snakemake, and the first of them that trains."""
+    """Start cells of the grid over; return the Snakemake process and the first of these cells that trains."""
     for cell in chosen:
         shutil.rmtree(folder / "results" / cell)
     process = subprocess.Popen(
@@ -129,8 +129,8 @@ def begun(folder: Path, chosen: list[str], **variables: str) -> tuple[subprocess
 def trainer_killed_amid_a_grid(folder: Path) -> str:
     chosen = cells(folder)[:2]
     process, trained = begun(folder, chosen)
-    said = json.loads((folder / "results" / trained / "work/progress.json").read_text())
-    os.kill(said["pid"], signal.SIGKILL)
+    entry = json.loads((folder / "results" / trained / "work/progress.json").read_text())
+    os.kill(entry["pid"], signal.SIGKILL)
     assert process.wait() == 1
     (other,) = set(chosen) - {trained}
     assert (folder / "results" / other / "record.json").exists()
@@ -141,7 +141,7 @@ def trainer_killed_amid_a_grid(folder: Path) -> str:
 
 @fault
 def locks_left_behind(folder: Path) -> str:
-    # Of Snakemake, of the cell, and of a GPU: the machine is told that it has one.
+    # Those of Snakemake, of the cell, and of a GPU, which SEGLOSS_DEVICES declares.
     device = {"SEGLOSS_DEVICES": "0", "SEGLOSS_LEASES": str(folder / "leases")}
     process, cell = begun(folder, cells(folder)[:1], **device)
     os.killpg(process.pid, signal.SIGKILL)
@@ -155,7 +155,7 @@ def locks_left_behind(folder: Path) -> str:
 
 
 def moved_off(place: Path, aside: Path) -> None:
-    """Copy what a disk holds to a folder from which it is put back when the disk is gone."""
+    """Copy the content of a disk to a folder, from which it is restored when the disk is gone."""
     shutil.copytree(place, aside, ignore=shutil.ignore_patterns("lost+found"))
 
 
@@ -165,7 +165,7 @@ def disk_full(folder: Path) -> str:
     shutil.rmtree(place)
     seen = []
     with small_disk(place, 64) as resize:
-        for size in (64, 300, 560):  # a finished cell takes 670 KiB, its weights 480 of them
+        for size in (64, 300, 560):  # a finished cell takes 670 KiB, 480 of them for its weights
             resize(size)
             start_grid(folder)
             assert all((folder / "results" / cell / "record.json").exists() for cell in cells(folder)[1:])
@@ -202,7 +202,7 @@ def power_lost(folder: Path) -> str:
             time.sleep(chance.uniform(0, 0.1 if aim < ITERATIONS else 1))
             pull(process)
             kept.append(flushed(place / "work"))
-            # The state of the iteration before was flushed; the names of the newest may not have been exchanged.
+            # The previous iteration's checkpoint was flushed; the newest may not have been renamed into place.
             assert kept[-1] >= aim - 2, (aim, kept)
         finish(folder)
         moved_off(place, whole)
@@ -215,7 +215,7 @@ def power_lost(folder: Path) -> str:
 def out_of_memory(folder: Path) -> str:
     cell, seen = cells(folder)[0], {}
     place = folder / "results" / cell
-    # Beside what the imports have taken: too little to begin, to train, to evaluate, and in the end enough.
+    # In addition to the memory of the imports: too little to start, to train, to evaluate, and in the end enough.
     for mebibytes in range(20, 300, 20):
         shutil.rmtree(place)
         _, status = os.waitpid(fork(folder, folder / "logs" / "memory.log", train_command(cell), mebibytes), 0)
@@ -293,7 +293,7 @@ def clock_set_back_and_forth(folder: Path) -> str:
 def two_snakemakes_at_once(folder: Path) -> str:
     for cell in cells(folder)[:2]:
         shutil.rmtree(folder / "results" / cell)
-    # One in the same working directory, one in another that shares the results.
+    # A second one in the same working directory, a third in another one that shares the results.
     second = folder / "second"
     second.mkdir()
     for name in ("workflows", "profiles", "configs", "Snakefile", "environment.yml", "data"):
@@ -319,10 +319,10 @@ def results_read_only(folder: Path) -> str:
     with read_only_disk(place):
         done = run([*snakemake(), f"results={place}"], folder)
     place.rmdir()
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "cannot write to" in said, said
-    return next(line for line in said.splitlines() if "cannot write to" in line).replace(str(folder), ".")
+    assert "cannot write to" in output, output
+    return next(line for line in output.splitlines() if "cannot write to" in line).replace(str(folder), ".")
 
 
 @fault
@@ -340,8 +340,8 @@ def tracking_server_at_fault(folder: Path) -> str:
             time.sleep(0.2)
         first = run(sync, folder, **online)
         assert first.returncode == 0, first.stdout + first.stderr
-        told = [record(folder, cell) for cell in cells(folder)]
-        rows = {one["config_hash"][:16]: [row["iteration"] for row in one["training"]["rows"]] for one in told}
+        records = [record(folder, cell) for cell in cells(folder)]
+        rows = {entry["config_hash"][:16]: [row["iteration"] for row in entry["training"]["rows"]] for entry in records}
         sent = {name: [row["iteration"] for row in history] for name, history in server.history.items()}
         assert sent == rows, sent
         requests = server.requests

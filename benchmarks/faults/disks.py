@@ -1,4 +1,4 @@
-"""Disks made for a fault: one that is full, one that loses its power. Only root may mount them."""
+"""Disks made for a fault: a full one, a read-only one, one that loses its power. Only root may mount them."""
 
 import os
 import shutil
@@ -15,10 +15,10 @@ class NoDisk(Exception):
 
 
 def mount(*options: str) -> None:
-    """Mount something.
+    """Mount a file system.
 
     Raises:
-        NoDisk: if this user or machine may not.
+        NoDisk: if this user or machine is not allowed to.
     """
     try:
         subprocess.run(["mount", *options], check=True, capture_output=True, text=True)
@@ -27,7 +27,7 @@ def mount(*options: str) -> None:
 
 
 def unmount(folder: Path) -> None:
-    """Take a disk away from a folder, as soon as nobody has a file of it open."""
+    """Unmount a disk from a folder as soon as no process has a file on it open."""
     for _ in range(100):
         if not subprocess.run(["umount", str(folder)], capture_output=True, check=False).returncode:
             return
@@ -37,7 +37,7 @@ def unmount(folder: Path) -> None:
 
 @contextmanager
 def small_disk(folder: Path, kibibytes: int) -> Iterator[Callable[[int], None]]:
-    """A file system of that size over a folder; the context is what gives it another size."""
+    """Mount a file system of this size over a folder; the context is a function that resizes it."""
     folder.mkdir(parents=True, exist_ok=True)
     mount("-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", str(folder))
     try:
@@ -48,7 +48,7 @@ def small_disk(folder: Path, kibibytes: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def read_only_disk(folder: Path) -> Iterator[None]:
-    """A file system to which nothing can be written, over a folder."""
+    """Mount a read-only file system over a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     mount("-t", "tmpfs", "-o", "ro", "tmpfs", str(folder))
     try:
@@ -59,11 +59,11 @@ def read_only_disk(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def disk_with_a_plug(folder: Path, image: Path, megabytes: int = 100) -> Iterator[Callable[[int], None]]:
-    """An ext4 file system over a folder, which is what an image file holds; the context is what pulls the plug.
+    """Mount the ext4 file system of an image file over a folder; the context is a function that pulls the plug.
 
-    Of what was written the image holds what the kernel has sent to it: no more than the writers have flushed, since
-    nothing is sent by the clock (``commit=3600``). Pulling the plug stops a group of processes, copies the image, ends
-    them, and puts the copy in its place: what a machine finds when it starts again, its journal replayed.
+    The image contains only those writes that the kernel has sent to it: no more than the writers have flushed, since
+    there is no periodic commit (``commit=3600``). Pulling the plug stops a group of processes, copies the image, kills
+    them, and replaces the image by the copy: what a machine finds after a restart, with the journal replayed.
     """
     made = shutil.which("mkfs.ext4")
     if made is None:

@@ -1,4 +1,4 @@
-"""SIGKILL at random instants: of trainers, of whole Snakemake runs, of the making of reports."""
+"""SIGKILL at random instants to trainers, to whole Snakemake runs, and to the commands that make reports."""
 
 import math
 import os
@@ -22,17 +22,17 @@ WRITTEN = ("checkpoint", "weights", "counts", "predictions", "record", "results"
 
 
 def queued_seconds() -> float:
-    """For how long this process has waited for a processor that others had."""
+    """Seconds that this process has spent waiting in a run queue for a processor."""
     return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
 
 
 def fork(folder: Path, log: Path, arguments: Sequence[str], mebibytes: int | None = None, **variables: str) -> int:
-    """Start ``segloss <arguments>`` in a fork of this process, which has imported torch and MMSegmentation already.
+    """Start ``segloss <arguments>`` in a fork of this process, which has already imported torch and MMSegmentation.
 
-    Its last line says for how many seconds it lived, waiting for a processor left out. It may be given no more memory
-    than so many MiB beyond what the imports have taken.
+    The last line of its output is the number of seconds it ran, without those spent waiting for a processor. Its memory
+    can be limited to ``mebibytes`` more than the imports have taken.
 
-    So a kill costs the second that the command itself lives before it, not the many that the imports take.
+    A kill thus costs only the second that the command itself has run, not the many that the imports take.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -53,7 +53,7 @@ def fork(folder: Path, log: Path, arguments: Sequence[str], mebibytes: int | Non
         if mebibytes is not None:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             resource.setrlimit(resource.RLIMIT_AS, 2 * (pages * resource.getpagesize() + mebibytes * 2**20,))
-            resource.setrlimit(resource.RLIMIT_CPU, (60, 60))  # Python's own imports may turn in circles then
+            resource.setrlimit(resource.RLIMIT_CPU, (60, 60))  # Python's own imports may then loop forever
         started, queued = time.monotonic(), queued_seconds()
         main()
         print("lived for", time.monotonic() - started - (queued_seconds() - queued), flush=True)
@@ -67,18 +67,18 @@ def fork(folder: Path, log: Path, arguments: Sequence[str], mebibytes: int | Non
 
 
 def ended(process: int) -> bool:
-    """Whether a child has ended by itself; it is reaped then.
+    """Whether a child has ended on its own; if so, it is reaped.
 
     Raises:
-        AssertionError: it ended with an error.
+        AssertionError: if it ended with an error.
     """
-    found, status = os.waitpid(process, os.WNOHANG)
-    assert not found or status == 0, f"ended with status {os.waitstatus_to_exitcode(status)} though nobody killed it"
-    return bool(found)
+    pid, status = os.waitpid(process, os.WNOHANG)
+    assert not pid or status == 0, f"ended with status {os.waitstatus_to_exitcode(status)} though nobody killed it"
+    return bool(pid)
 
 
 def killed_after(process: int, seconds: float, begins: Callable[[], bool] = lambda: True) -> bool:
-    """Kill a child's whole session so long after something began; False if it ended before."""
+    """Kill a child's whole session ``seconds`` after ``begins`` returns True; False if the child ended before."""
     while not begins():
         if ended(process):
             return False
@@ -94,31 +94,31 @@ def killed_after(process: int, seconds: float, begins: Callable[[], bool] = lamb
 
 
 def evaluates(cell_folder: Path, process: int) -> bool:
-    """Whether that process has said that it evaluates the cell."""
-    said = progress.read(cell_folder) or {}
-    return said.get("pid") == process and said["state"] == "evaluating"
+    """Whether the process has reported that it is evaluating the cell."""
+    entry = progress.read(cell_folder) or {}
+    return entry.get("pid") == process and entry["state"] == "evaluating"
 
 
 def reached(cell_folder: Path, log: Path, process: int, iteration: int) -> bool:
-    """Whether a training has come to that iteration; or to its evaluation, if it is the last."""
+    """Whether a training has reached an iteration; for the last one, whether it has reached its evaluation."""
     done = re.findall(rf"iteration (\d+)/{ITERATIONS}", log.read_text(errors="replace"))
     last = int(done[-1]) if done else 0
     return evaluates(cell_folder, process) if iteration == ITERATIONS else last >= iteration
 
 
 def partial_files(folder: Path) -> set[Path]:
-    """What kills have left half written or not yet in place."""
+    """The files that kills have left half-written or not yet renamed into place."""
     return {*folder.glob("**/.*.partial"), *folder.glob("**/checkpoint.new.pt")}
 
 
 def half_written(folder: Path, before: Set[Path] = frozenset()) -> str | None:
-    """What a kill interrupted the writing of, leaving aside what earlier kills had left."""
+    """Which file a kill left half-written, ignoring those that earlier kills had left."""
     names = [file.name.lstrip(".") for file in partial_files(folder) - before]
     return next((f"writing {name}" for name in WRITTEN if any(half.startswith(name) for half in names)), None)
 
 
 def trainer_phase(folder: Path, log: Path, process: int, before: Set[Path]) -> str:
-    """What a trainer did when it was killed, from its log and its files."""
+    """What a trainer was doing when it was killed, from its log and its files."""
     if phase := half_written(folder, before):
         return phase
     if evaluates(folder, process):
@@ -127,19 +127,19 @@ def trainer_phase(folder: Path, log: Path, process: int, before: Set[Path]) -> s
 
 
 def train_command(cell: str) -> list[str]:
-    """A cell that saves its state after every iteration."""
+    """The arguments that train a cell with a checkpoint after every iteration."""
     return ["train", cell, "--checkpoint-seconds", "0"]
 
 
 def kill_trainers(folder: Path, expected: dict, kills: int, chance: random.Random) -> tuple[Counter, int]:
-    """Kill the training of the grid's cells so many times, in turn, each started again until it ends by itself.
+    """Kill the training of the grid's cells ``kills`` times, cell by cell; each is restarted until it ends on its own.
 
-    A quarter of the instants is uniform over the life of the process, most of which is set-up; the others come shortly
-    after a random iteration, or within the seconds of evaluation and writing after the last one. Once it has been
-    killed there, a cell is left alone every other time, to end. It is compared with the undisturbed one and begun anew.
+    A quarter of the instants is uniform over the life of the process, most of which is set-up; the others fall shortly
+    after a random iteration, or within the seconds of evaluation and writing after the last one. A cell that was killed
+    there is then left alone every other time, so it ends. It is compared with the undisturbed one and started over.
 
     Returns:
-        The phases that were hit and the number of cells that ended and were the same.
+        The phases that were hit and the number of cells that ended and were identical.
     """
     phases, same, life = Counter(), 0, 8.0
     while phases.total() < kills:
@@ -149,13 +149,13 @@ def kill_trainers(folder: Path, expected: dict, kills: int, chance: random.Rando
         process = fork(folder, log, train_command(cell))
         aim = min(ITERATIONS, chance.randint(1, ITERATIONS * 5 // 4))
         if (cell_folder / "work/weights.pt").exists() and chance.random() < 0.5:
-            killed = killed_after(process, math.inf)
+            was_killed = killed_after(process, math.inf)
         elif chance.random() < 0.25:
-            killed = killed_after(process, chance.uniform(0, life))
+            was_killed = killed_after(process, chance.uniform(0, life))
         else:
             delay = chance.uniform(0, 0.1 if aim < ITERATIONS else 2)
-            killed = killed_after(process, delay, partial(reached, cell_folder, log, process, aim))
-        if killed:
+            was_killed = killed_after(process, delay, partial(reached, cell_folder, log, process, aim))
+        if was_killed:
             phases[trainer_phase(cell_folder, log, process, before)] += 1
             continue
         life = time.monotonic() - started + 1
@@ -166,14 +166,14 @@ def kill_trainers(folder: Path, expected: dict, kills: int, chance: random.Rando
 
 
 def assert_same_cell(folder: Path, cell: str, expected: dict) -> None:
-    """A finished cell is the undisturbed one, with every iteration's loss once and nothing half-written."""
+    """Assert that a finished cell equals the undisturbed one, with each iteration's loss once, nothing half-written."""
     for name, value in numbers(folder, cell).items():
         assert value == expected[f"{cell} {name}"], f"{cell}: {name} differs"
     assert half_written(folder / "results" / cell) is None
 
 
 def kill_reports(folder: Path, expected: dict, kills: int, chance: random.Random) -> tuple[Counter, int]:
-    """Kill the making of results.csv and of the tables of a finished grid so many times."""
+    """Kill the commands that make results.csv and the tables of a finished grid ``kills`` times."""
     phases, same, life = Counter(), 0, dict.fromkeys(("collect", "report"), 4.0)
     results = f"{REPORT}/results.csv"
     commands = {"collect": ["collect", "faults", "--output", results], "report": ["report", "faults", results]}
@@ -206,9 +206,9 @@ def running_verb(session: int) -> str:
 
 
 def kill_snakemake(folder: Path, expected: dict, kills: int, chance: random.Random) -> tuple[Counter, int]:
-    """Kill whole Snakemake runs, with all they started, so many times; each is started again until the grid is done.
+    """Kill whole Snakemake runs, with all they started, ``kills`` times; each is restarted until the grid is done.
 
-    No lock is removed by hand. A grid that is done is compared and its reports and one cell are made anew.
+    No lock is removed by hand. A finished grid is compared, then its reports and one cell are deleted and made again.
     """
     phases, same, life = Counter(), 0, 20.0
     while phases.total() < kills:

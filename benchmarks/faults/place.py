@@ -1,4 +1,4 @@
-"""A copy of the workflow with a grid so small that a cell takes seconds, and what it leaves when it has finished."""
+"""A copy of the workflow with a grid so small that a cell takes seconds, and the outputs of a finished grid."""
 
 import json
 import os
@@ -39,7 +39,7 @@ REPORT = "reports/faults"
 
 
 def copy_workflow(folder: Path) -> None:
-    """Everything but the code, into a folder that is there: what a grid runs in."""
+    """Copy everything that a grid needs to run, except the code, into an existing folder."""
     for name in ("workflows", "profiles", "configs"):
         shutil.copytree(ROOT / name, folder / name)
     for name in ("Snakefile", "environment.yml"):
@@ -47,7 +47,7 @@ def copy_workflow(folder: Path) -> None:
 
 
 def make(folder: Path, losses: Sequence[str] = LOSSES, seeds: int = SEEDS) -> Path:
-    """A workplace in an empty folder, with a grid of those losses and so many seeds."""
+    """Make a workplace in a new folder, with a grid of these losses and this many seeds."""
     folder.mkdir(parents=True)
     copy_workflow(folder)
     (folder / "configs/mmseg/schedules/faults.py").write_text(SCHEDULE)
@@ -65,8 +65,8 @@ def cells(folder: Path) -> list[str]:
 
 def environment(**variables: str) -> dict[str, str]:
     """The environment of a command: one thread, W&B offline."""
-    own = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    return {**os.environ, **own, **variables}
+    defaults = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    return {**os.environ, **defaults, **variables}
 
 
 def snakemake(*options: str, grid: str = "faults", cores: int = 1) -> list[str]:
@@ -75,18 +75,18 @@ def snakemake(*options: str, grid: str = "faults", cores: int = 1) -> list[str]:
 
 
 def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess:
-    """Run a command in a workplace; its output is kept, its exit status is for the caller to judge."""
+    """Run a command in a workplace and capture its output; the caller checks the exit status."""
     return subprocess.run(
         command, cwd=folder, env=environment(**variables), capture_output=True, text=True, check=False
     )
 
 
 def finish(folder: Path, **variables: str) -> str:
-    """Start the grid and expect it to finish; returns what it said."""
+    """Run the grid, which must finish; return its output."""
     done = run(snakemake(), folder, **variables)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said[-4000:]
-    return said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-4000:]
+    return output
 
 
 def table(folder: Path) -> str:
@@ -106,19 +106,19 @@ def numbers(folder: Path, cell: str) -> dict[str, Any]:
     for name in ("counts.npz", "predictions.npz"):
         with np.load(folder / "results" / cell / name) as arrays:
             measured |= {f"{name}/{key}": (arrays[key].dtype.str, arrays[key].tobytes()) for key in arrays}
-    told = record(folder, cell)
-    losses = [(row["iteration"], row["train/loss"]) for row in told["training"]["rows"]]
-    return {**measured, "metrics": told["metrics"], "losses": losses}
+    entry = record(folder, cell)
+    losses = [(row["iteration"], row["train/loss"]) for row in entry["training"]["rows"]]
+    return {**measured, "metrics": entry["metrics"], "losses": losses}
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What a finished grid leaves, as far as it must not depend on what happened on the way."""
+    """Those outputs of a finished grid that must not depend on what happened while it ran."""
     left: dict[str, Any] = {"table.md": table(folder)}
     for name in ("results.csv", "table.csv", "table.tex", "comparisons.csv"):
         left[name] = (folder / REPORT / name).read_bytes()
     return left | {f"{cell} {name}": value for cell in cells(folder) for name, value in numbers(folder, cell).items()}
 
 
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """The names of what differs."""
-    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """The names of the entries that differ."""
+    return sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))

@@ -1,8 +1,8 @@
 """``python -m benchmarks.faults.tracking``: what a W&B server that hangs, fails, drops or refuses costs.
 
-Of a grid of four cells by Snakemake on two cores, from its start to its end, by the clock. And of a cell, in forks of
-one process: the imports, which no server delays, would only make a difference look smaller, and the time in which other
-programs had the processor is left out. In rounds of all kinds of server.
+It is measured on a grid of four cells, run by Snakemake on two cores, in wall-clock time from start to end; and on one
+cell, in forks of one process, since imports, which no server delays, would only make a difference look smaller. For the
+cell, time spent waiting for the processor is left out. Each round measures all kinds of server.
 """
 
 import argparse
@@ -27,7 +27,7 @@ KINDS = ("well", *FAULTS, "hang amid", "drop amid", "refuse", "offline")
 
 @contextmanager
 def server(kind: str) -> Iterator[dict[str, str]]:
-    """The variables by which a training finds a server of that kind; ``amid``: it answers well at first."""
+    """The environment variables that point a training to a server of this kind; ``amid``: it works at first."""
     with serving() as made:
         fault, *amid = kind.split()
         made.fault = fault if fault in FAULTS else None
@@ -38,7 +38,7 @@ def server(kind: str) -> Iterator[dict[str, str]]:
 
 
 def cell_seconds(folder: Path, kind: str) -> float:
-    """The life of one cell's training and evaluation beside that kind of server."""
+    """Seconds of one cell's training and evaluation with this kind of server."""
     shutil.rmtree(folder / "results", ignore_errors=True)
     with server(kind) as variables:
         process = fork(folder, folder / "log", ["train", place.cells(folder)[0]], **variables)
@@ -49,7 +49,7 @@ def cell_seconds(folder: Path, kind: str) -> float:
 
 
 def grid_seconds(folder: Path, kind: str) -> float:
-    """From the start of Snakemake to its end, by the clock."""
+    """Wall-clock seconds from the start of Snakemake to its end."""
     for name in ("results", "reports"):
         shutil.rmtree(folder / name, ignore_errors=True)
     with server(kind) as variables:
@@ -63,7 +63,7 @@ def grid_seconds(folder: Path, kind: str) -> float:
 def rounds(
     measure: Callable[[Path, str], float], folder: Path, kinds: Sequence[str], number: int, title: str
 ) -> list[str]:
-    """Measure each kind of server in every round, each round from another one on; a table in Markdown."""
+    """Measure each kind of server in every round, starting each round with the next kind; return a Markdown table."""
     measure(folder, kinds[0])  # makes the data set
     taken: dict[str, list[float]] = {kind: [] for kind in kinds}
     for turn in range(number):

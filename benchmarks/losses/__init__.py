@@ -1,1 +1,1 @@
-"""Measurements that are no tests: what a loss costs, beside the libraries one would copy it from."""
+"""Measurements, not tests: what a loss costs, compared with the libraries one would copy it from."""

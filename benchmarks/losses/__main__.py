@@ -1,4 +1,4 @@
-"""Print what every loss costs beside its peers: ``python -m benchmarks.losses``; ``--out FILE`` writes it there too."""
+"""Print what every loss and its peers cost: ``python -m benchmarks.losses``; ``--out FILE`` writes it there, too."""
 
 import argparse
 import os
@@ -29,11 +29,11 @@ peer's, relative to its value and to its largest gradient. Checks that wait for 
 
 
 def data(shape: tuple[int, ...], soft: bool, spread: float, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, target and valid. A spread above 0 raises the right class's logits, as training does."""
+    """Logits, target and valid. A spread above 0 raises the true class's logits, as training does."""
     generator = torch.Generator().manual_seed(0)
     images, classes, *spatial = shape
     logits = torch.randn(shape, generator=generator)
-    # Blocks of one class, as segmentation has them, and every class somewhere.
+    # Blocks of one class, as in segmentation, and every class at least once.
     blocks = [images, *(side // 8 for side in spatial)]
     number = blocks[0] * blocks[1] * blocks[2]
     target = (torch.randperm(number, generator=generator) % classes).view(blocks)
@@ -111,7 +111,7 @@ def machine(threads: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.losses", description=__doc__)
     parser.add_argument("--out", type=Path, help="write the tables into this Markdown file, too")
-    parser.add_argument("--repeats", type=int, default=15, help="turns each loss is measured in (default 15)")
+    parser.add_argument("--repeats", type=int, default=15, help="rounds in which each loss is measured (default 15)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--only", default="", help="only losses whose name contains this, and cross_entropy")
     parser.add_argument("--operators", action="store_true", help="also the shares of the operators in the CPU time")
@@ -125,7 +125,7 @@ def main() -> None:
     for device in devices:
         for shape in SHAPES:
             for soft, spread, kind in (
-                (False, 0.0, "hard labels, a tenth of the pixels void where the peers know void, random logits"),
+                (False, 0.0, "hard labels, a tenth of the pixels void where the peers support void, random logits"),
                 (False, 8.0, "the same with logits as after training (the right class's raised by 8)"),
                 (True, 0.0, "soft labels, no void"),
             ):

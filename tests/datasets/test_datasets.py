@@ -1,4 +1,4 @@
-"""What every data set must hold, and how data sets are found."""
+"""Properties that every data set must have, and how data sets are found."""
 
 import gzip
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_missing_folder_says_where_and_how(dataset, tmp_path, monkeypatch):
 
 
 def test_prepare_without_the_data_says_instructions_them(dataset, tmp_path):
-    """Of those that nobody can download without registration or by program."""
+    """For data sets that cannot be downloaded without registration or by a program."""
     if dataset.generated or dataset.folder == "camvid" or dataset.name in ("camvid", "lits", "kits19"):
         pytest.skip("made or fetched by prepare")
     with pytest.raises(DatasetError) as caught:

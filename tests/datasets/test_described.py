@@ -1,4 +1,4 @@
-"""Data sets without Python: a YAML file, written by hand or by looking at a folder; every fault is one sentence."""
+"""Data sets without Python: a YAML file, written by hand or made from a folder; every fault is one sentence."""
 
 import json
 import re
@@ -207,7 +207,7 @@ def test_raters(tmp_path):
         ("folder: pictures", "window: [9, 1]", "window: the first value must be below the second, got 9 and 1"),
         ("folder: pictures", "reference: majority", "reference: majority needs raters"),
         ('labels: "masks/*_mask.png"', "", "labels: a pattern is missing"),
-        ("photos/", "{split}/", "split by folders and {split} in images, labels and raters go together"),
+        ("photos/", "{split}/", "split by folders and {split} in images, labels and raters require each other"),
         ("ground:", "no:", "classes: names must be text; put numbers and yes/no in quotes"),
     ],
 )
@@ -338,7 +338,7 @@ def test_a_new_data_set_guesses_void_and_names_what_is_missing(tmp_path):
 
 
 def test_a_new_data_set_of_few_images_as_people_have_them(tmp_path):
-    """Endings of several kinds and names whose last word is no kind of file; too few for a tenth of validation."""
+    """Several file endings, names whose last word is no kind of file, too few images for a tenth of validation."""
     make(tmp_path, names=["cat close-up", "wheel_left", "b"])
     make(tmp_path, names=["c", "IMG 1"], image="photos/{}.PNG")
     make(tmp_path, names=["d"], image="elsewhere/{}.png")

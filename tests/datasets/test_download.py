@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that breaks off, and archives that try to write elsewhere."""
+"""Downloads from a local server that breaks off, and archives with paths outside of their folder."""
 
 import contextlib
 import http.server
@@ -20,18 +20,18 @@ CONTENT = bytes(range(256)) * 40
 
 @contextlib.contextmanager
 def breaking_server(content: bytes, parts: list[int], ranges: bool):
-    """Sends so many bytes of the content per request; yields the URL and the ranges asked for."""
+    """A server that sends ``parts[n]`` bytes in its n-th response; yields the URL and the requested ranges."""
     requests: list[str | None] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            wanted = self.headers.get("Range")
-            requests.append(wanted)
-            start = int(re.findall(r"\d+", wanted)[0]) if wanted and ranges else 0
+            requested = self.headers.get("Range")
+            requests.append(requested)
+            start = int(re.findall(r"\d+", requested)[0]) if requested and ranges else 0
             if start >= len(content):
                 self.send_error(416)
                 return
-            self.send_response(206 if wanted and ranges else 200)
+            self.send_response(206 if requested and ranges else 200)
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             self.wfile.write(content[start:][: parts.pop(0)])
@@ -129,7 +129,7 @@ def test_damaged_archives_are_sentences(tmp_path, pack):
 
 
 def test_the_list_of_data_sets(tmp_path, monkeypatch):
-    """Ready, incomplete and missing ones, each with its terms; the instructions of a shared folder stand once."""
+    """Ready, incomplete and missing ones, each with its terms; the instructions of a shared folder appear once."""
     monkeypatch.chdir(tmp_path)
     DATASETS["phantom"].prepare(Path("data"))
     for name in ("camvid", "cwfid"):

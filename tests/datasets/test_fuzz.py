@@ -103,7 +103,7 @@ def test_descriptions(tmp_path):
 
 
 def test_the_whole_files_can_be_read(tmp_path):
-    """All but the one that is refused for its orientation, if taken for a label, and one of high ids."""
+    """All but one that is refused as a label for its orientation, and one with ids that are too high."""
     for name, content in whole_files().items():
         (tmp_path / name).write_bytes(content)
         if name not in ("turned.jpg", "wide.png"):

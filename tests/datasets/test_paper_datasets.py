@@ -1,4 +1,4 @@
-"""The large data sets of the articles, each as a made miniature in its owner's layout: read, verified, trained on."""
+"""The large data sets of the articles, each as a miniature in its owner's layout: read, verified, trained on."""
 
 import ast
 import importlib.util
@@ -246,7 +246,7 @@ def test_context_reads_the_form_of_mmsegmentations_converter(tmp_path):
 
 @pytest.mark.parametrize("name", ["cityscapes", "pascal-voc"])
 def test_published_lists_of_labelled_images(name, tmp_path):
-    """UniMatch's lists name a converter's labels; ours are taken, and what it does not list is unlabelled."""
+    """UniMatch's lists name a converter's labels: the owner's are read instead; unlisted images are unlabelled."""
     MINIATURES[name].make(tmp_path)
     dataset, folder = DATASETS[name], folder_of(name, tmp_path)
     with pytest.raises(DatasetError, match=rf"{name}: the list .*1_4/labeled.txt is missing; .*UniMatch's lists"):
@@ -267,12 +267,12 @@ def test_folds_of_deepglobe(tmp_path):
     land = [fold.read_list(tmp_path / "deepglobe-land", "val")[0][0] for fold in folds]
     assert land == [f"train/{name}_sat.jpg" for name in ("100", "119", "20", "3", "44")]
     first = deepglobe_building.entries(tmp_path / "deepglobe-building", "val", fold=0)
-    # As text, with what follows the number: the articles' own order begins with 1000.
+    # Sorted as text, with what follows the number: the articles' order begins with 1000.
     assert [image.rsplit("_", 1)[-1] for image, _ in first] == ["img1000.tif"] * 4
 
 
 def test_tables_are_those_of_mmsegmentations_converters():
-    """COCO-Stuff's ids and PASCAL Context's classes, beside the numbers in MMSegmentation's wheel."""
+    """COCO-Stuff's ids and PASCAL Context's classes against the numbers in MMSegmentation's wheel."""
 
     def literal(converter: str, name: str):
         tree = ast.parse((ZOO / f".mim/tools/dataset_converters/{converter}.py").read_text())
@@ -334,7 +334,7 @@ def test_look_up_of_colours():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_filling_by_centres(seed):
-    """Beside Matplotlib's test of points in a path."""
+    """Against Matplotlib's test of points in a path."""
     rng = np.random.default_rng(seed)
     angles = np.sort(rng.uniform(0, 2 * np.pi, 7))
     radii = rng.uniform(4, 22, 7)

@@ -1,4 +1,4 @@
-"""The generated data set: its geometry, its posterior against drawing it, and its bytes."""
+"""The generated data set: its geometry, its posterior against simulated drawings, and its bytes."""
 
 import itertools
 import json
@@ -70,7 +70,7 @@ def crowded_scene() -> list[phantom.Shape]:
 
 
 def test_posterior_against_drawing():
-    """Four thousand runs of the experiment as described, with a generator of Python's own."""
+    """Four thousand runs of the experiment as described, with Python's own random generator."""
     import random
 
     runs, shapes = 4000, crowded_scene()
@@ -107,7 +107,7 @@ def test_posterior_by_enumeration():
 
 
 def test_labels_are_calibrated_to_the_posterior(folder):
-    """Over all images, labels are as frequent as the posterior says, in every bin of probability.
+    """Over all images, labels are as frequent as the posterior predicts, in every bin of probability.
 
     The pixels of an image share their rater, so the standard error comes from the differences between images.
     """
@@ -125,7 +125,7 @@ def test_labels_are_calibrated_to_the_posterior(folder):
     excess, pixels = np.array(excess), np.array(pixels)
     standard_error = np.sqrt((excess**2).sum(0))
     assert (np.abs(excess.sum(0)) < 3.5 * standard_error).all()
-    # The test can see a shift of 0.05 in every bin: that is many standard errors.
+    # The test would detect a shift of 0.05 in every bin: it is many standard errors.
     assert (0.05 * pixels.sum(0) > 3.5 * standard_error).all()
 
 

@@ -13,14 +13,14 @@ from segloss.datasets._nifti import read_nifti
 CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280}
 
 
-def nifti(values: np.ndarray, order: str = "<", slope: float = 0.0, intercept: float = 0.0, pad: int = 4) -> bytes:
+def nifti(values: np.ndarray, order: str = "<", scl_slope: float = 0.0, scl_inter: float = 0.0, pad: int = 4) -> bytes:
     """A single-file NIfTI-1 of an array in (x, y, ...) order."""
     header = bytearray(348)
     struct.pack_into(f"{order}i", header, 0, 348)
     sizes = [values.ndim, *values.shape, *[1] * (7 - values.ndim)]
     struct.pack_into(f"{order}8h", header, 40, *sizes)
     struct.pack_into(f"{order}2h", header, 70, CODES[values.dtype.str[1:]], 8 * values.dtype.itemsize)
-    struct.pack_into(f"{order}3f", header, 108, 348 + pad, slope, intercept)
+    struct.pack_into(f"{order}3f", header, 108, 348 + pad, scl_slope, scl_inter)
     struct.pack_into(f"{order}7f", header, 80, *[1.0] * 7)
     header[344:348] = b"n+1\0"
     return bytes(header) + bytes(pad) + values.astype(values.dtype.newbyteorder(order)).tobytes(order="F")
@@ -31,7 +31,7 @@ def nifti(values: np.ndarray, order: str = "<", slope: float = 0.0, intercept: f
 def test_nifti_types_and_byte_orders(tmp_path, kind, order):
     values = (np.arange(35).reshape(5, 7) * 3).astype(kind)
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(nifti(values, order)))
-    (tmp_path / "a.nii").write_bytes(nifti(values[..., None, None], order, slope=0.5, intercept=-2, pad=36))
+    (tmp_path / "a.nii").write_bytes(nifti(values[..., None, None], order, scl_slope=0.5, scl_inter=-2, pad=36))
     np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii.gz"), values.astype(float))
     np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii"), values.astype(float) * 0.5 - 2)
 
@@ -45,9 +45,9 @@ def test_broken_nifti_is_a_sentence(tmp_path):
     path, good = tmp_path / "a.nii", nifti(np.ones((5, 7), "f4"))
     for wrong, sentence in (
         (good[:-1], "cannot be read"),
-        (good[:300], "is no NIfTI file that can be read"),
-        (b"", "is no NIfTI file that can be read"),
-        (good[:70] + struct.pack("<h", 5000) + good[72:], "is no NIfTI file that can be read"),
+        (good[:300], "is not a readable NIfTI file"),
+        (b"", "is not a readable NIfTI file"),
+        (good[:70] + struct.pack("<h", 5000) + good[72:], "is not a readable NIfTI file"),
     ):
         path.write_bytes(wrong)
         with pytest.raises(DatasetError, match=sentence):

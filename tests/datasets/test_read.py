@@ -47,7 +47,7 @@ def test_label_with_an_orientation_is_refused(tmp_path):
 
 
 def test_label_of_another_size_than_its_image_is_refused(tmp_path):
-    """As stored in the file, also where the image's orientation explains it."""
+    """Sizes are compared as stored, even where the image's orientation explains the difference."""
     dataset = replace(DATASETS["phantom"], read_image=read_image)
     image = dataset.load_image(oriented(tmp_path, np.zeros((20, 30, 3), np.uint8), 6))
     turned = saved(tmp_path, np.zeros((30, 20), np.uint8))

@@ -1,4 +1,4 @@
-"""Augmentations of segloss's own."""
+"""segloss's own augmentations."""
 
 import numpy as np
 from mmseg.registry import TRANSFORMS
@@ -21,7 +21,7 @@ def test_random_scale_is_relative_to_the_images_own_size():
         factor = width / (60 if seed % 2 else 80)
         assert abs(height - factor * (40 if seed % 2 else 120)) <= 2
         assert results["gt_seg_map"].shape == (height, width)
-        # Labels are moved, not blended, and stay beside their pixels.
+        # Labels are resampled without blending and stay aligned with their pixels.
         assert np.abs(results["gt_seg_map"].astype(int) - results["img"][..., 0]).max() <= 1 + 1 / factor
         factors.append(factor)
     assert 0.49 < min(factors) < 0.55

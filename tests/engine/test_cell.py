@@ -1,4 +1,4 @@
-"""Real cells: repeated, killed and resumed to the bit, the same with and without W&B, failing with a reason."""
+"""Real cells: repeated or killed and resumed, the same to the bit, with and without W&B; failures leave a reason."""
 
 import json
 import os
@@ -21,11 +21,11 @@ def counts(folder: Path, cell: str = CELL) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        assert one[name].dtype == other[name].dtype
-        assert one[name].tobytes() == other[name].tobytes(), name
+def assert_same(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert actual.keys() == expected.keys()
+    for name in actual:
+        assert actual[name].dtype == expected[name].dtype
+        assert actual[name].tobytes() == expected[name].tobytes(), name
 
 
 def trained(workplace: Path, results: str, *options: str, cell: str = CELL, **variables: str) -> dict[str, np.ndarray]:
@@ -50,7 +50,7 @@ def wait_for_iteration(process: subprocess.Popen, iteration: int) -> None:
 
 
 def losses(workplace: Path, results: str) -> list[tuple[int, float]]:
-    """The training losses a record tells."""
+    """Iterations and training losses of a record."""
     rows = json.loads((workplace / results / CELL / "record.json").read_text())["training"]["rows"]
     return [(row["iteration"], row["train/loss"]) for row in rows]
 
@@ -71,29 +71,29 @@ def test_repeated_killed_resumed_untracked_and_with_workers_it_is_the_same_cell(
     process.communicate()
     assert not (workplace / "killed" / CELL / "counts.npz").exists()
     assert_same(trained(workplace, "killed"), undisturbed)
-    # The line of an iteration is written just before its state is saved.
+    # An iteration's line is printed just before its checkpoint is saved.
     assert 6 <= iterations_done_at_start(workplace, "killed") < 16
     assert losses(workplace, "killed") == losses(workplace, "undisturbed")
     assert [iteration for iteration, _ in losses(workplace, "killed")] == list(range(1, 17))
 
-    process = start(workplace, "told")
+    process = start(workplace, "terminated")
     wait_for_iteration(process, 3)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert not (workplace / "told" / CELL / "failure.json").exists()
-    assert_same(trained(workplace, "told"), undisturbed)
-    assert 3 <= iterations_done_at_start(workplace, "told") < 16
+    assert not (workplace / "terminated" / CELL / "failure.json").exists()
+    assert_same(trained(workplace, "terminated"), undisturbed)
+    assert 3 <= iterations_done_at_start(workplace, "terminated") < 16
 
-    # A finished training whose outputs are lost is evaluated again, not trained again; its weights are what is kept.
-    (workplace / "told" / CELL / "counts.npz").unlink()
-    assert not (workplace / "told" / CELL / "work" / "checkpoint.pt").exists()
-    assert_same(trained(workplace, "told"), undisturbed)
-    assert iterations_done_at_start(workplace, "told") == 16
-    assert losses(workplace, "told") == losses(workplace, "undisturbed")
+    # A finished training whose outputs are lost is evaluated again, not trained again: its weights are kept.
+    (workplace / "terminated" / CELL / "counts.npz").unlink()
+    assert not (workplace / "terminated" / CELL / "work" / "checkpoint.pt").exists()
+    assert_same(trained(workplace, "terminated"), undisturbed)
+    assert iterations_done_at_start(workplace, "terminated") == 16
+    assert losses(workplace, "terminated") == losses(workplace, "undisturbed")
 
     other_seed = trained(workplace, "undisturbed", cell=CELL.replace("seed0", "seed1"))
-    assert any(one.tobytes() != other_seed[name].tobytes() for name, one in undisturbed.items())
+    assert any(array.tobytes() != other_seed[name].tobytes() for name, array in undisturbed.items())
 
 
 def test_a_state_of_other_settings_or_a_broken_one_is_not_resumed(workplace: Path, edit) -> None:
@@ -125,7 +125,7 @@ def test_the_record_says_what_was_done(workplace: Path, in_workplace: Path) -> N
     assert record["training"]["rows"][-1]["iteration"] == 16
     assert record["data"]["images"] == 64
     assert 0 <= record["metrics"]["mIoU"] <= 100
-    # Unrounded, as the issue with MMSegmentation's own metric is that it rounds to two digits.
+    # Unrounded, whereas MMSegmentation's own metric is rounded to two digits.
     assert round(record["metrics"]["mIoU"], 2) != record["metrics"]["mIoU"]
 
 
@@ -196,16 +196,16 @@ def test_the_best_weights_on_validation_are_those_of_an_undisturbed_training(wor
     process.communicate()
     assert_same(trained(workplace, "killed"), undisturbed)
 
-    record, killed, last = (record_of(workplace, results) for results in ("undisturbed", "killed", "last"))
-    assert killed["training"]["started_at_iteration"] > 0
+    record, resumed, last = (record_of(workplace, results) for results in ("undisturbed", "killed", "last"))
+    assert resumed["training"]["started_at_iteration"] > 0
     chosen = record["training"]["checkpoint"]
-    assert killed["training"]["checkpoint"] == chosen
-    # The last iteration is validated too; of equal values the first counts.
+    assert resumed["training"]["checkpoint"] == chosen
+    # The last iteration is validated too; of equal values the first is chosen.
     assert [row["iteration"] for row in chosen["validations"]] == [3, 6, 9, 12, 15, 16]
     best = max(chosen["validations"], key=lambda row: row["mIoU"])
     assert chosen["iteration"] == best["iteration"]
-    assert record["validation"]["metrics"]["mIoU"] == best["mIoU"] == killed["validation"]["metrics"]["mIoU"]
-    # Validating changes no training.
+    assert record["validation"]["metrics"]["mIoU"] == best["mIoU"] == resumed["validation"]["metrics"]["mIoU"]
+    # Validation does not change the training.
     assert losses(workplace, "undisturbed") == losses(workplace, "last")
     assert chosen["validations"][-1]["mIoU"] == last["validation"]["metrics"]["mIoU"]
     assert last["training"]["checkpoint"] == {"rule": "last", "iteration": 16, "validations": []}

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: damage anywhere is detected, and the one before is used instead."""
+"""Checkpoints of a training: damage anywhere is detected, and the previous checkpoint is used instead."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ def state(iteration: int, config_hash: str = "mine") -> dict:
 
 
 def iteration(path: Path, config_hash: str = "mine") -> int | None:
-    found = load_checkpoint(path, config_hash)
-    assert found is None or (found["model"]["weight"] == found["iteration"]).all()
-    return found and found["iteration"]
+    checkpoint = load_checkpoint(path, config_hash)
+    assert checkpoint is None or (checkpoint["model"]["weight"] == checkpoint["iteration"]).all()
+    return checkpoint and checkpoint["iteration"]
 
 
 def test_the_newest_state_is_used_and_the_one_before_kept(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_the_newest_state_is_used_and_the_one_before_kept(tmp_path: Path) -> Non
         assert iteration(path) == number
     assert iteration(previous(path)) == 2
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
-    # Cut off between the two renames of a save.
+    # A save interrupted between its two renames.
     path.unlink()
     assert iteration(path) == 2
     remove_checkpoints(path)
@@ -47,9 +47,9 @@ def test_any_damage_falls_back_to_the_state_before(tmp_path: Path) -> None:
     fell_back = 0
     for damaged in damages:
         path.write_bytes(damaged)
-        found = iteration(path)
-        assert found in (1, 2)  # a flipped bit in the padding between tensors harms nothing
-        fell_back += found == 1
+        loaded = iteration(path)
+        assert loaded in (1, 2)  # a flipped bit in the padding between tensors does no harm
+        fell_back += loaded == 1
     assert fell_back > len(damages) * 0.7
     previous(path).write_bytes(whole[:100])
     path.write_bytes(whole[:100])
@@ -63,7 +63,7 @@ def test_a_state_of_other_settings_is_never_used(tmp_path: Path) -> None:
     save_checkpoint(path, state(2))
     assert iteration(path) == 2
     path.write_bytes(b"damaged")
-    assert iteration(path) is None  # the one before is of other settings
+    assert iteration(path) is None  # the previous one has other settings
     torch.save([1, 2], path)
     assert iteration(path) is None
 

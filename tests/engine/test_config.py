@@ -1,4 +1,4 @@
-"""From a cell to its MMEngine config: heads, auxiliary heads, class statistics, and what no loss can be chosen for."""
+"""From a cell to its MMEngine config: heads, auxiliary heads, class statistics, and models whose loss is fixed."""
 
 import json
 from pathlib import Path
@@ -62,10 +62,10 @@ def test_every_line_of_losses_yaml_becomes_a_module(in_workplace: Path) -> None:
 @pytest.mark.parametrize("model", ["deeplabv3plus-r18", "unet-s5", "ocrnet_hr18_4xb2-40k_cityscapes-512x1024"])
 def test_every_head_trains_on_the_scenarios_target(in_workplace: Path, model: str, labels: str) -> None:
     init_default_scope("mmseg")
-    own = config(f"{model}/tiny/{labels}/jml").model
-    own.pretrained = None
-    if isinstance(own.decode_head, list):
-        assert own.type == "ScenarioCascadeEncoderDecoder"
+    model_config = config(f"{model}/tiny/{labels}/jml").model
+    model_config.pretrained = None
+    if isinstance(model_config.decode_head, list):
+        assert model_config.type == "ScenarioCascadeEncoderDecoder"
     seen = []
 
     class Spy(MODELS.get("SoftmaxCrossEntropyLoss")):
@@ -75,7 +75,7 @@ def test_every_head_trains_on_the_scenarios_target(in_workplace: Path, model: st
             seen.append(_TARGET.get()[0].target.shape)
             return super().forward(logits, labels, weight, ignore_index)
 
-    segmentor = MODELS.build(own)
+    segmentor = MODELS.build(model_config)
     losses = [module for module in segmentor.modules() if hasattr(module, "loss_name")]
     for module in losses:
         module.__class__ = type("Spied", (Spy, type(module)), {"function": type(module).function})

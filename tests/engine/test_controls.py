@@ -1,4 +1,4 @@
-"""Controls: a real grid with them to its table, against frequencies, IoU, ECE and KL computed here from the files."""
+"""Controls: a real grid with them up to its table, against frequencies, IoU, ECE and KL computed from the files."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def labels_of(folder: Path, split: str) -> list[tuple[str, np.ndarray]]:
 
 
 def constant_metrics(shares: np.ndarray, folder: Path) -> dict[str, float]:
-    """aAcc, mIoU, ECE and KL of the same probabilities at every pixel of the test images, by their definitions."""
+    """aAcc, mIoU, ECE and KL of the same probabilities at every pixel of the test images, from their definitions."""
     maps = labels_of(folder, "test")
     pixels = np.concatenate([labels[labels != VOID] for _, labels in maps])
     posterior = np.concatenate(
@@ -37,7 +37,7 @@ def constant_metrics(shares: np.ndarray, folder: Path) -> dict[str, float]:
     ).astype(float)
     predicted = int(shares.argmax())
     accuracy = (pixels == predicted).mean()
-    # The predicted class is everywhere: its IoU is its share, that of every other class 0.
+    # Every pixel has the predicted class: its IoU is its share, and that of every other class is 0.
     iou = [accuracy if index == predicted else 0.0 for index in range(5)]
     entropy = np.where(posterior > 0, posterior * np.log(np.where(posterior > 0, posterior, 1)), 0).sum(0)
     return {
@@ -63,7 +63,7 @@ def records_of(workplace: Path) -> dict[str, dict]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked")
 def test_their_metrics_are_those_of_the_files(workplace: Path, phantom: Path) -> None:
-    """Shares of the training labels, not of those that are evaluated; the posterior of each pixel itself."""
+    """Class shares of the training labels, not of the evaluated ones; the posterior of each pixel itself."""
     for name in CONTROLS:
         run("segloss", "train", CELL.format(name), cwd=workplace)
     records = records_of(workplace)
@@ -73,7 +73,7 @@ def test_their_metrics_are_those_of_the_files(workplace: Path, phantom: Path) ->
     for name, probabilities in (("class-frequencies", shares), ("majority-class", np.eye(5)[shares.argmax()])):
         metrics = records[name]["metrics"]
         expected = constant_metrics(probabilities, folder)
-        if name == "majority-class":  # infinite, but that logarithms are floored
+        if name == "majority-class":  # infinite but for the floor of logarithms
             del expected["KL"]
         assert {key: metrics[key] for key in expected} == pytest.approx(expected, rel=1e-5)
     truth = records["true-posterior"]["metrics"]
@@ -114,7 +114,7 @@ def test_a_grid_with_controls_to_its_table(workplace: Path) -> None:
     assert set(rows[rows.model == "control"].loss) == set(CONTROLS)
     assert run("segloss", "status", "tiny", cwd=workplace).stdout.splitlines()[1].endswith("5/5: 5 done")
 
-    # A control without its counts is made again like any cell, and alone.
+    # A control whose counts are lost is computed again, as any cell is, and nothing else is.
     before, records_before = (report / "results.csv").read_bytes(), times(workplace)
     (workplace / "results" / CELL.format("majority-class") / "counts.npz").unlink()
     run(*command, cwd=workplace)
@@ -139,7 +139,7 @@ def test_controls_are_asked_for_and_are_those_that_the_data_allow(in_workplace: 
     )
     with pytest.raises(ConfigError, match="unknown control 'chance'; known: class-frequencies"):
         experiment_of(CELL.format("chance"))
-    with pytest.raises(ConfigError, match="is no control: expected phantom/control/none/hard/majority-class/seed0"):
+    with pytest.raises(ConfigError, match="is not a control: expected phantom/control/none/hard/majority-class/seed0"):
         experiment_of("phantom/control/none/hard/majority-class/seed1")
 
 

@@ -1,4 +1,4 @@
-"""What the engine feeds: restartable visits, rater stacks warped with the image, void mapped to 255."""
+"""Training samples: a restartable sequence, rater stacks warped with their image, void mapped to 255."""
 
 import multiprocessing
 import os
@@ -38,42 +38,42 @@ def dataset(folder: Path, pipeline: list[dict], split: str = "train"):
 
 def test_a_visit_is_the_same_whoever_draws_it_and_when(phantom: Path) -> None:
     images = dataset(phantom, PIPELINE)
-    visits = SampleSequence(images, seed=5, samples=400)
-    drawn = [visits[n] for n in (0, 1, 170, 399)]
+    sequence = SampleSequence(images, seed=5, samples=400)
+    drawn = [sequence[n] for n in (0, 1, 170, 399)]
     np.random.seed(0)
     again = [SampleSequence(images, seed=5, samples=400)[n] for n in (399, 170, 1, 0)][::-1]
-    for one, other in zip(drawn, again, strict=True):
-        assert torch.equal(one["inputs"], other["inputs"])
-        assert torch.equal(one["data_samples"].gt_sem_seg.data, other["data_samples"].gt_sem_seg.data)
+    for sample, other in zip(drawn, again, strict=True):
+        assert torch.equal(sample["inputs"], other["inputs"])
+        assert torch.equal(sample["data_samples"].gt_sem_seg.data, other["data_samples"].gt_sem_seg.data)
     other_seed = SampleSequence(images, seed=6, samples=400)[0]
     assert not torch.equal(drawn[0]["inputs"], other_seed["inputs"])
 
 
 def test_workers_change_nothing(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=12)
-    here = [visits[n]["inputs"] for n in range(12)]
-    loader = torch.utils.data.DataLoader(visits, batch_size=None, num_workers=2, sampler=range(12))
-    for one, other in zip(here, loader, strict=True):
-        assert torch.equal(one, other["inputs"])
+    sequence = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=12)
+    here = [sequence[n]["inputs"] for n in range(12)]
+    loader = torch.utils.data.DataLoader(sequence, batch_size=None, num_workers=2, sampler=range(12))
+    for inputs, other in zip(here, loader, strict=True):
+        assert torch.equal(inputs, other["inputs"])
 
 
 @pytest.mark.parametrize("limit", [0, 100_000, 2**28])
 def test_images_decoded_once_give_the_samples_of_images_decoded_anew(phantom: Path, limit: int) -> None:
     pipeline = complete(PIPELINE, [dict(type="LoadRaters")])
     pipeline.insert(3, dict(type="Resize", scale=(48, 56)))
-    remembering, reading = dataset(phantom, pipeline), dataset(phantom, pipeline)
-    remembering.cache, reading.cache = CachedPipeline(remembering.pipeline, len(remembering), limit), None
-    count = 3 * len(reading)
+    cached, uncached = dataset(phantom, pipeline), dataset(phantom, pipeline)
+    cached.cache, uncached.cache = CachedPipeline(cached.pipeline, len(cached), limit), None
+    count = 3 * len(uncached)
     for n in range(count):
-        one, other = SampleSequence(remembering, 5, count)[n], SampleSequence(reading, 5, count)[n]
-        assert torch.equal(one["inputs"], other["inputs"])
+        sample, other = SampleSequence(cached, 5, count)[n], SampleSequence(uncached, 5, count)[n]
+        assert torch.equal(sample["inputs"], other["inputs"])
         for field in ("gt_sem_seg", "gt_raters"):
-            assert torch.equal(getattr(one["data_samples"], field).data, getattr(other["data_samples"], field).data)
-        assert one["data_samples"].metainfo == other["data_samples"].metainfo
-    assert len(remembering.cache.decode) == 4
-    assert remembering.cache.kept.bytes <= limit
+            assert torch.equal(getattr(sample["data_samples"], field).data, getattr(other["data_samples"], field).data)
+        assert sample["data_samples"].metainfo == other["data_samples"].metainfo
+    assert len(cached.cache.decode) == 4
+    assert cached.cache.kept.bytes <= limit
     size = (3 + 1 + 4) * 48 * 56  # image, label, four raters
-    assert len(remembering.cache.kept) == min(len(reading), limit // (size + 2000))
+    assert len(cached.cache.kept) == min(len(uncached), limit // (size + 2000))
 
 
 def _put(cache: SharedCache, index: int) -> None:
@@ -115,30 +115,30 @@ def test_a_transform_that_draws_is_not_remembered(phantom: Path) -> None:
 def test_every_pass_shows_each_image_once_in_another_order(phantom: Path) -> None:
     count = 7
     images = [dict(number=number, data_samples=SegDataSample()) for number in range(count)]
-    visits = SampleSequence(images, seed=1, samples=3 * count)
-    passes = [[visits[n]["number"] for n in range(start, start + count)] for start in range(0, 3 * count, count)]
-    assert all(sorted(one) == list(range(count)) for one in passes)
+    sequence = SampleSequence(images, seed=1, samples=3 * count)
+    passes = [[sequence[n]["number"] for n in range(start, start + count)] for start in range(0, 3 * count, count)]
+    assert all(sorted(numbers) == list(range(count)) for numbers in passes)
     assert passes[0] != passes[1]
 
 
 def test_augmentation_differs_between_visits_of_one_image(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=10**6)
+    sequence = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=10**6)
     inputs = {}
     for n in range(400):
-        sample = visits[n]
+        sample = sequence[n]
         inputs.setdefault(sample["data_samples"].img_path, []).append(sample["inputs"])
     repeated = [several for several in inputs.values() if len(several) > 1]
     assert all(not torch.equal(several[0], several[1]) for several in repeated)
 
 
 def test_raters_are_warped_together_with_their_image(phantom: Path) -> None:
-    visits = SampleSequence(dataset(phantom, complete(PIPELINE, [dict(type="LoadRaters")])), seed=5, samples=50)
+    sequence = SampleSequence(dataset(phantom, complete(PIPELINE, [dict(type="LoadRaters")])), seed=5, samples=50)
     plain = SampleSequence(dataset(phantom, PIPELINE), seed=5, samples=50)
     agree = []
     for n in range(50):
-        sample, without = visits[n]["data_samples"], plain[n]
-        # The other scenarios' pipeline stays as it is: same image, same label.
-        assert torch.equal(visits[n]["inputs"], without["inputs"])
+        sample, without = sequence[n]["data_samples"], plain[n]
+        # The pipeline of the other scenarios is unchanged: same image, same label.
+        assert torch.equal(sequence[n]["inputs"], without["inputs"])
         assert torch.equal(sample.gt_sem_seg.data, without["data_samples"].gt_sem_seg.data)
         raters, label = sample.gt_raters.data, sample.gt_sem_seg.data
         assert raters.shape == (DATASETS["phantom"].raters, 32, 40)
@@ -148,8 +148,8 @@ def test_raters_are_warped_together_with_their_image(phantom: Path) -> None:
 
 @pytest.mark.parametrize("step", ["LoadAnnotations", "LoadImageFromFile"])
 def test_a_step_that_reads_files_without_the_data_set_is_refused(phantom: Path, step: str) -> None:
-    """It would train on palette indices or other raw values as if they were class ids."""
-    pipeline = [dict(type=step) if place == 0 else each for place, each in enumerate(PIPELINE)]
+    """Palette indices or other raw values would be trained on as if they were class ids."""
+    pipeline = [dict(type=step) if place == 0 else transform for place, transform in enumerate(PIPELINE)]
     for build in (lambda: dataset(phantom, pipeline), lambda: complete(pipeline)):
         with pytest.raises(DatasetError, match=f"must read its files by LoadImage and LoadLabel.*got {step}"):
             build()
@@ -211,7 +211,7 @@ crop_size: [32, 32]
 
 @TRANSFORMS.register_module(force=True)
 class RowNumbers(BaseTransform):
-    """A map of the label's size, float32 or, to be warped with it, uint8."""
+    """A float32 map of the label's size; if ``warped``, it is transformed together with the label."""
 
     def __init__(self, warped: bool = False) -> None:
         self.warped = warped

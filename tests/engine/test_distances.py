@@ -1,4 +1,4 @@
-"""Signed distance maps: by hand, by all pairs of pixels, as the losses compute them; in samples and in trainings."""
+"""Signed distance maps against values by hand, all pairs of pixels, and the losses' own; in samples and trainings."""
 
 import copy
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_a_class_without_boundary_has_no_distances(labels: np.ndarray) -> None:
 @pytest.mark.parametrize("objects", ["of a pixel", "far apart"])
 def test_losses_compute_the_same_distances(objects: str) -> None:
     labels = labels_with_void((31, 45))
-    if objects == "far apart":  # more than is computed together, classes without a pixel beside them
+    if objects == "far apart":  # more pixels than are computed together; in most rows no class but 0
         labels = np.zeros((500, 600), np.uint8)
         labels[10:90, 20:60], labels[488, 599] = 1, 2
     masks = torch.from_numpy(np.stack([labels == index for index in range(4)]))
@@ -113,7 +113,7 @@ def expected_maps(label: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_maps_are_those_of_the_label_as_trained_on(phantom: Path) -> None:
-    """After crop and flip, padded as the batch is; the image and its label are drawn as without maps."""
+    """After crop and flip, padded as the batch is; the image and its label are those without maps."""
     make = dict(type="MakeDistanceMaps", num_classes=5, size=(36, 32))
     plain, images = dataset(phantom, complete(PIPELINE)), dataset(phantom, complete(PIPELINE, before_packing=[make]))
     preprocessor = SegDataPreProcessor(size=(36, 32), seg_pad_val=VOID)
@@ -146,7 +146,7 @@ def test_only_losses_on_distances_to_the_labels_boundaries_get_maps(in_workplace
     for labels, number in {"mt-8th": 1, "kd-unet-small": 1, "bls": 0, "raters": 0, "majority": 0}.items():
         experiment = experiment_of(cell.format(labels, "hausdorff"))
         assert len(distance_transforms(experiment, (32, 32))) == number, labels
-    # A head that samples points of the label cannot take maps of all of it.
+    # A head that samples points of the label cannot use maps of the whole label.
     point_head = "pointrend_r50_4xb2-80k_cityscapes-512x1024"
     assert made(f"phantom/{point_head}/tiny/hard/boundary/seed0") == []
     (step,) = made(cell.format("hard", "boundary"))
@@ -194,7 +194,7 @@ def test_a_training_with_maps_of_the_loader_is_that_with_distances_computed_on_t
         f"segloss.losses._boundary.{function}", lambda *arguments: calls.append(function) or original(*arguments)
     )
     losses, weights = trained(with_maps, cell, in_workplace / "with")
-    assert bool(calls) == (loss == "hausdorff")  # of boundary no distance is computed, of hausdorff the prediction's
+    assert bool(calls) == (loss == "hausdorff")  # boundary computes no distances, hausdorff those of its prediction
     torch.testing.assert_close(losses, expected[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(weights, expected[1], rtol=1e-4, atol=1e-4)
     assert len(losses.unique()) == 6

@@ -1,4 +1,4 @@
-"""Distillation: which cell teaches, what the losses are computed against, and the dependency between cells."""
+"""Distillation: which cell is the teacher, what the losses are computed against, and the dependency between cells."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ KD = "\nkd: {title: KD, target: teacher, teacher: {labels: hard, loss: ce, seeds
 
 
 @pytest.fixture
-def taught(in_workplace: Path) -> Path:
+def kd_workplace(in_workplace: Path) -> Path:
     """A workplace with a student whose teachers are two seeds of a plain cell."""
     with open(in_workplace / "configs/labels.yaml", "a") as file:
         file.write(KD)
@@ -57,12 +57,12 @@ def test_the_students_losses_against_a_slow_reference(temperature: float, hard_w
     y = random.integers(3, size=(2, 4, 5))
     valid = random.random((2, 4, 5)) > 0.2
 
-    def softmax(of: np.ndarray) -> np.ndarray:
-        exponentials = np.exp(of / temperature)
+    def softmax(values: np.ndarray) -> np.ndarray:
+        exponentials = np.exp(values / temperature)
         return exponentials / exponentials.sum(1, keepdims=True)
 
-    def per_pixel(of: np.ndarray) -> np.ndarray:
-        return np.moveaxis(of, 1, -1)[valid]
+    def per_pixel(maps: np.ndarray) -> np.ndarray:
+        return np.moveaxis(maps, 1, -1)[valid]
 
     p, q, one_hot = softmax(z), softmax(teacher_logits), np.moveaxis(np.eye(3)[y], -1, 1)
     log_p1 = np.log(np.exp(z) / np.exp(z).sum(1, keepdims=True))
@@ -115,27 +115,27 @@ def test_what_cannot_be_taught_is_said_before_the_first_job(in_workplace: Path) 
         assert sentence in str(caught.value)
 
 
-def test_a_student_waits_for_its_teachers_settings(taught: Path, edit) -> None:
+def test_a_student_waits_for_its_teachers_settings(kd_workplace: Path, edit) -> None:
     grid = grid_of("own")
     assert [str(cell) for cell in grid.cells] == [STUDENT]
     assert list(grid.skipped.values()) == ["lovasz_softmax is defined on hard labels only"]
     assert [str(teacher) for teacher in grid.experiments[0].teachers] == [f"{TEACHER}/seed0", f"{TEACHER}/seed1"]
     before = experiment_of(STUDENT).config_hash
-    edit(taught / "configs/losses.yaml", "{title: CE, loss: cross_entropy}", "{title: CE, loss: focal}")
+    edit(kd_workplace / "configs/losses.yaml", "{title: CE, loss: cross_entropy}", "{title: CE, loss: focal}")
     assert experiment_of(STUDENT).config_hash != before
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked")
-def test_the_best_seed_on_validation_teaches(taught: Path) -> None:
-    student, results = experiment_of(STUDENT), taught / "results"
+def test_the_best_seed_on_validation_teaches(kd_workplace: Path) -> None:
+    student, results = experiment_of(STUDENT), kd_workplace / "results"
     with pytest.raises(TeacherError, match=f"needs its teacher first: segloss train {TEACHER}/seed0"):
         choose_teacher(student, results)
-    done = run("segloss", "train", STUDENT, cwd=taught, check=False)
+    done = run("segloss", "train", STUDENT, cwd=kd_workplace, check=False)
     assert done.returncode == 1
     assert f"needs its teacher first: segloss train {TEACHER}/seed0" in done.stderr
 
-    run("segloss", "train", f"{TEACHER}/seed0", cwd=taught)
+    run("segloss", "train", f"{TEACHER}/seed0", cwd=kd_workplace)
     for values, best in [
         (dict(seed1=50.0, seed0=40.0), "seed1"),
         (dict(seed1=40.0, seed0=50.0), "seed0"),
@@ -156,69 +156,69 @@ def test_the_best_seed_on_validation_teaches(taught: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked")
-def test_teachers_first_students_alone_and_blocked_students(taught: Path, edit) -> None:
+def test_teachers_first_students_alone_and_blocked_students(kd_workplace: Path, edit) -> None:
     command = ("snakemake", "--cores", "1", "--config", "grid=own")
-    run(*command, cwd=taught)
-    record = json.loads((taught / "results" / STUDENT / "record.json").read_text())
+    run(*command, cwd=kd_workplace)
+    record = json.loads((kd_workplace / "results" / STUDENT / "record.json").read_text())
     scores = record["teacher"]["candidates"]
     assert record["teacher"]["cell"] == max(scores, key=scores.get)
     assert set(scores) == {f"{TEACHER}/seed0", f"{TEACHER}/seed1"}
     assert 0 < record["teacher"]["seconds"] < record["training"]["seconds"]
-    trained = [taught / "results" / name / "record.json" for name in scores]
+    trained = [kd_workplace / "results" / name / "record.json" for name in scores]
     before = [path.stat().st_mtime_ns for path in trained]
 
     # Deleting the student keeps the teachers.
-    shutil.rmtree(taught / "results" / STUDENT)
-    run(*command, cwd=taught)
-    assert (taught / "results" / STUDENT / "record.json").exists()
+    shutil.rmtree(kd_workplace / "results" / STUDENT)
+    run(*command, cwd=kd_workplace)
+    assert (kd_workplace / "results" / STUDENT / "record.json").exists()
     assert [path.stat().st_mtime_ns for path in trained] == before
 
-    # A changed setting of the teacher plans its students again.
-    assert "Nothing to be done" in run(*command, "-n", cwd=taught).stdout
-    edit(taught / "configs/losses.yaml", "{title: CE, loss: cross_entropy}", "{title: CE, loss: focal}")
-    planned = run(*command, "-n", "--verbose", cwd=taught)
+    # If a setting of the teacher changes, its students are planned again.
+    assert "Nothing to be done" in run(*command, "-n", cwd=kd_workplace).stdout
+    edit(kd_workplace / "configs/losses.yaml", "{title: CE, loss: cross_entropy}", "{title: CE, loss: focal}")
+    planned = run(*command, "-n", "--verbose", cwd=kd_workplace)
     for name in (*scores, STUDENT):
         assert f"results/{name}/record.json" in planned.stdout
 
-    # A teacher that fails blocks its students, which the table says.
-    schedule = taught / "configs/mmseg/schedules/tiny.py"
+    # A teacher that fails blocks its students, and the table shows it.
+    schedule = kd_workplace / "configs/mmseg/schedules/tiny.py"
     schedule.write_text(schedule.read_text().replace("lr=1e-2", "lr=float('inf')"))
-    shutil.rmtree(taught / "results")
-    done = run(*command, cwd=taught, check=False)
+    shutil.rmtree(kd_workplace / "results")
+    done = run(*command, cwd=kd_workplace, check=False)
     assert done.returncode != 0
-    table = (taught / "reports/own/table.md").read_text()
+    table = (kd_workplace / "reports/own/table.md").read_text()
     assert "blocked" in table
     assert f"its teacher {TEACHER}/seed0 failed: the loss is" in table
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked")
-def test_a_student_killed_and_resumed_is_the_same(taught: Path) -> None:
+def test_a_student_killed_and_resumed_is_the_same(kd_workplace: Path) -> None:
     from tests.engine.test_cell import assert_same, counts, start, wait_for_iteration
 
-    results = taught / "results"
+    results = kd_workplace / "results"
     for number in (0, 1):
-        run("segloss", "train", f"{TEACHER}/seed{number}", cwd=taught)
-    run("segloss", "train", STUDENT, cwd=taught)
+        run("segloss", "train", f"{TEACHER}/seed{number}", cwd=kd_workplace)
+    run("segloss", "train", STUDENT, cwd=kd_workplace)
     undisturbed = counts(results, STUDENT)
     shutil.rmtree(results / STUDENT)
-    process = start(taught, "results", STUDENT)
+    process = start(kd_workplace, "results", STUDENT)
     wait_for_iteration(process, 9)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    run("segloss", "train", STUDENT, cwd=taught)
+    run("segloss", "train", STUDENT, cwd=kd_workplace)
     assert_same(counts(results, STUDENT), undisturbed)
     record = json.loads((results / STUDENT / "record.json").read_text())
     assert record["training"]["started_at_iteration"] >= 8
 
-    # Another teacher's student is another training, though no setting has changed.
+    # With another teacher the student is another training, though no setting has changed.
     weights = results / record["teacher"]["cell"] / "work/weights.pt"
     state = torch.load(weights, weights_only=True)
     for value in state["model"].values():
         if value.is_floating_point():
             value.add_(0.05)
     torch.save(state, weights)
-    run("segloss", "train", STUDENT, cwd=taught)
+    run("segloss", "train", STUDENT, cwd=kd_workplace)
     record = json.loads((results / STUDENT / "record.json").read_text())
     assert record["training"]["started_at_iteration"] == 0
     assert any(value.tobytes() != undisturbed[name].tobytes() for name, value in counts(results, STUDENT).items())

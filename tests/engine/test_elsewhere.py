@@ -1,4 +1,4 @@
-"""A loss of segloss in an own MMSegmentation config: custom_imports, a type, MMEngine's Runner, nothing else."""
+"""A loss of segloss in a user's MMSegmentation config: custom_imports, a type, MMEngine's Runner, nothing else."""
 
 import subprocess
 import sys

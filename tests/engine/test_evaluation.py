@@ -1,4 +1,4 @@
-"""Evaluation against values worked out in place: the temperature, the weights' mode, what is kept of the images."""
+"""Evaluation against values computed here: the temperature, the model's mode, which prediction maps are kept."""
 
 import dataclasses
 from pathlib import Path
@@ -27,7 +27,7 @@ IMAGES = 8
 
 
 class Overconfident(nn.Module):
-    """A segmentor whose logits favour the label at three of four pixels, and far too much."""
+    """A segmentor whose logits favour the label at three of four pixels, and far too strongly."""
 
     def __init__(self, labels: list[torch.Tensor]) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def test_the_fitted_calibrators_of_an_overconfident_model_improve_it(case: tuple
         assert values.keys() == set(CALIBRATED_METRICS[name])
         assert values["NLL"] < 0.8 * metrics["NLL"]
         assert values["ECE"] < 0.8 * metrics["ECE"]
-    # Fitted and measured on the same pixels, the more flexible calibrators are at least as likely.
+    # Fitted and measured on the same pixels, the more flexible calibrators are at least as good.
     assert calibrated["vector"]["NLL"] < calibrated["scaled"]["NLL"] + 1e-4
     assert calibrated["isotonic"]["ECE"] < calibrated["scaled"]["ECE"]
     # A temperature nearby, to either side, is worse.

@@ -60,7 +60,7 @@ def test_a_grid_has_a_cell_for_all_folds_that_depends_on_them(folds: Path) -> No
     first = grid.experiments[0]
     assert [str(entry) for entry in first.dependencies] == [FOLD.format(fold, "ce", 0) for fold in range(3)]
     assert len(all_experiments(grid)) == 4 * 4
-    with pytest.raises(ConfigError, match=r"expected the folds in their order, each once: land@folds0\+2"):
+    with pytest.raises(ConfigError, match=r"expected the folds in ascending order without repetition: land@folds0\+2"):
         experiment_of("land@folds2+0+2/unet-tiny/tiny/hard/ce/seed0")
     with pytest.raises(ConfigError, match="deepglobe-land has 5 folds, got fold 7"):
         experiment_of("land@folds0+7/unet-tiny/tiny/hard/ce/seed0")
@@ -103,7 +103,7 @@ def test_a_row_pools_the_folds_and_their_images_are_different_images(folds: Path
     status = cell_status(pooled, results)
     assert (status.state, status.reason) == (
         "stale",
-        f"its fold {FOLD.format(1, 'ce', 0)} has another record than the one that was pooled",
+        f"its fold {FOLD.format(1, 'ce', 0)} has changed since it was pooled",
     )
 
 

@@ -1,4 +1,4 @@
-"""Hooks and loaders of a training without a training: model selection, the log, identities, two orders of images."""
+"""Hooks and loaders of a training, without training: model selection, the log, identities, two orders of images."""
 
 import math
 from contextlib import nullcontext
@@ -24,7 +24,7 @@ from tests.written_records import write_cell
 
 
 def made_runner(model: torch.nn.Module, iterations: int) -> SimpleNamespace:
-    """As much of a runner as hooks read."""
+    """The attributes of a runner that hooks read."""
     logger = SimpleNamespace(info=lambda text: None)
     loop = SimpleNamespace(max_iters=iterations, iter=iterations)
     schedule = SimpleNamespace(get_lr=lambda: {"lr": [0.1]})
@@ -99,14 +99,14 @@ def test_a_row_holds_the_terms_of_a_compound_loss_in_its_iteration() -> None:
         loss = head.loss_decode(logits, labels)
         hook.after_train_iter(runner, index, {"inputs": [0, 0]}, {"loss": loss})
     assert [row["iteration"] for row in hook.rows] == [2, 4, 5]
-    last = hook.rows[-1]  # of one iteration: the loss is that of its terms
+    last = hook.rows[-1]  # of one iteration: its loss is the sum of its terms
     names = ("cross_entropy", "dice")
     assert sum(last[f"train/decode.{name}.value"] for name in names) == pytest.approx(last["train/loss"], rel=1e-6)
     for name, weight in zip(names, (0.25, 0.75), strict=True):
         (gradient,) = torch.autograd.grad(weight * losses.get(name)(logits, labels), logits)
         assert last[f"train/decode.{name}.gradient_norm"] == pytest.approx(gradient.norm().item(), rel=1e-6)
     hook.before_train_iter(runner, 2)
-    assert not head.loss_decode.report_terms  # no iteration but those of rows pays for it
+    assert not head.loss_decode.report_terms  # terms are computed only in the iterations of rows
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
@@ -165,7 +165,7 @@ def test_labelled_and_unlabelled_images_come_in_orders_and_augmentations_of_thei
     labelled, unlabelled = loaders.labelled.dataset, loaders.unlabelled.dataset
     draws = [[images[n]["data_samples"].metainfo["draw"] for n in range(4)] for images in (labelled, unlabelled)]
     assert not set(draws[0]) & set(draws[1])
-    # With as many images in both, the orders differ too.
+    # With equally many images the orders differ, too.
     sequences = (labelled, SampleSequence(labelled.dataset, unlabelled.seed, 20))
     orders = [[images[n]["data_samples"].name for n in range(20)] for images in sequences]
     assert orders[0] != orders[1]

@@ -1,4 +1,4 @@
-"""Windows, scales and mirror images against a slow reference in loops; what a config may ask for."""
+"""Windows, scales and mirror images against a slow reference in loops; which settings a config may have."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def at_size(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.stack([cv2.resize(one, size[::-1], interpolation=cv2.INTER_LINEAR) for one in maps])
+    return np.stack([cv2.resize(channel, size[::-1], interpolation=cv2.INTER_LINEAR) for channel in maps])
 
 
 def slow_logits(model: nn.Module, image: np.ndarray, divisor: int) -> np.ndarray:
@@ -52,15 +52,15 @@ def slow_starts(length: int, crop: int, stride: int) -> list[int]:
     return starts
 
 
-def slow_view(model: nn.Module, image: np.ndarray, size: tuple[int, int], how: Protocol) -> np.ndarray:
-    if how.mode == "whole":
-        return softmax(at_size(slow_logits(model, image, how.size_divisor), size))
+def slow_view(model: nn.Module, image: np.ndarray, size: tuple[int, int], protocol: Protocol) -> np.ndarray:
+    if protocol.mode == "whole":
+        return softmax(at_size(slow_logits(model, image, protocol.size_divisor), size))
     sums, counts = np.zeros((5, *image.shape[1:])), np.zeros(image.shape[1:])
-    (crop_height, crop_width), (down, right) = how.crop_size, how.stride
+    (crop_height, crop_width), (down, right) = protocol.crop_size, protocol.stride
     for top in slow_starts(image.shape[1], crop_height, down):
         for left in slow_starts(image.shape[2], crop_width, right):
             part = softmax(
-                slow_logits(model, image[:, top : top + crop_height, left : left + crop_width], how.size_divisor)
+                slow_logits(model, image[:, top : top + crop_height, left : left + crop_width], protocol.size_divisor)
             )
             for row in range(part.shape[1]):
                 for column in range(part.shape[2]):
@@ -69,20 +69,20 @@ def slow_view(model: nn.Module, image: np.ndarray, size: tuple[int, int], how: P
     return at_size(sums / counts, size)
 
 
-def slow_prediction(model: nn.Module, image: np.ndarray, size: tuple[int, int], how: Protocol) -> np.ndarray:
-    found = []
-    for scale in how.scales:
+def slow_prediction(model: nn.Module, image: np.ndarray, size: tuple[int, int], protocol: Protocol) -> np.ndarray:
+    views = []
+    for scale in protocol.scales:
         shape = tuple(round(scale * length) for length in image.shape[1:])
         scaled = image if scale == 1 else at_size(image, shape)
-        found.append(slow_view(model, scaled, size, how))
-        if how.flip:
+        views.append(slow_view(model, scaled, size, protocol))
+        if protocol.flip:
             mirrored = np.ascontiguousarray(scaled[:, :, ::-1])
-            found.append(slow_view(model, mirrored, size, how)[:, :, ::-1])
-    return np.mean(found, axis=0)
+            views.append(slow_view(model, mirrored, size, protocol)[:, :, ::-1])
+    return np.mean(views, axis=0)
 
 
 @pytest.mark.parametrize(
-    "how",
+    "protocol",
     [
         Protocol(size_divisor=4),
         Protocol(mode="slide", crop_size=(24, 32)),
@@ -94,25 +94,25 @@ def slow_prediction(model: nn.Module, image: np.ndarray, size: tuple[int, int], 
     ids=str,
 )
 @torch.no_grad()
-def test_probabilities_are_the_means_of_a_slow_reference(model: nn.Module, how: Protocol) -> None:
+def test_probabilities_are_the_means_of_a_slow_reference(model: nn.Module, protocol: Protocol) -> None:
     image = torch.randn(3, 42, 55, generator=torch.Generator().manual_seed(1))
     for size in ((42, 55), (60, 50)):
-        found = predict(model, image[None], size, how)
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found.sum(1), torch.ones(1, *size), atol=1e-5, rtol=0)
-        expected = slow_prediction(model, image.numpy(), size, how)
-        np.testing.assert_allclose(found[0].double().numpy(), expected, atol=2e-5)
+        probabilities = predict(model, image[None], size, protocol)
+        assert probabilities.dtype == torch.float32
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(1, *size), atol=1e-5, rtol=0)
+        expected = slow_prediction(model, image.numpy(), size, protocol)
+        np.testing.assert_allclose(probabilities[0].double().numpy(), expected, atol=2e-5)
 
 
 @torch.no_grad()
 def test_the_mean_of_probabilities_is_not_the_softmax_of_the_mean_of_logits(model: nn.Module) -> None:
     image = torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(1))
-    found = predict(model, image, (48, 64), Protocol(mode="slide", crop_size=(24, 32), stride=(16, 16)))
+    probabilities = predict(model, image, (48, 64), Protocol(mode="slide", crop_size=(24, 32), stride=(16, 16)))
     model.test_cfg = Config(dict(mode="slide", crop_size=(24, 32), stride=(16, 16)))
     of_mmseg = model.slide_inference(image, [dict(img_shape=(48, 64))]).softmax(1)
-    # Where one window sees a pixel both agree.
-    torch.testing.assert_close(found[..., :16, :16], of_mmseg[..., :16, :16])
-    assert (found - of_mmseg).abs().max() > 0.01
+    # Where only one window covers a pixel, both agree.
+    torch.testing.assert_close(probabilities[..., :16, :16], of_mmseg[..., :16, :16])
+    assert (probabilities - of_mmseg).abs().max() > 0.01
 
 
 def test_windows_cover_every_pixel_and_overlap_by_a_third() -> None:
@@ -128,7 +128,7 @@ def test_windows_cover_every_pixel_and_overlap_by_a_third() -> None:
     [
         (dict(mode="wohle"), "Expected mode to be one of whole, slide, got 'wohle'"),
         (dict(mode="slide"), "needs a crop_size; got 'slide' and None"),
-        (dict(mode="whole", crop_size=(4, 4)), "mode 'slide', and no other, needs a crop_size"),
+        (dict(mode="whole", crop_size=(4, 4)), "a crop_size is required for mode 'slide' and not allowed otherwise"),
         (dict(mode="slide", crop_size=(4, 4), stride=(5, 4)), r"stride must be at most the crop_size \(4, 4\)"),
         (dict(scales=(0.5, 0)), "Expected scales to be a sequence, each item a number above 0"),
         (dict(scale=(0.5, 1)), "unknown key 'scale' \\(did you mean 'scales'\\?\\)"),

@@ -1,4 +1,4 @@
-"""A real tiny grid with folds, four channels, evaluation on another data set and controls: killed and started again."""
+"""A real tiny grid with folds, four channels, evaluation on another data set and controls: killed and resumed."""
 
 import json
 import os
@@ -31,14 +31,14 @@ FOLD = "qubiq-brain-tumour-2@fold0/unet-tiny/tiny/hard/ce/seed0"
 POOLED = "qubiq-brain-tumour-2@folds0+1/control/none/hard/majority-class/seed0"
 ELSEWHERE = "nighttime-driving@cityscapes/unet-tiny/tiny/hard/ce/seed0"
 CONTROL = "nighttime-driving@cityscapes/control/none/hard/class-frequencies/seed0"
-# Cells and the state in which they are killed; a cell that pools folds has no other than its first.
+# Cells and the state in which they are killed; a cell that pools folds has only its first.
 KILLED = {FOLD: "training", POOLED: "starting", ELSEWHERE: "evaluating", CONTROL: "evaluating"}
 FILES = ("results.csv", "table.csv", "table.tex", "intervals.csv", "comparisons.csv", "table.md", "details.md")
 OPTIONS = ("--cores", "2", "--config", "grid=kinds", "data_root=data")
 
 
 def make_grid(workplace: Path) -> None:
-    """The grid, its data sets in miniature and their configs at small sizes on one core."""
+    """The grid, its data sets in miniature, and their configs with small sizes and one core."""
     MINIATURES["cityscapes"].make(workplace / "data")
     MINIATURES["nighttime-driving"].make(workplace / "data")
     make_brain_tumours(workplace / "data")
@@ -58,19 +58,19 @@ def tables(report: Path) -> dict[str, str]:
 
 
 def kill_cells(process: subprocess.Popen, results: Path) -> set[str]:
-    """Kill the process of each cell of KILLED in its state while the grid runs; the cells that were killed."""
-    killed: set[str] = set()
+    """Kill the process of each cell of KILLED in its state while the grid runs; returns the killed cells."""
+    killed_cells: set[str] = set()
     deadline = time.monotonic() + 300
     while process.poll() is None:
         assert time.monotonic() < deadline
-        for cell in KILLED.keys() - killed:
+        for cell in KILLED.keys() - killed_cells:
             current = progress.read(results / cell)
             in_state = current and current["state"] == KILLED[cell] and current.get("iteration", 9) > 5
             if in_state and is_running(results / cell):
                 os.kill(current["pid"], signal.SIGKILL)
-                killed.add(cell)
+                killed_cells.add(cell)
         time.sleep(0.001)
-    return killed
+    return killed_cells
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_killed_cells_of_every_kind_end_with_the_undisturbed_tables(in_workplace
     record = json.loads((in_workplace / "results" / FOLD / "record.json").read_text())
     assert record["config"]["model"]["backbone"]["in_channels"] == 4
 
-    # The same grid, whose cells of every kind are killed in the midst of their work.
+    # The same grid; cells of every kind are killed while they run.
     results = in_workplace / "again"
     shutil.copytree(in_workplace / "results", results)
     for cell in KILLED:

@@ -1,4 +1,4 @@
-"""Options checked while planning, held against the signatures and the behaviour of the installed packages."""
+"""Options checked while planning, compared with the signatures and the behaviour of the installed packages."""
 
 import inspect
 import random
@@ -18,7 +18,7 @@ from segloss.metrics import Boundaries
 
 
 def test_signatures_are_those_of_the_installed_packages() -> None:
-    """Every optimiser and scheduler of the registries: the same options, and the same of them required."""
+    """Every optimiser and scheduler of the registries: the same options, the same of them required."""
     for registry, known, given in (
         (OPTIMIZERS, library_options.optimisers(), {"params"}),
         (PARAM_SCHEDULERS, library_options.schedulers(), {"optimizer"}),
@@ -28,7 +28,7 @@ def test_signatures_are_those_of_the_installed_packages() -> None:
         assert known.keys() == registered
         for name, signature in known.items():
             kind = registry.get(name)
-            if registry is PARAM_SCHEDULERS and not name.endswith("ParamScheduler"):  # their own have ``**kwargs``
+            if registry is PARAM_SCHEDULERS and not name.endswith("ParamScheduler"):  # MMEngine's own have ``**kwargs``
                 kind, given = kind.__mro__[2], {"optimizer", "param_name"}
             parameters = list(inspect.signature(kind).parameters.values())
             parameters = [entry for entry in parameters if entry.name not in given]
@@ -113,7 +113,7 @@ def one_step(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any] | None =
 
 
 def test_the_packages_take_the_options_that_are_planned() -> None:
-    """With every usable optimiser and scheduler one step is made, and with every value the check accepts."""
+    """One step with every usable optimiser and scheduler, and with every value that the check accepts."""
     draw, accepted, refused = random.Random(1), 0, 0
     required = {"step_size": 3, "milestones": [2], "gamma": 0.5, "periods": [5], "param_name": "lr", "eta_min": 0.0}
     for name, signature in library_options.optimisers().items():
@@ -147,7 +147,7 @@ def test_the_packages_take_the_options_that_are_planned() -> None:
 
 
 def test_a_scheduler_that_counts_epochs_would_never_step() -> None:
-    """MMEngine's iteration-based loop: the reason for which ``by_epoch`` must be False."""
+    """In MMEngine's iteration-based loop: the reason why ``by_epoch`` must be False."""
     from mmengine.hooks import ParamSchedulerHook
     from mmengine.optim import PolyLR
 

@@ -19,7 +19,7 @@ from segloss.engine.losses import SegmentationLoss, TargetTerm, training_target
 from segloss.engine.training import ProgressHook
 from segloss.losses import CATALOGUE
 
-# Terms or class statistics that a loss cannot do without.
+# Terms or class statistics that a loss requires.
 REQUIRED = {
     "compound": dict(terms=[{"loss": "cross_entropy", "weight": 0.25}, {"loss": "jaccard_metric", "weight": 0.75}]),
     "ldam": dict(class_counts=[100, 50, 10]),
@@ -43,7 +43,7 @@ def test_the_standin_leaves_no_trace() -> None:
     from mmcv.ops import sigmoid_focal_loss
 
     with pytest.raises(
-        RuntimeError, match=r"the compiled operator .* needs the full mmcv; mmcv-lite, which is installed, has none"
+        RuntimeError, match=r"the compiled operator .* needs the full mmcv; the installed mmcv-lite has no compiled operators"
     ):
         sigmoid_focal_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), 2.0, 0.25, None, "none")
 
@@ -89,8 +89,8 @@ def test_a_map_of_weights_is_honoured_by_means_over_pixels(name: str) -> None:
     weights = torch.rand(2, 8, 8)
     options = dict(terms=[dict(loss="cross_entropy", weight=0.3), dict(loss="focal")]) if name == "compound" else {}
     module = MODELS.build(dict(type=CATALOGUE[name].module_name, **options))
-    each = CATALOGUE[name](logits, labels, valid=labels != 255, reduction="none", **options)
-    expected = (each * weights).sum() / weights[labels != 255].sum()
+    per_pixel = CATALOGUE[name](logits, labels, valid=labels != 255, reduction="none", **options)
+    expected = (per_pixel * weights).sum() / weights[labels != 255].sum()
     torch.testing.assert_close(module(logits, labels, weight=weights), expected)
     torch.testing.assert_close(module(logits, labels, weight=weights[:, None]), expected)
 
@@ -98,7 +98,7 @@ def test_a_map_of_weights_is_honoured_by_means_over_pixels(name: str) -> None:
 @pytest.mark.parametrize("name", ["jaccard_metric", "lovasz_softmax", "compound"])
 def test_a_map_of_weights_is_refused_elsewhere(name: str) -> None:
     logits, labels = batch()
-    with pytest.raises(ValueError, match=r"a weight map of zeros and ones for .*Loss, which is no mean over pixels"):
+    with pytest.raises(ValueError, match=r"a weight map of zeros and ones for .*Loss, which is not a mean over pixels"):
         build(name)(logits, labels, weight=torch.full((2, 8, 8), 0.5))
 
 
@@ -118,12 +118,12 @@ def test_hard_pixels_are_sampled(thresh: float | None) -> None:
     value = head(loss_decode=dict(type="SoftmaxCrossEntropyLoss"), sampler=sampler).loss_by_feat(
         logits, samples(labels)
     )
-    each = CATALOGUE["cross_entropy"](logits, labels, valid=labels != 255, reduction="none")
+    per_pixel = CATALOGUE["cross_entropy"](logits, labels, valid=labels != 255, reduction="none")
     if thresh is None:
-        expected = each.flatten().topk(20).values.mean()  # 10 of each image
+        expected = per_pixel.flatten().topk(20).values.mean()  # 10 of each image
     else:
-        likelihood = (-each[labels != 255]).exp()
-        expected = each[labels != 255][likelihood < max(0.7, likelihood.sort().values[20])].mean()
+        likelihood = (-per_pixel[labels != 255]).exp()
+        expected = per_pixel[labels != 255][likelihood < max(0.7, likelihood.sort().values[20])].mean()
     torch.testing.assert_close(value["loss_cross_entropy"], expected)
 
 
@@ -134,7 +134,7 @@ def test_hard_pixels_without_threshold_need_a_mean_over_pixels() -> None:
         sampled.loss_by_feat(logits, samples(labels))
 
 
-# The whole zoo names its losses in these ways.
+# The ways in which the configs of the zoo declare their losses.
 ZOO = [
     ("fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py", None),
     ("deeplabv3plus/deeplabv3plus_r50-d8_4xb2-40k_cityscapes-512x1024.py", None),
@@ -227,7 +227,7 @@ def test_a_ramp_lets_an_option_or_a_terms_weight_grow() -> None:
 
 
 def falls_on_phantom(loss: dict, phantom: Path) -> None:
-    """A stock decode head on the pixels of a few images of phantom, trained for some steps."""
+    """Check that the loss falls when a stock decode head is trained on the pixels of a few images of phantom."""
     torch.manual_seed(0)
     head = FCNHead(in_channels=3, channels=8, num_classes=5, num_convs=1, concat_input=False, loss_decode=loss)
     source, folder = DATASETS["phantom"], phantom / "phantom"

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def normalise_groups(workplace: Path) -> Path:
-    """A workplace whose model normalises groups: torch exchanges no batch statistics between processes on a CPU."""
+    """A workplace whose model uses group normalisation: torch exchanges no batch statistics between CPU processes."""
     model = (ROOT / "configs/mmseg/models/unet-tiny.py").read_text()
     group = 'norm_cfg=dict(_delete_=True, type="GN", num_groups=4),'
     for part in ("backbone=dict(", "decode_head=dict("):
@@ -56,21 +56,21 @@ def losses(record: dict[str, Any]) -> np.ndarray:
 
 def test_two_processes_follow_the_training_of_one(place: Path, plain: Path) -> None:
     shutil.copytree(plain, place / "one")
-    one, two = record_of(place / "one"), trained(place, "two", "--processes", "2")
-    assert (one["machine"]["processes"], two["machine"]["processes"]) == (1, 2)
-    assert len(losses(two)) == 16
-    np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
-    assert two["metrics"]["mIoU"] == pytest.approx(one["metrics"]["mIoU"], abs=0.05)
-    assert two["metrics"]["ECE"] == pytest.approx(one["metrics"]["ECE"], abs=0.05)
+    single, double = record_of(place / "one"), trained(place, "two", "--processes", "2")
+    assert (single["machine"]["processes"], double["machine"]["processes"]) == (1, 2)
+    assert len(losses(double)) == 16
+    np.testing.assert_allclose(losses(double), losses(single), rtol=1e-4)
+    assert double["metrics"]["mIoU"] == pytest.approx(single["metrics"]["mIoU"], abs=0.05)
+    assert double["metrics"]["ECE"] == pytest.approx(single["metrics"]["ECE"], abs=0.05)
 
-    # Evaluated by two processes, the same weights leave the same counts to the last bit.
+    # Evaluated by two processes, the same weights give the same counts to the last bit.
     folder = place / "one" / CELL
     counts, predictions = ((folder / name).read_bytes() for name in ("counts.npz", "predictions.npz"))
     (folder / "counts.npz").unlink()
     (folder / "predictions.npz").unlink()
     again = trained(place, "one", "--processes", "2")
     assert again["training"]["started_at_iteration"] == 16
-    assert again["metrics"] == one["metrics"]
+    assert again["metrics"] == single["metrics"]
     assert (folder / "counts.npz").read_bytes() == counts
     assert (folder / "predictions.npz").read_bytes() == predictions
 

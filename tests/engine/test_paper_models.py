@@ -1,4 +1,4 @@
-"""The networks of the articles on the JDT losses: they build, take a step, and have the backbone's parameters."""
+"""The networks of the articles on the JDT losses: they build, take a step, and have their backbones' parameters."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ NETWORKS = [
     *(f"unet-{name}" for name in ("r18d", "r50d", "r101d", "mobilenetv2")),
     *("upernet-r101d", "upernet-convnext-b", "upernet-mit-b4", *(f"segformer-mit-b{size}" for size in range(6))),
 ]
-# Arguments of timm and of MiT that make a backbone smaller and leave its features' number and strides as they are.
+# Arguments of timm and of MiT that make a backbone smaller and keep the number and the strides of its features.
 RESNET = {"layers": (1, 1, 1, 1)}
 SMALLER = {
     **dict.fromkeys(("resnet18d", "resnet34d", "resnet50d", "resnet101d"), RESNET),
@@ -31,7 +31,7 @@ SMALLER = {
 }
 # Millions of parameters of MiT-B0 to B5: Xie et al., SegFormer, 2021, table 1, https://arxiv.org/abs/2105.15203.
 MIT = (3.4, 13.1, 24.2, 44.0, 60.8, 81.4)
-# The parts of timm's full models behind the last feature.
+# The parts of timm's full models after the last feature.
 CLASSIFIERS = ("fc.", "classifier.", "head.", "conv_head.", "bn2.", "norm.")
 
 
@@ -77,7 +77,7 @@ def test_each_takes_a_step_with_cross_entropy_and_with_the_recipe(in_workplace: 
 def test_the_backbone_has_the_parameters_of_the_original(
     in_workplace: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of timm's full model all but the classifier, tensor by tensor; of MiT as many as the article lists."""
+    """Those of timm's full model but for the classifier, tensor by tensor; of MiT as many as the article lists."""
     init_default_scope("mmseg")
     linspace = torch.linspace
     monkeypatch.setattr(torch, "linspace", lambda *values, **options: linspace(*values, **{**options, "device": "cpu"}))

@@ -1,4 +1,4 @@
-"""Pretrained weights: damaged files, those of another model, changed ones, and whether ImageNet weights are real."""
+"""Pretrained weights: damaged files, files of another model, changed files, and whether ImageNet weights are real."""
 
 from pathlib import Path
 
@@ -69,16 +69,16 @@ def test_a_damaged_file_is_refused_in_one_sentence(weights: Path) -> None:
     whole = weights.read_bytes()
     model = built()
     for content, sentence in [
-        (whole[: len(whole) // 2], r"tiny\.pth is damaged or holds no weights: "),
-        (b"", r"tiny\.pth is damaged or holds no weights: "),
-        (b"<html>404</html>", r"tiny\.pth is damaged or holds no weights: "),
+        (whole[: len(whole) // 2], r"tiny\.pth is damaged or contains no weights: "),
+        (b"", r"tiny\.pth is damaged or contains no weights: "),
+        (b"<html>404</html>", r"tiny\.pth is damaged or contains no weights: "),
     ]:
         weights.write_bytes(content)
         with pytest.raises(ConfigError, match=sentence) as caught:
             load_backbone(model, weights)
         assert "\n" not in str(caught.value)
     torch.save({"epoch": 3}, weights)
-    with pytest.raises(ConfigError, match=r"holds no weights: expected a dictionary of tensors"):
+    with pytest.raises(ConfigError, match=r"contains no weights: expected a dictionary of tensors"):
         read_weights(weights)
 
 
@@ -101,7 +101,7 @@ def test_a_cell_is_stale_when_its_weights_change(weights: Path, in_workplace: Pa
     weights.write_bytes(whole[:1000])
     failed = run("segloss", "train", CELL, cwd=in_workplace, check=False)
     assert failed.returncode != 0
-    assert failed.stderr.count("is damaged or holds no weights") == 1
+    assert failed.stderr.count("is damaged or contains no weights") == 1
     assert "Traceback" not in failed.stderr
 
     weights.write_bytes(whole)
@@ -172,7 +172,7 @@ def drawings(number: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
 
 
 def test_the_imagenet_weights_of_lite0_recognise_what_they_see() -> None:
-    """Of a thousand classes the right one, for drawings the weights never saw; random weights guess."""
+    """The right one of a thousand classes, for drawings that were no training data; random weights guess."""
     import_timm()
     import timm
 
@@ -191,7 +191,7 @@ def test_the_imagenet_weights_of_lite0_recognise_what_they_see() -> None:
 
 
 def test_the_segmentors_backbone_computes_what_the_classifier_computes(in_workplace: Path) -> None:
-    """The features of the last stage, with all weights loaded through the door."""
+    """The features of the last stage, with all weights loaded by ``load_backbone``."""
     import_timm()
     import timm
 

@@ -60,7 +60,7 @@ def dataset(folder: Path, steps: list[dict], source: str = "phantom", split: str
 
 
 def target_of(labels: str, folder: Path, batch: dict) -> tuple[torch.Tensor, torch.Tensor, list]:
-    """Target and valid pixels that a cell with these labels trains on, and the batch's samples as it saw them."""
+    """Target and valid pixels that a cell with these labels trains on, and the batch's preprocessed samples."""
     init_default_scope("mmseg")
     segmentor = MODELS.build(config_of(f"phantom/unet-tiny/tiny/{labels}/ce/seed0", folder).model)
     seen = segmentor.data_preprocessor(batch, training=True)
@@ -93,9 +93,9 @@ def weights_slowly(raters: np.ndarray) -> list[float]:
     for rater in raters:
         seen, scores = rater != VOID, []
         for number in range(1, CLASSES):
-            one, other = (rater == number) & seen, (most == number) & seen
-            if one.any() or other.any():
-                scores.append(2 * (one & other).sum() / (one.sum() + other.sum()))
+            mask, other = (rater == number) & seen, (most == number) & seen
+            if mask.any() or other.any():
+                scores.append(2 * (mask & other).sum() / (mask.sum() + other.sum()))
         weights.append(np.mean(scores) if any(scores) else 1.0)
     return weights
 
@@ -112,16 +112,16 @@ def random_slowly(raters: np.ndarray, draw: float) -> np.ndarray:
 
 
 def staple_slowly(raters: np.ndarray, draw: float) -> np.ndarray:
-    """Expectation maximisation over all pixels one by one, in the probabilities themselves."""
+    """Expectation maximisation over every single pixel, with probabilities instead of logarithms."""
     votes = votes_slowly(raters, np.ones(len(raters)))
     prior = np.maximum(votes.sum((1, 2)) / votes.sum(), 1e-12)
     theta = np.full((len(raters), CLASSES, CLASSES), 0.01 / (CLASSES - 1))  # rater, true class, chosen class
     theta[:, range(CLASSES), range(CLASSES)] = 0.99
     for step in range(50):
         truth = np.repeat(prior[:, None, None], raters.shape[1], 1).repeat(raters.shape[2], 2)
-        for rater, of_rater in zip(raters, theta, strict=True):
+        for rater, confusion in zip(raters, theta, strict=True):
             seen = rater != VOID
-            truth[:, seen] *= np.maximum(of_rater, 1e-12)[:, rater[seen]]
+            truth[:, seen] *= np.maximum(confusion, 1e-12)[:, rater[seen]]
         truth /= truth.sum(0)
         if step < 49:
             for number, rater in enumerate(raters):
@@ -143,7 +143,7 @@ SLOWLY: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 def test_every_scenario_with_raters_stands_in_labels_yaml(in_workplace: Path) -> None:
     lines = Configs().labels
     assert {lines[name]["target"] for name in SCENARIOS} == set(SCENARIOS.values())
-    assert set(SCENARIOS.values()) == {name for name, one in CATALOGUE.items() if one.source == "raters"}
+    assert set(SCENARIOS.values()) == {name for name, function in CATALOGUE.items() if function.source == "raters"}
 
 
 def test_raters_are_weighted_on_the_whole_image(in_workplace: Path, gaps: Path) -> None:
@@ -163,12 +163,12 @@ def test_the_target_of_a_batch_is_that_of_a_slow_reference(in_workplace: Path, g
         dict(type="RandomCrop", crop_size=(32, 32)),
         dict(type="RandomFlip", prob=0.5),
     )
-    visits = SampleSequence(dataset(gaps, steps), seed=4, samples=16)
-    batch = pseudo_collate([visits[n] for n in range(16)])
+    sequence = SampleSequence(dataset(gaps, steps), seed=4, samples=16)
+    batch = pseudo_collate([sequence[n] for n in range(16)])
     drawn = [sample.gt_raters.data.numpy().copy() for sample in batch["data_samples"]]
     draws = [sample.metainfo["draw"] for sample in batch["data_samples"]]
-    assert {int((one != VOID).any((1, 2)).sum()) for one in drawn} == {1, 2, 3, 4}
-    assert any(one.shape != (4, 32, 32) for one in drawn)
+    assert {int((maps != VOID).any((1, 2)).sum()) for maps in drawn} == {1, 2, 3, 4}
+    assert any(maps.shape != (4, 32, 32) for maps in drawn)
     target, valid, samples = target_of(labels, gaps, batch)
     if target.dtype == torch.int64:
         target = torch.nn.functional.one_hot(target, CLASSES).movedim(-1, 1).float()
@@ -182,25 +182,26 @@ def test_the_target_of_a_batch_is_that_of_a_slow_reference(in_workplace: Path, g
         assert np.array_equal(valid[number, :height, :width], labelled)
         assert torch.equal(samples[number].gt_sem_seg.data[0] != VOID, valid[number])
         with np.errstate(invalid="ignore"):
-            if labels == "dice-raters":  # weights of the whole image, which the crop does not show
+            if labels == "dice-raters":  # weights of the whole image, which cannot be computed from the crop
                 expected = weighted_slowly(raters.astype(int), draw, samples[number].metainfo["rater_weights"])
             else:
                 expected = SLOWLY[labels](raters.astype(int), draw)
-        found = target[number, :, :height, :width].double().numpy()
-        np.testing.assert_allclose(found[:, labelled], expected[:, labelled], rtol=0, atol=2e-6)
+        actual = target[number, :, :height, :width].double().numpy()
+        np.testing.assert_allclose(actual[:, labelled], expected[:, labelled], rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("labels", SCENARIOS)
 def test_the_target_turns_with_the_image(in_workplace: Path, phantom: Path, labels: str) -> None:
     def batch(probability: float) -> dict:
         steps = pipeline(dict(type="RandomCrop", crop_size=(32, 32)), dict(type="RandomFlip", prob=probability))
-        visits = SampleSequence(dataset(phantom / "phantom", steps), seed=3, samples=6)
-        return pseudo_collate([visits[n] for n in range(6)])
+        sequence = SampleSequence(dataset(phantom / "phantom", steps), seed=3, samples=6)
+        return pseudo_collate([sequence[n] for n in range(6)])
 
     plain, flipped = batch(0.0), batch(1.0)
-    assert all(torch.equal(one.flip(-1), other) for one, other in zip(plain["inputs"], flipped["inputs"], strict=True))
+    pairs = zip(plain["inputs"], flipped["inputs"], strict=True)
+    assert all(torch.equal(image.flip(-1), mirrored) for image, mirrored in pairs)
     (target, valid, _), (other, other_valid, _) = (
-        target_of(labels, phantom / "phantom", one) for one in (plain, flipped)
+        target_of(labels, phantom / "phantom", collated) for collated in (plain, flipped)
     )
     assert torch.equal(valid.flip(-1), other_valid)
     there = valid.unsqueeze(1).expand_as(target) if target.ndim == 4 else valid
@@ -209,11 +210,11 @@ def test_the_target_turns_with_the_image(in_workplace: Path, phantom: Path, labe
 
 @pytest.mark.parametrize("labels", ["raters", "majority", "random-rater"])
 def test_the_target_of_a_crop_is_the_crop_of_the_target(in_workplace: Path, phantom: Path, labels: str) -> None:
-    """Not so for Dice weights and STAPLE: they judge the raters by what is seen of them, as their functions say."""
+    """Not so for Dice weights and STAPLE: they weight the raters by the labels in the crop, as documented there."""
 
     def sample(*augmentation: dict) -> dict:
-        visits = SampleSequence(dataset(phantom / "phantom", pipeline(*augmentation)), seed=3, samples=6)
-        return pseudo_collate([visits[n] for n in range(6)])
+        sequence = SampleSequence(dataset(phantom / "phantom", pipeline(*augmentation)), seed=3, samples=6)
+        return pseudo_collate([sequence[n] for n in range(6)])
 
     cropped, whole = sample(dict(type="RandomCrop", crop_size=(32, 32))), sample()
     target, valid, _ = target_of(labels, phantom / "phantom", cropped)
@@ -234,11 +235,11 @@ def test_the_target_of_a_crop_is_the_crop_of_the_target(in_workplace: Path, phan
 
 
 def test_a_rotation_leaves_void_where_there_is_no_image(phantom: Path) -> None:
-    visits = SampleSequence(
+    sequence = SampleSequence(
         dataset(phantom / "phantom", pipeline(dict(type="RandomRotate", prob=1.0, degree=45.0))), 0, 8
     )
     for n in range(8):
-        sample = visits[n]["data_samples"]
+        sample = sequence[n]["data_samples"]
         label, raters = sample.gt_sem_seg.data[0], sample.gt_raters.data
         assert raters.shape == (4, 64, 64)
         assert (label[0, 0] == VOID) == (raters[:, 0, 0] == VOID).all()
@@ -250,25 +251,25 @@ def test_raters_are_read_once_for_all_visits(phantom: Path, monkeypatch: pytest.
     reads, read = [], data.read_classes
     monkeypatch.setattr(data, "read_classes", lambda path, *more: reads.append(path) or read(path, *more))
     images = dataset(phantom / "phantom", pipeline(dict(type="RandomCrop", crop_size=(32, 32))))
-    visits = SampleSequence(images, seed=0, samples=3 * len(images))
-    visits[0]
+    sequence = SampleSequence(images, seed=0, samples=3 * len(images))
+    sequence[0]
     assert len(reads) == len(set(reads)) == 1 + 4  # the label and four raters
     for n in range(1, 3 * len(images)):
-        visits[n]
+        sequence[n]
     assert len(reads) == len(set(reads)) == 5 * len(images)
     images.cache = None
     reads.clear()
     for n in range(10):
-        visits[n]
+        sequence[n]
     assert len(reads) == 10 * 5
 
 
 def test_whose_map_is_drawn_is_uniform_and_the_same_for_any_worker(gaps: Path) -> None:
-    visits = SampleSequence(dataset(gaps, pipeline()), seed=9, samples=1600)
-    loader = torch.utils.data.DataLoader(visits, batch_size=None, num_workers=2, sampler=range(5, 25))
+    sequence = SampleSequence(dataset(gaps, pipeline()), seed=9, samples=1600)
+    loader = torch.utils.data.DataLoader(sequence, batch_size=None, num_workers=2, sampler=range(5, 25))
     there = [sample["data_samples"].metainfo["draw"] for sample in loader]
-    assert there == [visits[n]["data_samples"].metainfo["draw"] for n in range(5, 25)]
-    draws = np.array([visits[n]["data_samples"].metainfo["draw"] for n in range(0, 1600, 2)])
+    assert there == [sequence[n]["data_samples"].metainfo["draw"] for n in range(5, 25)]
+    draws = np.array([sequence[n]["data_samples"].metainfo["draw"] for n in range(0, 1600, 2)])
     assert len(set(draws)) == 800
     shares = np.bincount((4 * draws).astype(int), minlength=4) / 800
     assert np.abs(shares - 0.25).max() < 4 * np.sqrt(0.25 * 0.75 / 800)
@@ -295,6 +296,6 @@ def test_duplicates_and_wrong_cells_of_bubil_are_void_for_training_and_evaluatio
         for n in range(len(images)):
             sample = images[n]["data_samples"]
             missing[sample.name] = [r for r in range(10) if (sample.gt_raters.data[r] == VOID).all()]
-    assert all(of == [2] for name, of in missing.items() if name.startswith("D1_"))
-    others = {name: of for name, of in missing.items() if of and not name.startswith("D1_")}
+    assert all(raters == [2] for name, raters in missing.items() if name.startswith("D1_"))
+    others = {name: raters for name, raters in missing.items() if raters and not name.startswith("D1_")}
     assert others == {"D2_P10": [2], "D2_P20": [4]}

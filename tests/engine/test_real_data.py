@@ -38,7 +38,7 @@ def trained(workplace: Path, name: str, labels: str, data_root: Path) -> dict:
 
 
 def shortened(folder: Path, root: Path, count: int) -> Path:
-    """The same data set by links, with lists of so many images."""
+    """The same data set as links, with lists of ``count`` images."""
     copy = root / folder.name
     copy.mkdir(parents=True)
     for path in folder.iterdir():
@@ -82,7 +82,7 @@ def test_a_real_data_set_trains_and_is_scored(workplace: Path, tmp_path: Path, n
 
 
 def test_qubiq_trains_and_is_scored_in_its_layout(workplace: Path, tmp_path: Path) -> None:
-    """Seven cases of synthetic discs, each drawn too large by the next rater; one rater's file is missing."""
+    """Seven cases of synthetic discs, which each rater draws larger than the last; one rater's file is missing."""
     random = np.random.default_rng(0)
     x, y = np.mgrid[:48, :40]
     for part, numbers in (("Training", range(1, 6)), ("Validation", range(6, 8))):

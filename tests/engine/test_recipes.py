@@ -56,7 +56,7 @@ def rows(maps: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def cross_entropy(logits: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
-    """Value and gradient by the logits, of pixels (N, C)."""
+    """Value and gradient with respect to the logits, of pixels (N, C)."""
     p = softmax(logits)
     return -(target * np.log(p)).sum(1).mean(), (p * target.sum(1, keepdims=True) - target) / len(p)
 
@@ -105,13 +105,13 @@ def expected(
 def batch(raters: int = 4) -> list[SegDataSample]:
     """Two images' labels with void pixels and without class 4, and their raters."""
     random = np.random.default_rng(0)
-    found = []
+    samples = []
     for _ in range(2):
         stack = random.integers(4, size=(raters, *SIZE))
         stack[:, random.random(SIZE) < 0.1] = VOID
         stack = torch.from_numpy(stack)
-        found.append(SegDataSample(gt_sem_seg=PixelData(data=stack[:1]), gt_raters=PixelData(data=stack)))
-    return found
+        samples.append(SegDataSample(gt_sem_seg=PixelData(data=stack[:1]), gt_raters=PixelData(data=stack)))
+    return samples
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ def one_hot(labels: np.ndarray) -> np.ndarray:
 
 
 class Given(nn.Module):
-    """Stands where a head computes its logits: they are parameters, so that they have gradients."""
+    """Replaces the forward pass of a head: the logits are parameters, so that they have gradients."""
 
     def __init__(self, logits: np.ndarray) -> None:
         super().__init__()
@@ -156,13 +156,13 @@ def test_total_and_gradient(place: Path, name: str, labels: str) -> None:
     if labels == "raters":
         targets = [[(1.0, one_hot(stack.reshape(-1, *SIZE)).reshape(2, 4, CLASSES, *SIZE).mean(1), False)]] * heads
     if labels == "kd":
-        taught = np.random.default_rng(2).normal(size=(2, 2, CLASSES, *SIZE)) * 2
+        teacher_logits = np.random.default_rng(2).normal(size=(2, 2, CLASSES, *SIZE)) * 2
         probabilities = [
             np.moveaxis(softmax(np.moveaxis(z, 1, -1).reshape(-1, CLASSES)).reshape(2, *SIZE, CLASSES), -1, 1)
-            for z in taught
+            for z in teacher_logits
         ]
         model.teacher = Teacher(nn.Identity())
-        model.teacher.logits = lambda _: [torch.from_numpy(z) for z in taught[:heads]]
+        model.teacher.logits = lambda _: [torch.from_numpy(z) for z in teacher_logits[:heads]]
         targets = [[(0.5, hard, True), (0.5, soft, False)] for soft in probabilities[:heads]]
     total, gradients = expected(logits[:heads], targets, valid)
     losses = model.loss(torch.zeros(2, 3, *SIZE, dtype=torch.float64), samples)

@@ -1,4 +1,4 @@
-"""Semi-supervised training: views, CutMix, the moving average, the losses, and what is never read."""
+"""Semi-supervised training: views, CutMix, the moving average, the losses, and which labels are never read."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def segmentor(**mean_teacher: object) -> torch.nn.Module:
 
 
 def samples(number: int, size: int = 32, box: tuple[int, ...] = (0, 0, 0, 0)) -> list[SegDataSample]:
-    """Data samples of unlabelled images: everything is shown but the last row, which is padding."""
+    """Data samples of unlabelled images, valid everywhere but in the last row, which is padding."""
     shown = torch.zeros(1, size, size, dtype=torch.int64)
     shown[:, -1] = 255
     return [
@@ -48,7 +48,7 @@ def test_cutmix_by_hand() -> None:
     expected[2] = 1
     assert torch.equal(mixed_labels, expected)
     assert torch.equal(mixed, expected.unsqueeze(1).expand(3, 2, 4, 5))
-    assert torch.equal(images[1], torch.ones(2, 4, 5, dtype=torch.int64))  # the originals stay
+    assert torch.equal(images[1], torch.ones(2, 4, 5, dtype=torch.int64))  # the inputs are unchanged
 
 
 def test_boxes_lie_inside_and_cover_what_is_said() -> None:
@@ -68,7 +68,7 @@ def test_boxes_lie_inside_and_cover_what_is_said() -> None:
 
 
 def test_the_weak_view_has_the_geometry_of_the_labelled_images_and_the_strong_one_too() -> None:
-    """A strong view differs from the weak one in its colours only: the image's structure lies at the same place."""
+    """A strong view differs from the weak one in its colours only: the image's structure is at the same place."""
     pipeline = [
         dict(type="LoadImage"),
         dict(type="LoadLabel"),
@@ -148,10 +148,10 @@ def test_unlabelled_losses_against_a_slow_reference(in_workplace: Path, soft: bo
         valid = teacher.amax(1) >= 0.3
         valid[:, -1] = False
         mixed_valid = valid.clone()
-        for one, other in ((0, 1), (1, 0)):
+        for image, other in ((0, 1), (1, 0)):
             place = (..., slice(3, 20), slice(4, 25))
-            mixed[one][place], mixed_teacher[one][place] = strong[other][place], teacher[other][place]
-            mixed_valid[one][place] = valid[other][place]
+            mixed[image][place], mixed_teacher[image][place] = strong[other][place], teacher[other][place]
+            mixed_valid[image][place] = valid[other][place]
         log_p = torch.log_softmax(model.encode_decode(mixed, metas), 1).movedim(1, -1)[mixed_valid].double()
         target = mixed_teacher.movedim(1, -1)[mixed_valid].double()
         if not soft:
@@ -191,7 +191,7 @@ def test_lists_name_the_unlabelled_images_only(phantom: Path) -> None:
 
 
 def own_labels(workplace: Path, line: str) -> None:
-    """Make ``own`` the name of that scenario: cells of one name have one seed."""
+    """Define the scenario ``own`` by this line: cells of the same name have the same seed."""
     path = workplace / "configs/labels.yaml"
     kept = [text for text in path.read_text().splitlines() if not text.startswith("own:")]
     path.write_text("\n".join([*kept, f"own: {{title: Own, {line}}}", ""]))

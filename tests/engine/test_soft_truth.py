@@ -1,4 +1,4 @@
-"""Evaluation against raters and known probabilities, by the way every prediction takes."""
+"""Evaluation against raters and known probabilities, by the code that evaluates every prediction."""
 
 from pathlib import Path
 
@@ -23,20 +23,20 @@ VOID = 255
 
 
 def evaluated(dataset: str, folder: Path, split: str = "test") -> tuple:
-    """The images of a split as a cell of that data set is evaluated on them, and how."""
+    """The images of a split as a cell of that data set reads them, and its evaluation."""
     init_default_scope("mmseg")
     config = config_of(f"{dataset}/unet-tiny/tiny/hard/ce/seed0", folder)
     images = MMSEG_DATASETS.build({**config.test_dataset, "split": split})
     return images, Evaluation(len(images.source.classes), config.reference, Protocol(**config.protocol))
 
 
-class Knowing(nn.Module):
-    """A segmentor that says the posterior of one image of phantom after the other, to a power."""
+class PosteriorSegmentor(nn.Module):
+    """A segmentor that predicts the posterior of one image of phantom after the other, to a power."""
 
     def __init__(self, images: list[str], power: int) -> None:
         super().__init__()
         self.data_preprocessor = SegDataPreProcessor()
-        self.answers = (torch.from_numpy(phantom.read_posterior(Path("data/phantom"), one)) for one in images)
+        self.answers = (torch.from_numpy(phantom.read_posterior(Path("data/phantom"), name)) for name in images)
         self.power = power
 
     def encode_decode(self, inputs: torch.Tensor, metas: list) -> torch.Tensor:
@@ -44,12 +44,12 @@ class Knowing(nn.Module):
 
 
 def counted(power: int, folder: Path) -> Counts:
-    """What all 256 images of phantom leave of the posterior to a power."""
+    """The counts of all 256 images of phantom for the posterior to a power."""
     together = Counts(5)
     for split in ("train", "val", "test"):
-        images, how = evaluated("phantom", Path("data/phantom"), split)
-        model = Knowing([entry["image"] for entry in images.load_data_list()], power)
-        evaluate(model, DataLoader(images, collate_fn=pseudo_collate), how, {}, folder)
+        images, evaluation = evaluated("phantom", Path("data/phantom"), split)
+        model = PosteriorSegmentor([entry["image"] for entry in images.load_data_list()], power)
+        evaluate(model, DataLoader(images, collate_fn=pseudo_collate), evaluation, {}, folder)
         together.merge(Counts.load(folder / "counts.npz"))
     return together
 
@@ -58,7 +58,7 @@ def counted(power: int, folder: Path) -> Counts:
 def test_the_known_posterior_of_phantom_has_no_divergence_and_no_calibration_error_but_of_sampling(
     in_workplace: Path,
 ) -> None:
-    """A label is one drawing: its pixels share the rater, so the images are what is independent.
+    """A label is one drawing: its pixels share the rater, so that only the images are independent.
 
     With g the sum of (right - confidence) over an image's pixels in a bin, the standard error of the data set's gap in
     that bin is sqrt(Σ g²) over the images; ECE is then below twice their sum, here .28 % over all 256 images.
@@ -70,12 +70,12 @@ def test_the_known_posterior_of_phantom_has_no_divergence_and_no_calibration_err
         return 100 * np.sqrt((gaps**2).sum(0)).sum() / rows["histogram"].sum()
 
     true, sharper = counted(1, in_workplace), counted(2, in_workplace)
-    found = summarize(true)
-    assert abs(found["KL"]) < 1e-7
-    assert found["Brier_soft"] < 1e-9
-    assert found["mDice_soft"] > 99.999
-    assert found["Dice_thresholds"] > 99.9  # float32 rounds a probability across a threshold here and there
-    assert found["ECE"] < 2 * standard_error(true) < 0.3
+    metrics = summarize(true)
+    assert abs(metrics["KL"]) < 1e-7
+    assert metrics["Brier_soft"] < 1e-9
+    assert metrics["mDice_soft"] > 99.999
+    assert metrics["Dice_thresholds"] > 99.9  # float32 rounds a probability across a threshold here and there
+    assert metrics["ECE"] < 2 * standard_error(true) < 0.3
     worse = summarize(sharper)
     assert worse["KL"] > 0.001
     assert worse["ECE"] > 2 * standard_error(sharper)
@@ -101,19 +101,19 @@ def test_the_soft_truth_of_raters_is_their_mean_and_the_hard_one_the_majority() 
 def test_who_predicts_what_a_rater_drew_agrees_with_that_rater_alone(in_workplace: Path) -> None:
     if not (DATA / "bubil").is_dir():
         pytest.skip(f"bubil is not below {DATA}; set SEGLOSS_DATA")
-    images, how = evaluated("bubil-cpu", DATA / "bubil")
-    assert how.reference == "majority"
+    images, evaluation = evaluated("bubil-cpu", DATA / "bubil")
+    assert evaluation.reference == "majority"
     second = DATASETS["bubil"].read_list(DATA / "bubil", "test")[0][2:].index("masks/Person2_ImageJ/D1_B05.png")
     counts = Counts(2)
     for number in (0, 1, len(images) - 2, len(images) - 1):
         sample = images[number]["data_samples"].to_dict()
         drawn = sample["gt_raters"]["data"][second].long()
         assert torch.equal(drawn, sample["gt_sem_seg"]["data"][0].long())  # the gold standard is that very drawing
-        labels, valid, soft = truths(sample, 2, how.reference, torch.device("cpu"))
+        labels, valid, soft = truths(sample, 2, evaluation.reference, torch.device("cpu"))
         counts.update(torch.nn.functional.one_hot(drawn[None], 2).movedim(-1, 1).float(), labels, valid, **soft)
     scores = per_rater(counts)
     assert scores[second]["mDice"] == 100
     assert all(60 < score["mDice"] < 99 for rater, score in enumerate(scores) if rater != second)
-    found = summarize(counts)
-    assert 85 < found["mDice"] < 100
-    assert found["mDice_raters"] == np.mean([score["mDice"] for score in scores])
+    metrics = summarize(counts)
+    assert 85 < metrics["mDice"] < 100
+    assert metrics["mDice_raters"] == np.mean([score["mDice"] for score in scores])

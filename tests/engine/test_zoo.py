@@ -1,4 +1,4 @@
-"""The model zoo: what is known of a config before any job against the models that MMSegmentation builds of it."""
+"""The model zoo: what is known of a config before any job against the models that MMSegmentation builds from it."""
 
 import copy
 import json
@@ -91,7 +91,7 @@ def listed(model: Any) -> list[Any]:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # of a backbone of MMSegmentation
 def test_every_config_of_the_wheel_is_what_is_known_of_it(large_crops: Configs, meta: None, part: int) -> None:
-    """Those that are applicable build and compute their loss; those that cannot be built fail when it is tried."""
+    """Applicable configs build and compute their loss; those known to be impossible fail when they are built."""
     built: set[str] = set()
     soft: set[tuple[str, ...]] = set()
     refused = 0
@@ -115,9 +115,9 @@ def test_every_config_of_the_wheel_is_what_is_known_of_it(large_crops: Configs, 
         if key not in built:
             takes_a_step(model)
             built.add(key)
-        soft_one = resolve(Cell("large", name, "tiny", "ls", "ce-jml", 0), large_crops)
-        if signature(model) not in soft and not soft_one.not_applicable:
-            takes_a_step(model_config(soft_one, copy.deepcopy(dataset), [1] * 5))
+        soft_experiment = resolve(Cell("large", name, "tiny", "ls", "ce-jml", 0), large_crops)
+        if signature(model) not in soft and not soft_experiment.not_applicable:
+            takes_a_step(model_config(soft_experiment, copy.deepcopy(dataset), [1] * 5))
             soft.add(signature(model))
     print(f"{len(built)} different models computed their loss, {len(soft)} a soft one, {refused} failed as known")
     assert len(built) > 20
@@ -125,7 +125,7 @@ def test_every_config_of_the_wheel_is_what_is_known_of_it(large_crops: Configs, 
 
 
 def unchecked(file: Path, experiment: Any) -> Any:
-    """The model of a config with the cell's loss, without a look at what is known of it."""
+    """The model of a config with the cell's loss, without a check of what is known of it."""
     model = Config.fromfile(file).model
     without_pretrained(model)
     set_losses(model, experiment, [1] * 5)

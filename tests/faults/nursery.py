@@ -1,7 +1,7 @@
-"""Runs named tests against a copy of the package, each run forked from this process, which has imported what is slow.
+"""Run named tests against a copy of the package, each run forked from this process, which has the slow imports.
 
 It reads a line of JSON for each run, ``{"package": <folder that holds segloss>, "tests": [...], "log": <file>}``, and
-answers with pytest's exit status.
+prints pytest's exit status.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ SECONDS = 300  # for a run
 
 
 def preload() -> None:
-    """Import what tests import, but nothing of segloss and no test."""
+    """Import the packages that tests import, but neither segloss nor a test."""
     import warnings
 
     warnings.simplefilter("ignore")

@@ -1,6 +1,6 @@
 """Deliberate faults in grid, records, runtime, engine and workflow: each must turn a named test red.
 
-Each is one line of a copy of the package changed; ``tests/losses/test_loss_faults.py`` does the same for the losses.
+Each changes one line of a copy of the package; ``tests/losses/test_loss_faults.py`` does the same for the losses.
 """
 
 import json
@@ -29,7 +29,7 @@ SEMI = "tests/engine/test_semi_supervised.py"
 STATES = "tests/records/test_states.py"
 STRICT = "tests/grid/test_strict_files.py"
 
-# File, right, wrong, the test that must notice (``path::name``).
+# File, right, wrong, the test that must fail (``path::name``).
 FAULTS = [
     # Evaluation
     (
@@ -394,7 +394,7 @@ def pytest_on(
 
 
 def copy_package(folder: Path) -> Path:
-    """A copy of the package; byte code is taken along, and Python compiles a module anew once its time has changed."""
+    """A copy of the package with its byte code; Python recompiles a module whose modification time has changed."""
     return Path(shutil.copytree(PACKAGE, folder / "segloss"))
 
 

@@ -1,4 +1,4 @@
-"""Grids, cells and names: what is accepted, what is refused and with which sentence, and what a change plans again."""
+"""Grids, cells and names: what is accepted, what is refused with which sentence, and which cells a change affects."""
 
 import re
 import time
@@ -19,7 +19,7 @@ HEAD = dict(
 
 
 def written(folder: Path, **changes: object) -> str:
-    """A grid file with these changes; None takes a key away."""
+    """A grid file with these changes; None removes a key."""
     content = {key: value for key, value in {**HEAD, **changes}.items() if value is not None}
     (folder / "configs/grids/own.yaml").write_text(yaml.safe_dump(content))
     return "own"
@@ -46,7 +46,7 @@ def test_a_cell_is_its_name() -> None:
     ],
 )
 def test_what_is_no_cell_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="is no cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>"):
+    with pytest.raises(ConfigError, match="is not a cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>"):
         Cell.parse(name)
 
 

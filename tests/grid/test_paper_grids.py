@@ -52,14 +52,14 @@ def test_its_plan_in_reports_is_current(name, monkeypatch):
     [
         # 3 passes of 2 x 525.6e9 operations on two squares of 512 pixels at 30 TFLOP/s.
         ("cityscapes/deeplabv3-r101d/paper-40k/hard/paper-ce/seed0", 30e12 / (6 * 525.6e9 * 2)),
-        # A small network, of which more would fit the assumed speed.
+        # A small network, at the assumed limit of 100 images per second.
         ("pascal-voc/deeplabv3-mobilenetv2/paper-40k/hard/paper-ce/seed0", 100),
         # The teacher's forward pass.
         (
             "pascal-voc-teacher/deeplabv3-r18d@imagenet/paper-40k/kd-deeplabv3-r50d/paper-ce/seed0",
             30e12 / (6 * 109.3e9 + 2 * 370.5e9),
         ),
-        # As many unlabelled images, seen by the mean teacher and by its student.
+        # As many unlabelled images, for the mean teacher and for its student.
         ("pascal-voc/deeplabv3plus-r50d/paper-40k/um-mt-8th/paper-ce/seed0", 30e12 / (14 * 277.1e9)),
     ],
 )

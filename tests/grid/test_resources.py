@@ -25,8 +25,8 @@ def test_the_largest_request_counts_and_else_the_default(in_workplace: Path) -> 
 
 
 def test_a_loss_in_several_processes_requests_as_much_for_each(in_workplace: Path) -> None:
-    one, four = (experiment_of(CELL.replace("/ce/", f"/{loss}/")).resources for loss in ("ce-jml", "ce-jml-4"))
-    assert four == {key: value * (1 if key == "minutes" else 4) for key, value in one.items()}
+    single, four = (experiment_of(CELL.replace("/ce/", f"/{loss}/")).resources for loss in ("ce-jml", "ce-jml-4"))
+    assert four == {key: value * (1 if key == "minutes" else 4) for key, value in single.items()}
 
 
 def test_resources_are_no_part_of_a_cell(in_workplace: Path) -> None:

@@ -39,8 +39,8 @@ def sentence_of(action: Callable[[], object]) -> str:
         ("seeds: 2", "seeds: true", "seeds: expected how many, numbered from 0; or a list of them, got True"),
         ("seeds: 2", "seeds: -1", "seeds: -1 is less than the minimum of 1"),
         ("seeds: 2", "seeds:", "seeds: expected how many, numbered from 0; or a list of them, got None"),
-        ("seeds: 2", "1: 2", "key 1 is no text, quote it"),
-        ("seeds: 2", "? [a, b]\n: 2", "no text, quote it"),
+        ("seeds: 2", "1: 2", "key 1 is not text: quote it"),
+        ("seeds: 2", "? [a, b]\n: 2", "not text: quote it"),
         ("seeds: 2", "seeds: &a [*a]", "seeds.0: "),
         ("seeds: 2", "seeds: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
         ("seeds: 2", "seeds: !!binary 'AAAA'", "or a list of them, got"),
@@ -131,8 +131,8 @@ def test_a_whole_number_may_be_written_as_a_float(in_workplace: Path) -> None:
 def test_numbers_are_those_of_yaml_1_2(tmp_path: Path, text: str, value: object) -> None:
     file = tmp_path / "file.yaml"
     file.write_text(f"a: {text}\n")
-    found = read_yaml(file)["a"]
-    assert (type(found), found) == (type(value), value)
+    parsed = read_yaml(file)["a"]
+    assert (type(parsed), parsed) == (type(value), value)
 
 
 def test_a_small_number_reaches_the_loss_as_a_number(in_workplace: Path, edit) -> None:
@@ -170,7 +170,7 @@ def test_a_duplicate_key_is_refused_at_any_depth_and_merged_keys_may_be_overridd
         ("needs = {3: 1}", "needs: unknown key '3'"),
         ("checkpoint = 'bset'", "unknown checkpoint 'bset' (did you mean 'best'?)"),
         ("checkpoint = ['best']", "unknown checkpoint"),
-        ("checkpoint = 'best'\nvalidation_interval = 2.5", "a whole number from 1, go together"),
+        ("checkpoint = 'best'\nvalidation_interval = 2.5", "a whole number from 1, require each other"),
     ],
 )
 def test_a_wrong_schedule_is_one_sentence(in_workplace: Path, line: str, sentence: str) -> None:
@@ -332,7 +332,7 @@ def test_two_checkouts_live_in_one_process(in_workplace: Path, edit) -> None:
     here, there = experiment_of(cell, in_workplace), experiment_of(cell, ROOT)
     assert (here.loss[0]["gamma"], there.loss[0]["gamma"]) == (3.0, 2.0)
     assert here.config_hash != there.config_hash
-    with pytest.raises(ConfigError, match=r"no configs/ in .*: run this in a checkout of segloss or name it by --root"):
+    with pytest.raises(ConfigError, match=r"no configs/ in .*: run this in a checkout of segloss or name it with --root"):
         Configs(in_workplace / "data")
 
 
@@ -340,7 +340,7 @@ def test_an_exchange_that_is_switched_off_needs_a_number_of_processes(in_workpla
     """With one process there is nothing to exchange, and the cell would be that of another line under a new name."""
     edit(in_workplace / "configs/losses.yaml", "loss: lovasz_softmax}", "loss: lovasz_softmax, exchange: false}")
     text = sentence_of(lambda: Configs().losses)
-    assert "lovasz: exchange: false needs the number of processes that exchange nothing, processes: 2" in text
+    assert "lovasz: exchange: false needs the number of processes, for example processes: 2" in text
 
 
 @pytest.mark.parametrize("schedule", ["demo@15", "demo@1"])

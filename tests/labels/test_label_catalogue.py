@@ -1,4 +1,4 @@
-"""What every label scenario must hold, whatever it computes."""
+"""Properties that every label scenario must have, whatever it computes."""
 
 import pytest
 import torch
@@ -26,9 +26,9 @@ def example(source: str, spatial: tuple[int, ...], seed: int = 0) -> tuple[Tenso
     return labels.masked_fill(~valid, VOID), valid
 
 
-# Their targets depend on the statistics of the whole image, so a crop has another one.
+# Their targets depend on the statistics of the whole image, so that of a crop differs.
 IMAGE_WIDE = {"staple"}
-# They choose among the raters, and may choose one without a label where another has one.
+# These choose among the raters, and may choose one without a label where another has one.
 CHOOSES_RATER = {"random_rater"}
 
 
@@ -89,7 +89,7 @@ def test_shapes_and_sums(scenario, spatial):
 
 @pytest.mark.parametrize("garbage", ["classes", -1, 2**40, -(2**63)])
 def test_void_does_not_matter(scenario, garbage):
-    """Whatever stands where valid is False changes nothing, other classes' ids included, and void stays void."""
+    """Values where valid is False change nothing, other classes' ids included, and void stays void."""
     labels, valid = example(scenario.source, (17, 22))
     expected, expected_valid = scenario(labels, valid, NUM_CLASSES)
     if garbage == "classes":

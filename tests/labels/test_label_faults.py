@@ -1,4 +1,4 @@
-"""Wrong scenarios, each with the property of the catalogue's tests that must refuse it."""
+"""Wrong scenarios, each with the test of the catalogue that must fail."""
 
 import pytest
 import test_label_catalogue as properties
@@ -95,7 +95,7 @@ def test_fault_is_refused(fault, source, test):
         return fault(labels, valid, num_classes)
 
     scenario.source, scenario.name, scenario.spatial = source, fault.__name__, (17, 22)
-    scenario(*example(source, (17, 22)), NUM_CLASSES)  # it runs: what refuses it is the test
+    scenario(*example(source, (17, 22)), NUM_CLASSES)  # it runs without an error: only the test fails
     with pytest.raises(AssertionError):
         test(scenario)
 

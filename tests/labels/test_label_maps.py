@@ -24,7 +24,7 @@ def smoothed_slowly(labels, valid, num_classes, epsilon, kernel_size):
     target = torch.zeros(labels.shape[0], num_classes, *labels.shape[1:], dtype=torch.float64)
     reach = range(-(kernel_size // 2), kernel_size // 2 + 1)
     for position in itertools.product(*(range(size) for size in labels.shape)):
-        image, own = position[0], int(labels[position])
+        image, class_id = position[0], int(labels[position])
         if not valid[position]:
             continue
         window = []
@@ -33,10 +33,10 @@ def smoothed_slowly(labels, valid, num_classes, epsilon, kernel_size):
             if all(0 <= p < size for p, size in zip(other, labels.shape[1:], strict=True)):
                 window.append((image, *other))
         near_void = any(not valid[other] for other in window)
-        boundary = not near_void and any(int(labels[other]) != own for other in window)
+        boundary = not near_void and any(int(labels[other]) != class_id for other in window)
         smoothing = epsilon if boundary else 0.0
         target[(image, slice(None), *position[1:])] = smoothing / num_classes
-        target[(image, own, *position[1:])] += 1 - smoothing
+        target[(image, class_id, *position[1:])] += 1 - smoothing
     return target
 
 
@@ -99,9 +99,9 @@ def test_boundary_smoothing_is_uniform_smoothing_where_every_pixel_is_a_boundary
 
 
 def test_boundary_smoothing_needs_no_second_target(monkeypatch):
-    """With 150 classes nothing of the target's size is made besides the target."""
+    """With 150 classes no tensor of the target's size is made besides the target."""
     labels = torch.randint(150, (1, 32, 32))
-    results = []  # kept alive, so that no memory is handed out twice
+    results = []  # kept alive, so that no memory is reused
 
     class Sizes(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
@@ -131,9 +131,9 @@ def blurred_slowly(labels, valid, num_classes, sigma, kernel_size, own_weight):
             inside = all(0 <= p < size for p, size in zip(other, labels.shape, strict=True))
             if any(offset) and inside and valid[other]:
                 shares[labels[other]] += math.exp(-sum(o * o for o in offset) / (2 * sigma**2))
-        own = own_weight if shares.sum() > 0 else 1.0
-        result = (1 - own) * shares / shares.sum().clamp_min(1e-300)
-        result[labels[position]] += own
+        weight = own_weight if shares.sum() > 0 else 1.0
+        result = (1 - weight) * shares / shares.sum().clamp_min(1e-300)
+        result[labels[position]] += weight
         target[(position[0], slice(None), *position[1:])] = result
     return target
 
@@ -166,8 +166,8 @@ def test_gaussian_smoothing_by_hand():
 def test_gaussian_smoothing_keeps_the_class_and_handles_lone_pixels():
     labels, valid = maps()
     target, _ = gaussian_smoothing(labels, valid, 5, kernel_size=5)
-    own = target.gather(1, labels.masked_fill(~valid, 0).unsqueeze(1)).squeeze(1)
-    assert (own[valid] >= target.amax(1)[valid] - 1e-6).all()
+    share = target.gather(1, labels.masked_fill(~valid, 0).unsqueeze(1)).squeeze(1)
+    assert (share[valid] >= target.amax(1)[valid] - 1e-6).all()
     lone = torch.zeros_like(valid)
     lone[:, 4, 4] = True
     target, _ = gaussian_smoothing(labels.masked_fill(~lone, 255), lone, 5, own_weight=0.0)

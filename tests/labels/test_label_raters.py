@@ -82,7 +82,7 @@ def test_majority_is_the_peak_of_the_mean():
 
 
 def weighted_slowly(labels, valid, num_classes, background):
-    """Dice-weighted mean with sets of pixels and Python's own numbers; NaN at pixels without a label."""
+    """Dice-weighted mean with sets of pixels and plain Python numbers; NaN at pixels without a label."""
     images, raters, height, width = labels.shape
     places = [(row, column) for row in range(height) for column in range(width)]
     target = torch.full((images, num_classes, height, width), torch.nan, dtype=torch.float64)
@@ -93,23 +93,23 @@ def weighted_slowly(labels, valid, num_classes, background):
         ]
         chosen = {}
         for place in places:
-            votes = [one[place] for one in maps if place in one]
+            votes = [drawing[place] for drawing in maps if place in drawing]
             if votes:
                 chosen[place] = min(range(num_classes), key=lambda c: (-votes.count(c), c))
         weights = []
-        for one in maps:
+        for drawing in maps:
             scores = []
             for class_id in range(num_classes):
-                own = {place for place in one if one[place] == class_id}
-                all_of_us = {place for place in one if chosen[place] == class_id}
-                if class_id != background and (own or all_of_us):
-                    scores.append(2 * len(own & all_of_us) / (len(own) + len(all_of_us)))
+                drawn = {place for place in drawing if drawing[place] == class_id}
+                voted = {place for place in drawing if chosen[place] == class_id}
+                if class_id != background and (drawn or voted):
+                    scores.append(2 * len(drawn & voted) / (len(drawn) + len(voted)))
             weights.append(sum(scores) / len(scores) if any(scores) else 1.0)
         for place in chosen:
             shares = torch.zeros(num_classes, dtype=torch.float64)
-            for one, weight in zip(maps, weights, strict=True):
-                if place in one:
-                    shares[one[place]] += weight
+            for drawing, weight in zip(maps, weights, strict=True):
+                if place in drawing:
+                    shares[drawing[place]] += weight
             target[(image, slice(None), *place)] = shares / shares.sum()
     return target
 
@@ -185,7 +185,7 @@ def test_random_rater_is_one_raters_whole_map():
 
 
 def test_random_rater_takes_each_present_rater_equally_often():
-    """Six raters, one missing: the draws' interval falls into five equal parts, whatever the missing one holds."""
+    """Six raters, one missing: the draws' interval is divided into five equal parts, whatever that one's labels."""
     labels = torch.arange(6).view(1, 6, 1).expand(1, 6, 2).contiguous()
     valid = torch.ones_like(labels, dtype=torch.bool)
     valid[0, 1] = False
@@ -252,7 +252,7 @@ def test_staple_against_slow_reference(iterations):
 
 
 def simulated(error_rates, num_classes=3, size=64, seed=4):
-    """A truth of three classes, and raters who err at random, each at a rate of its own."""
+    """A truth of three classes, and raters who err at random, each at a given rate."""
     generator = torch.Generator().manual_seed(seed)
     truth = torch.randint(num_classes, (1, 1, size, size), generator=generator)
     other = (
@@ -263,18 +263,19 @@ def simulated(error_rates, num_classes=3, size=64, seed=4):
 
 
 def test_staple_believes_the_good_raters():
-    """Two good raters against three bad ones: STAPLE finds out who is who, and is nearly as good as if told."""
+    """Two good raters against three bad ones: STAPLE is nearly as good as with their true error rates."""
     rates = torch.tensor([0.02, 0.05, 0.5, 0.5, 0.5])
     truth, labels = simulated(rates.tolist())
     agrees = labels.unsqueeze(2) == torch.arange(3).view(1, 1, 3, 1, 1)
-    told = torch.where(agrees, (1 - rates).log().view(1, 5, 1, 1, 1), (rates / 2).log().view(1, 5, 1, 1, 1)).sum(1)
-    best = (told.argmax(1) == truth).double().mean()
+    right, wrong = (values.log().view(1, 5, 1, 1, 1) for values in (1 - rates, rates / 2))
+    log_likelihood = torch.where(agrees, right, wrong).sum(1)
+    best = (log_likelihood.argmax(1) == truth).double().mean()
     valid = torch.ones_like(labels, dtype=torch.bool)
     estimate, _ = staple(labels, valid, 3)
     voted, _ = majority(labels, valid, 3)
     assert (estimate.argmax(1) == truth).double().mean() > best - 0.004
     assert (voted == truth).double().mean() < best - 0.05
-    # On data that follow its model it is right about as often as it says.
+    # On data that follow its model, its mean confidence is about its accuracy.
     assert abs(float(estimate.amax(1).mean() - (estimate.argmax(1) == truth).float().mean())) < 0.01
 
 

@@ -1,4 +1,4 @@
-"""Targets that a teacher makes, against values by hand."""
+"""Targets made from a teacher's logits, against values by hand."""
 
 import math
 
@@ -52,7 +52,7 @@ def test_no_gradient_reaches_the_teacher_and_its_logits_stay():
 
 
 def test_pseudo_labels_by_hand():
-    """Confidences .9, .5, .95 and .95 where nothing is shown; the threshold itself is enough."""
+    """Confidences .9, .5, .95, and .95 at an invalid pixel; a confidence at the threshold is enough."""
     probabilities = torch.tensor([[0.9, 0.5, 0.05, 0.05], [0.1, 0.5, 0.95, 0.95]], dtype=torch.float64)
     outputs = probabilities.log().unsqueeze(0)
     valid = torch.tensor([[True, True, True, False]])

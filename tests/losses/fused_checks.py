@@ -1,4 +1,4 @@
-"""The fused kernels against the core: run by `test_loss_fused`, in a process of its own that interprets them."""
+"""The fused kernels against the core: run by `test_loss_fused` in a separate process, interpreted or compiled."""
 
 import os
 
@@ -42,7 +42,7 @@ def test_sums_and_gradients_are_those_of_the_core_in_float64(images, classes, pi
         else:
             sums = module.HardSums.apply(z, y, keep, EVERYTHING)
         generator.manual_seed(1)
-        total = sum((each * torch.randn(each.shape, generator=generator).to(each)).sum() for each in sums)
+        total = sum((tensor * torch.randn(tensor.shape, generator=generator).to(tensor)).sum() for tensor in sums)
         outcomes.append((*sums, *torch.autograd.grad(total, z)))
     for expected, actual in zip(*outcomes, strict=True):
         close(actual.detach(), expected.detach(), 3e-6)
@@ -59,14 +59,14 @@ def test_a_loss_is_the_same_through_the_kernels(name, options, soft, monkeypatch
     used = []
     monkeypatch.setattr(_batch, "core_for", lambda logits: used.append(logits) or _fused)
     if name in ("ohem_cross_entropy", "topk_cross_entropy"):
-        # Alone on a CPU they compute cross-entropy themselves; as terms of a compound they read the kernels'.
+        # Alone on a CPU they compute cross-entropy themselves; as terms of a compound they use that of the kernels.
         name, options = "compound", {"terms": [{"loss": name, **options}]}
     actual = value_and_gradient(
         get(name), logits.float().to(DEVICE), given.to(DEVICE), valid=valid.to(DEVICE), **options
     )
     close(actual[0], value, 1e-5)
     close(actual[1], gradient, 1e-4)
-    assert used or soft or not get(name).sums  # the soft focal loss has a core of its own
+    assert used or soft or not get(name).sums  # the soft focal loss has a separate core
 
 
 @pytest.mark.parametrize("soft", [False, True])

@@ -1,4 +1,4 @@
-"""The catalogue with its options, as the tests call it, and small inputs."""
+"""The options with which the tests call every loss of the catalogue, and small inputs."""
 
 from typing import Any
 
@@ -85,12 +85,12 @@ BACKGROUND_APART = {  # class 0 is the background
 }
 MAY_BE_NEGATIVE = {"confidence_penalty", "boundary"}
 Case = tuple[str, dict[str, Any]]
-HARD: list[Case] = [(name, options) for name, each in OPTIONS.items() for options in each]
+HARD: list[Case] = [(name, options) for name, choices in OPTIONS.items() for options in choices]
 SOFT: list[Case] = [(name, options) for name, options in HARD if name not in HARD_ONLY]
 
 
 def label(value: object) -> str | None:
-    """How pytest names a parameter."""
+    """The name of a parameter in the test's identifier."""
     if isinstance(value, dict):
         return ",".join(f"{key}={item}" for key, item in value.items()).replace(" ", "") or "default"
     return None
@@ -108,7 +108,7 @@ def inputs(seed: int, spatial: tuple[int, ...] = (6, 7), dtype: torch.dtype = to
 
 
 def value_and_gradient(loss, logits: Tensor, target: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-    """The loss and its gradient by the logits."""
+    """The loss and its gradient with respect to the logits."""
     logits = logits.detach().requires_grad_()
     value = loss(logits, target, **options)
     (gradient,) = torch.autograd.grad(value, logits)

@@ -1,4 +1,4 @@
-"""What holds for every loss, as functions of a loss, so that deliberate faults can be put to the same questions."""
+"""Properties of every loss, as functions of a loss, so that copies with deliberate faults can be checked, too."""
 
 import torch
 from loss_cases import BACKGROUND_APART, CLASSES, READS_NEIGHBOURS, inputs, value_and_gradient
@@ -12,12 +12,12 @@ JDT = ("jaccard_metric", "dice_semimetric", "compatible_tversky")
 
 
 def close(actual, expected, tolerance=1e-9):
-    for one, other in zip(actual, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+    for actual_tensor, expected_tensor in zip(actual, expected, strict=True):
+        torch.testing.assert_close(actual_tensor, expected_tensor, rtol=tolerance, atol=tolerance)
 
 
 def masked_is_dropped(loss, options, soft, seed=0):
-    """Void pixels add nothing: the same value and gradient as without them, whatever stands in the target there."""
+    """Void pixels add nothing: value and gradient are those without them, whatever the target holds there."""
     if loss.__name__ in READS_NEIGHBOURS:  # other pixels would become neighbours
         void_is_invisible(loss, options, soft, seed)
         return
@@ -67,14 +67,14 @@ def equals_the_slow_way(loss, options, soft, seed=0):
         close(actual, value_and_gradient(slow, logits, given), 1e-8)
 
     compare()
-    if loss.__name__ in READS_NEIGHBOURS:  # an image that one class fills, in the label and in the prediction
+    if loss.__name__ in READS_NEIGHBOURS:  # an image filled by one class, in the label and in the prediction
         valid[0], logits[0, 2] = True, logits[0].max()
         given[0] = torch.eye(CLASSES)[2][:, None, None] if soft else 2
         compare()
 
 
 def void_images_are_dropped(loss, options, soft, seed=0):
-    """The last image, all void, might as well not be there."""
+    """The last image, which is all void, has no effect."""
     logits, target, probabilities, valid = inputs(seed)
     given = probabilities if soft else target
     value, gradient = value_and_gradient(loss, logits, given, valid=valid, **options)
@@ -93,7 +93,7 @@ def nothing_valid_is_zero(loss, options, soft, seed=0):
 
 
 def axes_may_be_permuted(loss, options, soft, seed=0):
-    """The order and the number of the spatial axes mean nothing; memory layout neither."""
+    """The order and the number of the spatial axes make no difference, nor does the memory layout."""
     logits, target, probabilities, valid = inputs(seed, (2, 3, 4))
     given = probabilities if soft else target
     expected = value_and_gradient(loss, logits, given, valid=valid, **options)
@@ -110,7 +110,7 @@ def axes_may_be_permuted(loss, options, soft, seed=0):
 
 
 def no_spatial_axis_is_one_pixel(loss, options, soft, seed=0):
-    if options.get("border") == "zero":  # the window of a pixel with an axis has outside neighbours
+    if options.get("border") == "zero":  # with a spatial axis the window has pixels outside the image
         return
     logits, target, probabilities, valid = inputs(seed, (1,), images=9)
     given = probabilities if soft else target

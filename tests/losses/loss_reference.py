@@ -1,4 +1,4 @@
-"""Every loss once more, the slow way: pixel lists, one-hot targets, loops over classes, float64, nothing shared."""
+"""Slow references for every loss: lists of pixels, one-hot targets, loops over classes, float64, no code shared."""
 
 import torch
 from loss_cases import CLASSES
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def images_of(logits: Tensor, target: Tensor, valid: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Per image its valid pixels' logits and target probabilities, (C, n) each."""
+    """For each image the logits and target probabilities of its valid pixels, (C, n) each."""
     if not target.is_floating_point():
         target = torch.nn.functional.one_hot(target, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     return [(z[:, v], y[:, v]) for z, y, v in zip(logits, target, valid, strict=True)]
@@ -70,7 +70,7 @@ def region(
         pairs = list(pairs)
         return sum(weight * loss for weight, loss in pairs) / sum(weight for weight, _ in pairs)
 
-    images = [each for each in images if each[1].shape[1]]
+    images = [(z, y) for z, y in images if y.shape[1]]
     everything = pooled(images)
     if classes is None:
         classes = "present" if bool(((everything[1] == 0) | (everything[1] == 1)).all()) else "all"
@@ -80,7 +80,7 @@ def region(
         def agnostic(z, y):
             return quotient_loss(*sum(w[c] * counts(z, y, c) for c in range(CLASSES)), *form)
 
-        return data_set * agnostic(*everything) + image * mean((1, agnostic(*each)) for each in images)
+        return data_set * agnostic(*everything) + image * mean((1, agnostic(z, y)) for z, y in images)
     total = data_set * mean(
         (w[c], quotient_loss(*counts(*everything, c), *form)) for c in range(CLASSES) if counted(everything[1], c)
     )
@@ -127,7 +127,7 @@ def dice_semimetric(images, **options):
 
 
 def generalized_dice(images, per_image=False, weight_type="square", smooth=0.0, class_weights=None):
-    images = [each for each in images if each[1].shape[1]]
+    images = [(z, y) for z, y in images if y.shape[1]]
     exponent = {"square": 2, "simple": 1, "uniform": 0}[weight_type]
     losses = []
     for z, y in images if per_image else [pooled(images)]:
@@ -177,7 +177,7 @@ def lmf(images, class_counts, ldam_weight=1.0, gamma=2.0, scale=1.0):
 
 
 def lovasz(images, errors_of, per_image, classes, class_weights):
-    images, w = [each for each in images if each[1].shape[1]], class_weights or [1.0] * CLASSES
+    images, w = [(z, y) for z, y in images if y.shape[1]], class_weights or [1.0] * CLASSES
     means = []
     for z, y in images if per_image else [pooled(images)]:
         errors, losses, weights = errors_of(z, y), [], []

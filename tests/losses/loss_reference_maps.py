@@ -1,4 +1,4 @@
-"""Slow references of losses that read a pixel's neighbours: loops over pixels, all distances, lists of neighbours."""
+"""Slow references of losses that use a pixel's neighbours: loops over pixels, all distances, lists of neighbours."""
 
 from itertools import product
 
@@ -18,7 +18,7 @@ def pixels_of(shape):
 
 
 def window(pixel, shape, radius):
-    """The pixels of the image in a square (cube) window, and how many positions it has in all."""
+    """The pixels of the image that lie in a square (cube) window around a pixel."""
     ranges = [range(max(0, at - radius), min(size, at + radius + 1)) for at, size in zip(pixel, shape, strict=True)]
     return list(product(*ranges))
 
@@ -74,7 +74,7 @@ def hausdorff(logits, target, valid, alpha=2.0, include_background=False, log=Fa
 
 
 def morphology(x, keep, function):
-    """A function of each pixel's 3x3 window, of the neighbours that `keep` chooses by their offset."""
+    """A function of the pixels in each 3x3 window that `keep` selects, by how many of their coordinates differ."""
     values = []
     for pixel in pixels_of(x.shape):
         near = [n for n in window(pixel, x.shape, 1) if keep(sum(a != b for a, b in zip(n, pixel, strict=True)))]

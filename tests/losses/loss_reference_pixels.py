@@ -36,7 +36,7 @@ def bin_error(p, y, bins, soft_bins):
 
 
 def average_calibration_error(images, bins=20, soft_bins=False, per_image=True, classes="present"):
-    images = [each for each in images if each[1].shape[1]]
+    images = [(z, y) for z, y in images if y.shape[1]]
     errors = [
         bin_error(z.softmax(0)[c], y[c], bins, soft_bins)
         for z, y in (images if per_image else [pooled(images)])
@@ -72,11 +72,11 @@ def topk_cross_entropy(images, k=0.1):
 
 
 def ohem_cross_entropy(images, threshold=0.7, min_kept=100_000):
-    losses, divergence = hardest_first(images)
+    losses, divergences = hardest_first(images)
     kept = [
         loss
-        for rank, (loss, each) in enumerate(zip(losses, divergence, strict=True))
-        if rank < min_kept or (threshold is not None and math.exp(-each) < threshold)
+        for rank, (loss, divergence) in enumerate(zip(losses, divergences, strict=True))
+        if rank < min_kept or (threshold is not None and math.exp(-divergence) < threshold)
     ]
     return sum(kept) / len(kept)
 

@@ -12,13 +12,13 @@ def test_every_entry_is_tested():
     assert {name for name, loss in CATALOGUE.items() if not loss.soft_targets} == HARD_ONLY
 
 
-@pytest.mark.parametrize("holds", FOR_EVERY_TARGET, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("check", FOR_EVERY_TARGET, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(("name", "options"), HARD, ids=label)
-def test_on_a_class_map(name, options, holds):
-    holds(get(name), options, soft=False)
+def test_on_a_class_map(name, options, check):
+    check(get(name), options, soft=False)
 
 
-@pytest.mark.parametrize("holds", [*FOR_EVERY_TARGET, one_hot_is_hard], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("check", [*FOR_EVERY_TARGET, one_hot_is_hard], ids=lambda check: check.__name__)
 @pytest.mark.parametrize(("name", "options"), SOFT, ids=label)
-def test_on_probabilities(name, options, holds):
-    holds(get(name), options, soft=True)
+def test_on_probabilities(name, options, check):
+    check(get(name), options, soft=True)

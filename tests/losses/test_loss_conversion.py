@@ -58,7 +58,7 @@ DICE = {"softmax": True, "batch": True}
 ALL = {"classes": "all", "smooth": 1e-5}
 HINGE = ours("lovasz_hinge", foreground_channel=True, per_image=True)
 AGNOSTIC = {"classes": "agnostic", "level_weights": EACH_IMAGE, "smooth": 0}
-# The first column of a row, the library's call, made only if the library is there, and ours.
+# The first column of a row, the library's call (made only if the library is installed), and ours.
 ROWS = {
     "MONAI": [
         ("DiceLoss(softmax=True, batch=True)", lambda: monai("DiceLoss", **DICE), ours("dice", **ALL)),
@@ -125,7 +125,7 @@ LIBRARIES = {"MONAI": peers._monai, "SMP": peers._smp, "MMSegmentation": peers._
 CASES = [(library, *row) for library, rows in ROWS.items() for row in rows]
 
 
-@pytest.mark.filterwarnings("ignore")  # the peers'
+@pytest.mark.filterwarnings("ignore")  # those of the peers
 @pytest.mark.parametrize(("library", "theirs", "call", "here"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
 def test_a_marked_row_gives_the_same_numbers(library, theirs, call, here):
     with warnings.catch_warnings():

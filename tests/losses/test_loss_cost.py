@@ -1,4 +1,4 @@
-"""The table of `benchmarks.losses` on a tiny input: every row, and memory figures that can be known."""
+"""The table of `benchmarks.losses` on a tiny input: every row, and memory figures with known values."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ def no_peers(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # the profiler's
+@pytest.mark.filterwarnings("ignore")  # those of the profiler
 @pytest.mark.parametrize("soft", [False, True])
 def test_the_table_has_a_row_for_every_loss(soft, no_peers, capsys):
     lines = table.rows((1, 5, 16, 16), soft, 0.0, "cpu", 1, "")
@@ -43,7 +43,7 @@ def table_of_losses():
 @pytest.mark.filterwarnings("ignore")
 def test_memory_counts_what_is_kept_and_the_peak():
     logits = torch.zeros(1000, 100, requires_grad=True)
-    # exp keeps its result; backward adds the product with it, which becomes the gradient, and the seed spread over it.
+    # exp keeps its result; backward adds the gradient (its product with that of the sum) and that of the sum, expanded.
     kept, peak = memory(lambda z: z.exp().sum(), logits)
     assert kept == pytest.approx(1, abs=0.01)
     assert 2 - 0.01 <= peak <= 3 + 0.01
@@ -53,7 +53,7 @@ def test_memory_counts_what_is_kept_and_the_peak():
 def test_the_operators_of_a_loss_by_their_share():
     logits = torch.zeros(1000, 1000, requires_grad=True)
     shares = operators(lambda z: (z @ z).sin().sum(), logits)
-    assert next(iter(shares)) == "mm"  # 10^9 products; the others go over 10^6 numbers
+    assert next(iter(shares)) == "mm"  # 10^9 products; the others process 10^6 numbers
     assert 0.5 < sum(shares.values()) <= 1 + 1e-9
 
 

@@ -27,7 +27,7 @@ def pixel_weights():
 
 
 def without_exchange():
-    """Modules and terms whose sums stay with their process."""
+    """Modules and terms whose sums are not exchanged between processes."""
     term = {"loss": "jaccard_metric", "exchange": False}
     return [losses.JaccardMetricLoss(exchange=False), losses.CompoundLoss(terms=[term])]
 
@@ -87,7 +87,7 @@ def test_processes_together_are_one(processes, tmp_path):
     for start, stop, results in shares:
         torch.testing.assert_close(results[len(cases)][0], value)
         torch.testing.assert_close(results[len(cases)][1] / processes, gradient[start:stop])
-        # Without the exchange each process is alone.
+        # Without the exchange each process computes the loss of its own images.
         here = slice(start, stop)
         for result, loss in zip(results[len(cases) + 1 :], (cross_entropy, *without_exchange()), strict=True):
             alone = value_and_gradient(loss, logits[here], target[here], valid=valid[here])

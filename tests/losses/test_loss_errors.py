@@ -1,4 +1,4 @@
-"""Bad input gets one sentence: what was expected, what came, what is possible."""
+"""Bad input is answered with one sentence: what was expected, what was given, what is possible."""
 
 import pytest
 import torch
@@ -74,15 +74,15 @@ def test_input_that_does_not_fit(name, logits, target, valid, sentence):
         ("ldam", {"class_counts": [1, 2, 3], "reweighting": 1.0}, "or a number of at least 0 and below 1, got 1.0."),
         ("lovasz_softmax", {"classes": "agnostic"}, "present, all or a sequence, each item a whole number"),
         ("bce_dice", {"foreground_channel": True}, r"Expected one channel of logits with foreground_channel, got"),
-        ("lovasz_softmax", {"classes": [3]}, r"Expected classes from 0 to 2, at least one of them, got \[3\]."),
-        ("lovasz_softmax", {"classes": []}, r"Expected classes from 0 to 2, at least one of them, got \[\]."),
+        ("lovasz_softmax", {"classes": [3]}, r"Expected at least one class from 0 to 2, got \[3\]."),
+        ("lovasz_softmax", {"classes": []}, r"Expected at least one class from 0 to 2, got \[\]."),
         ("lovasz_softmax", {"classes": [0.5]}, "one of present, all or a sequence, each item a whole number"),
         ("compound", {"terms": [{"loss": "dice"}], "reduction": "none"}, "means over pixels .* got dice; mark"),
         ("cross_entropy", {"pixel_weights": TARGET[:, 1:]}, r"pixel_weights of shape \(2, 4, 5\), got \(2, 3, 5\)."),
         ("cross_entropy", {"pixel_weights": TARGET - 1.0}, "Expected finite pixel_weights of at least 0"),
         ("compound", {"terms": []}, r"Expected at least one term such as .*, got \[\]."),
         ("compound", {"terms": [{"weight": 1.0}]}, "a term to name its loss under 'loss', got {'weight': 1.0}."),
-        ("compound", {"terms": [{"loss": "dise"}]}, "got 'dise'; known are asymmetric_focal, "),
+        ("compound", {"terms": [{"loss": "dise"}]}, "got 'dise'; known losses: asymmetric_focal, "),
     ],
 )  # fmt: skip
 def test_options_that_do_not_fit(name, options, sentence):
@@ -98,7 +98,7 @@ def test_lovasz_says_why_it_takes_no_probabilities():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="Expected the name of a loss, got 'jacard'; known are asymmetric_focal, "):
+    with pytest.raises(ValueError, match="Expected the name of a loss, got 'jacard'; known losses: asymmetric_focal, "):
         get("jacard")
 
 

@@ -1,4 +1,4 @@
-"""Deliberate faults: each is one line of the losses changed, and the properties must notice."""
+"""Deliberate faults: each changes one line of the losses, and a property must fail."""
 
 import importlib
 import shutil
@@ -88,7 +88,7 @@ FAULTS = [
         "occupied.sum(-1, keepdim=True)",
         "torch.full_like(occupied.sum(-1, keepdim=True), bins)",
     ),
-    ("_calibration_error.py", "tables = tables.sum(1, keepdim=True)", "pass"),  # bins of each image all the same
+    ("_calibration_error.py", "tables = tables.sum(1, keepdim=True)", "pass"),  # bins of each image, although pooled
     ("_distance.py", "1 - 2 * inside", "1 - inside"),
     ("_distance.py", "nearest.amax() <= shift**2", "nearest.amin() <= shift**2"),
     ("_distance.py", "candidates += 2 * shift - 1", "candidates += 2 * shift"),
@@ -115,18 +115,19 @@ def faulty_catalogue(folder: Path, number: int) -> dict:
     return importlib.import_module(name).CATALOGUE
 
 
-# The properties that notice these faults are the last ones of all: they are checked first there.
-NOTICED_BY = {
+# The properties that detect these faults are the last of all: for these faults they are checked first.
+DETECTED_BY = {
     "logits = logits.float()": half_precision_is_computed_in_float32,
     'classes = "all" if batch.soft': one_hot_is_hard,
 }
 
 
-def questions(fault):
-    for holds in sorted([*FOR_EVERY_TARGET, one_hot_is_hard], key=lambda holds: holds is not NOTICED_BY.get(fault)):
-        if holds is not one_hot_is_hard:
-            yield from ((holds, name, options, False) for name, options in HARD)
-        yield from ((holds, name, options, True) for name, options in SOFT)
+def checks(fault):
+    """Properties with the losses, options and kinds of target to check them on."""
+    for check in sorted([*FOR_EVERY_TARGET, one_hot_is_hard], key=lambda check: check is not DETECTED_BY.get(fault)):
+        if check is not one_hot_is_hard:
+            yield from ((check, name, options, False) for name, options in HARD)
+        yield from ((check, name, options, True) for name, options in SOFT)
 
 
 @pytest.mark.slow
@@ -135,9 +136,9 @@ def test_a_fault_is_noticed(number, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     catalogue = faulty_catalogue(tmp_path, number)
     caught = 0
-    for holds, name, options, soft in questions(FAULTS[number][1]):
+    for check, name, options, soft in checks(FAULTS[number][1]):
         try:
-            holds(catalogue[name], options, soft)
+            check(catalogue[name], options, soft)
         except (AssertionError, RuntimeError):
             caught += 1
             break

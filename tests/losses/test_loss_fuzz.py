@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 from loss_cases import CLASSES, HARD, MAY_BE_NEGATIVE, SOFT, value_and_gradient
 
 from segloss.losses import get
@@ -23,16 +23,16 @@ def cut(options, classes: int):
 @pytest.mark.slow
 @settings(max_examples=2500, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(
-    case=some.sampled_from([(*each, False) for each in HARD] + [(*each, True) for each in SOFT]),
-    images=some.integers(1, 3),
-    classes=some.integers(2, CLASSES),
-    spatial=some.lists(some.integers(1, 4), max_size=3),
-    dtype=some.sampled_from(DTYPES),
-    scale=some.sampled_from([0.0, 1.0, 30.0, 1e4]),
-    void=some.sampled_from(["none", "some", "most", "one image", "all"]),
-    one_class=some.booleans(),
-    last_axis_first=some.booleans(),
-    seed=some.integers(0, 2**31),
+    case=st.sampled_from([(*case, False) for case in HARD] + [(*case, True) for case in SOFT]),
+    images=st.integers(1, 3),
+    classes=st.integers(2, CLASSES),
+    spatial=st.lists(st.integers(1, 4), max_size=3),
+    dtype=st.sampled_from(DTYPES),
+    scale=st.sampled_from([0.0, 1.0, 30.0, 1e4]),
+    void=st.sampled_from(["none", "some", "most", "one image", "all"]),
+    one_class=st.booleans(),
+    last_axis_first=st.booleans(),
+    seed=st.integers(0, 2**31),
 )
 def test_any_call_is_finite_and_blind_to_void(
     case, images, classes, spatial, dtype, scale, void, one_class, last_axis_first, seed
@@ -56,7 +56,7 @@ def test_any_call_is_finite_and_blind_to_void(
     given_valid = None if void == "none" else valid
     target = torch.where(valid[:, None], target, torch.nan) if soft else torch.where(valid, target, 255)
     if last_axis_first and spatial:  # the same numbers in another memory layout
-        logits, target, valid = (each.transpose(0, -1).clone().transpose(0, -1) for each in (logits, target, valid))
+        logits, target, valid = (tensor.transpose(0, -1).clone().transpose(0, -1) for tensor in (logits, target, valid))
         given_valid = None if given_valid is None else valid
     value, gradient = value_and_gradient(get(name), logits, target, valid=given_valid, **cut(options, classes))
     assert value.shape == ()

@@ -1,4 +1,4 @@
-"""What each loss elicits: where its smallest value is, and what it costs to be elsewhere."""
+"""What each loss elicits: where its minimum is, and how much larger it is elsewhere."""
 
 import pytest
 import torch
@@ -108,7 +108,7 @@ def test_jaccard_metric_is_a_metric():
     generator = torch.Generator().manual_seed(0)
     smallest_gap = 1.0
     for _ in range(300):
-        # Powers spread the entries from nearly hard to nearly even, which makes near-equalities occur.
+        # Powers spread the entries from nearly hard to nearly even, so that near-equalities occur.
         a, b, c = (
             torch.rand(3, 4, generator=generator, dtype=torch.float64)
             .pow(float(10 ** torch.randn(1, generator=generator)))
@@ -123,7 +123,7 @@ def test_jaccard_metric_is_a_metric():
 
 def test_dice_semimetric_breaks_the_triangle_inequality_and_no_more():
     tiny = 1e-12
-    a, b, c = (torch.tensor(each, dtype=torch.float64).clamp(tiny, 1 - tiny) for each in ([1, 0], [1, 1], [0, 1]))
+    a, b, c = (torch.tensor(point, dtype=torch.float64).clamp(tiny, 1 - tiny) for point in ([1, 0], [1, 1], [0, 1]))
     assert distance("dice_semimetric", a, b) == pytest.approx(1 / 3)
     assert distance("dice_semimetric", b, c) == pytest.approx(1 / 3)
     assert distance("dice_semimetric", a, c) == pytest.approx(1)
@@ -131,7 +131,7 @@ def test_dice_semimetric_breaks_the_triangle_inequality_and_no_more():
 
 
 def test_one_class_present_reads_the_same_whatever_the_number_of_absent_ones():
-    # Uniform predictions of five classes, all pixels of class 0: libraries read .16 to .96; Jaccard of class 0 is .8.
+    # Uniform predictions of five classes, all pixels of class 0: libraries give .16 to .96; Jaccard of class 0 is .8.
     logits, target = torch.zeros(2, 5, 4, 4, dtype=torch.float64), torch.zeros(2, 4, 4, dtype=torch.int64)
     assert losses.jaccard(logits, target, smooth=0.0).item() == pytest.approx(0.8)
     assert losses.jaccard(logits, target, smooth=0.0, classes="all").item() == pytest.approx(0.96)

@@ -85,14 +85,14 @@ def test_a_report_holds_every_term_and_its_gradient():
     assert again == value
     assert torch.equal(gradient_again, gradient)
     assert list(built.report) == ["cross_entropy", "ldam", "ldam-3"]
-    parts = [
+    expected = [
         value_and_gradient(losses.cross_entropy, logits, target, valid=valid),
         value_and_gradient(losses.ldam, logits, target, valid=valid, class_counts=COUNTS),
         value_and_gradient(losses.ldam, logits, target, valid=valid, class_counts=COUNTS, scale=2.0),
     ]
-    for entry, (part, slope), weight in zip(built.report.values(), parts, (0.25, 1, 1), strict=True):
-        torch.testing.assert_close(entry["value"], weight * part)
-        torch.testing.assert_close(entry["gradient_norm"], weight * slope.norm())
+    for entry, (term, term_gradient), weight in zip(built.report.values(), expected, (0.25, 1, 1), strict=True):
+        torch.testing.assert_close(entry["value"], weight * term)
+        torch.testing.assert_close(entry["gradient_norm"], weight * term_gradient.norm())
         assert not entry["value"].requires_grad
     single = module("dice", {"smooth": 1.0})
     single.report_terms = True
@@ -110,23 +110,24 @@ def test_maps_of_losses_and_weights_of_pixels(name, soft):
     loss = CATALOGUE[name]
     for options in OPTIONS[name]:
         if name == "compound":
-            terms = [{"loss": each, "weight": 0.5, **OPTIONS[each][-1]} for each in MEANS_OVER_PIXELS if each != name]
+            others = [other for other in MEANS_OVER_PIXELS if other != name]
+            terms = [{"loss": other, "weight": 0.5, **OPTIONS[other][-1]} for other in others]
             options = {"terms": terms}
 
         def call(logits, options=options, **more):
             return loss(logits, given, **{"valid": valid, **options, **more})
 
-        each = call(logits, reduction="none")
-        assert each.shape == valid.shape
-        assert torch.count_nonzero(each[~valid]) == 0
+        loss_map = call(logits, reduction="none")
+        assert loss_map.shape == valid.shape
+        assert torch.count_nonzero(loss_map[~valid]) == 0
         kept = valid & (weights > 0.5)
         mask = kept.to(logits.dtype)
         torch.testing.assert_close(_both(call, logits, pixel_weights=mask), _both(call, logits, valid=kept))
         torch.testing.assert_close(_both(call, logits, pixel_weights=torch.full_like(mask, 7.0)), _both(call, logits))
         weighted = call(logits, pixel_weights=weights, reduction="none")
-        torch.testing.assert_close(weighted, each * weights)
+        torch.testing.assert_close(weighted, loss_map * weights)
         if not {"class_weights", "weighting", "reweighting", "terms"} & set(options):
-            torch.testing.assert_close(call(logits), each.sum() / valid.sum())
+            torch.testing.assert_close(call(logits), loss_map.sum() / valid.sum())
             mean = weighted.sum() / weights[valid].sum()
             torch.testing.assert_close(call(logits, pixel_weights=weights), mean)
 
@@ -188,7 +189,7 @@ def test_values_stay_finite_to_the_end_of_the_type(name):
 
 
 def test_a_loss_in_a_new_file_is_found_by_being_there(tmp_path):
-    """In the catalogue, as a module, and by what plans without torch."""
+    """It is in the catalogue, has a module, and is known to the planning, which imports no torch."""
     import shutil
 
     package = Path(losses.__file__).parents[1]
@@ -241,8 +242,8 @@ def test_class_lists_of_lovasz_are_weights_of_0_and_1():
 def test_the_hinge_of_one_foreground_channel():
     logits, target, _, valid = inputs(0)
     foreground = (target == 1).long()
-    one = losses.lovasz_hinge(logits[:, :1], foreground, valid=valid, foreground_channel=True)
-    two = losses.lovasz_hinge(
+    one_channel = losses.lovasz_hinge(logits[:, :1], foreground, valid=valid, foreground_channel=True)
+    two_channels = losses.lovasz_hinge(
         torch.cat([logits[:, 1:2], logits[:, :1]], 1), foreground, valid=valid, class_weights=[0.0, 1.0]
     )
-    assert one == two
+    assert one_channel == two_channels

@@ -127,6 +127,6 @@ def test_the_boundary_loss_falls_as_a_shape_moves_to_its_place():
         logits[:, 1] = -8
         logits[:, 1, 4:8, 4 + shift : 8 + shift] = 8
         values.append([get(name)(logits, target).item() for name in ("boundary", "hausdorff")])
-    for each in zip(*values, strict=True):
-        assert list(each) == sorted(each, reverse=True)
-        assert len(set(each)) == len(each)
+    for series in zip(*values, strict=True):
+        assert list(series) == sorted(series, reverse=True)
+        assert len(set(series)) == len(series)

@@ -13,7 +13,7 @@ from segloss.losses import get
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the peers' own
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of the peers
 
 
 def batch(classes: int, seed: int = 0):
@@ -31,8 +31,8 @@ def monai():
 def same(name, peer, logits, target, tolerance=2e-5, **options):
     ours = value_and_gradient(get(name), logits, target, **options)
     theirs = value_and_gradient(peer, logits, target)
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))
+    for actual, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])

@@ -1,4 +1,4 @@
-"""What a loss costs in memory, what the terms of a compound share, and what must not break around a loss."""
+"""The memory of a loss, what the terms of a compound share, and names, docstrings and compilation of the losses."""
 
 import importlib.util
 import re
@@ -60,7 +60,7 @@ def test_a_compound_computes_the_softmax_and_the_sums_once(soft, monkeypatch):
     monkeypatch.setattr(_sums, name, Counting)
     logits, target, probabilities, valid = inputs(0)
     terms = [
-        {"loss": each} for each in ("cross_entropy", "jaccard_metric", "dice_semimetric", "dice", "tversky", "dice")
+        {"loss": loss} for loss in ("cross_entropy", "jaccard_metric", "dice_semimetric", "dice", "tversky", "dice")
     ]
     losses.compound(logits, probabilities if soft else target, valid=valid, terms=terms)
     assert len(calls) == 1
@@ -73,15 +73,16 @@ def test_a_compound_is_the_weighted_sum_of_its_terms():
     together = value_and_gradient(losses.compound, logits, target, valid=valid, terms=terms)
     alone = [value_and_gradient(get(name), logits, target, valid=valid, **OPTIONS[name][-1]) for name in names]
     for part in (0, 1):
-        expected = sum(1.5**index * each[part] for index, each in enumerate(alone))
+        expected = sum(1.5**index * result[part] for index, result in enumerate(alone))
         torch.testing.assert_close(together[part], expected)
 
 
 def test_a_compound_hands_the_class_counts_to_the_terms_that_take_them():
     logits, target, _, _ = inputs(0)
     counts = [5, 4, 3, 2, 1]
-    own = {"loss": "ldam", "class_counts": [1, 1, 1, 1, 1]}
-    value = losses.compound(logits, target, terms=[{"loss": "ldam"}, {"loss": "dice"}, own], class_counts=counts)
+    with_counts = {"loss": "ldam", "class_counts": [1, 1, 1, 1, 1]}
+    terms = [{"loss": "ldam"}, {"loss": "dice"}, with_counts]
+    value = losses.compound(logits, target, terms=terms, class_counts=counts)
     expected = losses.ldam(logits, target, class_counts=counts) + losses.dice(logits, target)
     torch.testing.assert_close(value, expected + losses.ldam(logits, target, class_counts=[1, 1, 1, 1, 1]))
 
@@ -89,7 +90,7 @@ def test_a_compound_hands_the_class_counts_to_the_terms_that_take_them():
 def test_a_loss_reads_only_the_sums_it_was_registered_with():
     logits, target, _, _ = inputs(0)
     batch = _batch.Batch.read(logits, target, None, {"likelihood"})
-    with pytest.raises(KeyError, match="A loss reads the sum 'predicted' and was registered with likelihood only"):
+    with pytest.raises(KeyError, match="A loss reads the sum 'predicted' but was registered with likelihood only"):
         batch.predicted  # noqa: B018
 
 
@@ -117,7 +118,7 @@ def test_a_docstring_says_what_the_contract_wants(name):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # those of the compiler
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_unchecked_losses_compile_to_one_graph(name, soft):

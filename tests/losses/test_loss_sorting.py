@@ -1,4 +1,4 @@
-"""The two forms in which some losses rank errors or pixels: each must give the other's result to the last bit."""
+"""The two forms in which some losses rank errors or pixels: both must give the same result to the last bit."""
 
 import math
 
@@ -11,7 +11,7 @@ from segloss.losses._sort import descending_order
 
 
 def errors_with_ties(seed: int, rows: int, pixels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Signed errors, negative where a pixel is of the row's class, NaN where void, many equal, 0 or 1; how many are."""
+    """Signed errors (negative: a pixel of the row's class; NaN: void), many equal, 0 or 1; pixels of each class."""
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.rand(rows, pixels, generator=generator) ** 4
     levels = torch.rand(rows, pixels, generator=generator)

@@ -147,15 +147,17 @@ def test_on_a_class_map_the_corrected_losses_are_the_products(corrected, product
 def test_bce_dice_on_one_channel_is_the_foreground_of_two():
     logits, target, _, valid = inputs(0)
     foreground = (target == 1).long()
-    one = losses.bce_dice(logits[:, :1], foreground, valid=valid, foreground_channel=True, classes="all", smooth=0.0)
-    two = losses.bce_dice(
+    one_channel = losses.bce_dice(
+        logits[:, :1], foreground, valid=valid, foreground_channel=True, classes="all", smooth=0.0
+    )
+    two_channels = losses.bce_dice(
         torch.stack([-logits[:, 0], logits[:, 0]], 1), foreground, valid=valid, dice_weight=0.0, classes="all"
     )
     soft = losses.bce_dice(
         logits[:, :1], foreground[:, None].double(), valid=valid, foreground_channel=True, classes="all", smooth=0.0
     )
-    torch.testing.assert_close(one, soft)
+    torch.testing.assert_close(one_channel, soft)
     overlap = losses.bce_dice(
         logits[:, :1], foreground, valid=valid, foreground_channel=True, classes="all", smooth=0.0, bce_weight=0.0
     )
-    torch.testing.assert_close(one, two + overlap)  # both channels' BCE is the same
+    torch.testing.assert_close(one_channel, two_channels + overlap)  # both channels' BCE is the same

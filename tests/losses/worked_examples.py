@@ -1,4 +1,4 @@
-"""Small inputs with the values of losses worked out from their formulas, most of them seen from other code, too."""
+"""Small inputs with the values of losses worked out from their formulas, most of them confirmed by other code."""
 
 import torch
 

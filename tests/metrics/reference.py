@@ -23,7 +23,7 @@ def bin_of(value):
 
 
 def calibration_error(pairs):
-    """`pairs` of (confidence, whether right): ECE and MCE as shares."""
+    """ECE, MCE and ACE, as shares, of `pairs` of (confidence, whether right)."""
     binned = defaultdict(list)
     for confidence, right in pairs:
         binned[bin_of(confidence)].append((confidence, right))
@@ -49,7 +49,7 @@ def adaptive_error(pairs):
 
 
 def scaled_error(pixels, c):
-    """Calibration error of a class over pixels (label, prediction, probabilities) as the JDT code has it."""
+    """Calibration error of a class over pixels (label, prediction, probabilities) as in the JDT code."""
     return calibration_error([(p[c], y == c == k) for y, k, p in pixels])[0]
 
 
@@ -68,7 +68,7 @@ def lowest(values, percent):
 
 
 def reference(images, classes):
-    """`images` is a list of lists of valid pixels (label, probabilities); returns what `summarize` should."""
+    """`images` is a list of lists of valid pixels (label, probabilities); returns what `summarize` should return."""
     images = [[(label, p.index(max(p)), p) for label, p in image] for image in images if image]
     pixels = [pixel for image in images for pixel in image]
     out = {"aAcc": 100 * mean(label == predicted for label, predicted, _ in pixels)}
@@ -125,7 +125,7 @@ def reference(images, classes):
 
 
 def soft_reference(images, classes, thresholds):
-    """`images` is a list of lists of valid pixels (truth, probabilities); `thresholds` of pairs for these two."""
+    """`images` is a list of lists of valid pixels (truth, probabilities); `thresholds` one of pairs for these two."""
     images = [image for image in images if image]
     pixels = [pixel for image in images for pixel in image]
     out = {
@@ -142,18 +142,18 @@ def soft_reference(images, classes, thresholds):
             shared = math.fsum(min(t[c], p[c]) for t, p in pixels)
             soft_dice.append(2 * shared / mass)
     out["mDice_soft"] = 100 * mean(soft_dice)
-    of_images = []
+    image_scores = []
     for image in images:
         used = [1] if classes == 2 else [c for c in range(classes) if any(t[c] >= thresholds[0][0] for t, _ in image)]
         scores = []
         for c in used:
-            for of_truth, of_prediction in thresholds:
-                true = {n for n, (t, _) in enumerate(image) if t[c] >= of_truth}
-                predicted = {n for n, (_, p) in enumerate(image) if p[c] >= of_prediction}
+            for true_threshold, predicted_threshold in thresholds:
+                true = {n for n, (t, _) in enumerate(image) if t[c] >= true_threshold}
+                predicted = {n for n, (_, p) in enumerate(image) if p[c] >= predicted_threshold}
                 size = len(true) + len(predicted)
                 scores.append(2 * len(true & predicted) / size if size else 1)
         if scores:
-            of_images.append(mean(scores))
-    if of_images:
-        out["Dice_thresholds"] = 100 * mean(of_images)
+            image_scores.append(mean(scores))
+    if image_scores:
+        out["Dice_thresholds"] = 100 * mean(image_scores)
     return out

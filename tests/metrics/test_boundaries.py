@@ -52,7 +52,7 @@ def test_boundary_iou_is_that_of_repeated_erosions(width):
     for c in range(4):
         both = either = 0
         for true, predicted, void in masks(probabilities, labels, valid, c):
-            # an erosion that takes void for inside, and what is outside the image for outside
+            # an erosion that treats void as inside, and everything beyond the image as outside
             regions = [m & ~ndimage.binary_erosion(m | void, SQUARE, iterations=steps) for m in (true, predicted)]
             both += (regions[0] & regions[1]).sum()
             either += (regions[0] | regions[1]).sum()
@@ -142,7 +142,7 @@ def test_a_moved_square_by_hand():
 
 
 def test_each_image_may_have_its_own_threshold():
-    """Image 1 is best at .2, image 2 at .6: ODS takes one, OIS both, and sums counts before F."""
+    """Image 1 is best at .2, image 2 at .6: ODS uses one, OIS both, and sums counts before F."""
     p = torch.tensor([[[0.25, 0.25, 0.1, 0.1]], [[0.65, 0.3, 0.3, 0.3]]], dtype=torch.float64)
     labels = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]]])
     measured = summarize(counted(torch.stack([1 - p, p], 1), labels, edge_tolerance=0))
@@ -186,9 +186,9 @@ def test_boundaries_merge_save_and_are_refused_when_they_differ(tmp_path):
     whole, merged = Counts(2, boundaries=boundaries), Counts(2, boundaries=boundaries)
     whole.update(probabilities, labels, valid, ["a", "b", "c"])
     for image in (2, 0, 1):
-        some = slice(image, image + 1)
+        single = slice(image, image + 1)
         part = Counts(2, boundaries=boundaries)
-        part.update(probabilities[some], labels[some], valid[some], ["abc"[image]])
+        part.update(probabilities[single], labels[single], valid[single], ["abc"[image]])
         merged.merge(part)
     assert merged == whole
     whole.save(tmp_path / "counts.npz")

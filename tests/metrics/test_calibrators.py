@@ -56,7 +56,7 @@ def test_the_result_is_a_distribution_of_the_same_type_and_better_calibrated(kin
     assert result.dtype == dtype
     assert result.shape == others.shape
     after, before = (summarize(counted(p, other_labels)) for p in (result, others.to(dtype)))
-    # one map a class, then normalised, does not aim at the confidence of the largest class
+    # one map per class, then normalised, is not fitted to the confidence of the largest class
     assert after["ECE"] < (1 if kind is not IsotonicFit else 2) < 10 < before["ECE"]
     assert after["NLL"] < before["NLL"]
 
@@ -81,7 +81,7 @@ def test_bad_input_is_refused(kind):
 
 def test_vector_scaling_is_the_minimum_of_the_likelihood():
     probabilities, labels = skewed()
-    found = fitted(VectorScalingFit, probabilities.float(), labels).calibrator()
+    calibrator = fitted(VectorScalingFit, probabilities.float(), labels).calibrator()
     logits = probabilities.float().log().movedim(1, -1).reshape(-1, 4).double().numpy()
     label = labels.flatten().numpy()
 
@@ -93,12 +93,13 @@ def test_vector_scaling_is_the_minimum_of_the_likelihood():
 
     start = np.concatenate([np.ones(4), np.zeros(4)])
     best = minimize(objective, start, method="BFGS", options={"gtol": 1e-8})
-    measured = np.array([*found.weight, *found.bias])
+    measured = np.array([*calibrator.weight, *calibrator.bias])
     assert objective(measured) <= best.fun + 1e-12
     assert measured == pytest.approx(best.x, abs=1e-4)
     others, other_labels = skewed(seed=1)
     by_temperature = fitted(TemperatureFit, probabilities, labels).calibrator()
-    after, less, before = (summarize(counted(p, other_labels)) for p in (found(others), by_temperature(others), others))
+    results = (calibrator(others), by_temperature(others), others)
+    after, less, before = (summarize(counted(result, other_labels)) for result in results)
     assert after["NLL"] < less["NLL"] < before["NLL"]
     assert after["mIoU"] > less["mIoU"] == before["mIoU"]
 
@@ -115,31 +116,31 @@ def test_vector_scaling_derivatives_are_those_of_autograd():
         away = vector - torch.from_numpy(start)
         return torch.nn.functional.cross_entropy(scaled, label) + RIDGE / 2 * (away**2).sum()
 
-    value, slope, curvature = _objective(parameters, start, logits.numpy(), label.numpy())
+    value, gradient, curvature = _objective(parameters, start, logits.numpy(), label.numpy())
     point = torch.from_numpy(parameters)
     assert value == pytest.approx(objective(point).item(), rel=1e-12)
-    np.testing.assert_allclose(slope, torch.autograd.functional.jacobian(objective, point), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gradient, torch.autograd.functional.jacobian(objective, point), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(curvature, torch.autograd.functional.hessian(objective, point), rtol=1e-9, atol=1e-12)
 
 
 def test_vector_scaling_of_four_pixels_by_hand():
     """Weights .5, 1, 1.5 and biases .2, 0, -.2: the mean negative log-likelihood of the labels is 1.400662."""
     logits = torch.tensor([[2, 1, 0], [0, 2, 1], [1, 0, 3], [0, 1, 1]], dtype=torch.float64)
-    # the logits are given up to a shift of each pixel, which the weights make count: put the shift back
+    # probabilities give the logits up to a shift of each pixel, which matters once they are weighted: undo the shift
     shift = logits.logsumexp(1, keepdim=True)
     weight, bias = torch.tensor([0.5, 1, 1.5]), torch.tensor([0.2, 0, -0.2])
-    wanted = (weight * (logits - shift) + bias).softmax(1)
+    expected = (weight * (logits - shift) + bias).softmax(1)
     probabilities = logits.softmax(1).T.reshape(1, 3, 2, 2)
     result = VectorScaling(tuple(weight.tolist()), tuple(bias.tolist()))(probabilities)
-    assert torch.allclose(result.reshape(3, 4).T, wanted, atol=1e-7)
+    assert torch.allclose(result.reshape(3, 4).T, expected, atol=1e-7)
     assert torch.allclose(VectorScaling((1.0,) * 3, (0.0,) * 3)(probabilities), probabilities, atol=1e-12)
 
 
 def test_a_class_without_a_validation_pixel_keeps_finite_parameters():
     probabilities, labels = skewed()
-    found = fitted(VectorScalingFit, probabilities, labels.clamp(max=2)).calibrator()
-    assert np.isfinite([*found.weight, *found.bias]).all()
-    assert max(map(abs, (*found.weight, *found.bias))) < 20
+    calibrator = fitted(VectorScalingFit, probabilities, labels.clamp(max=2)).calibrator()
+    assert np.isfinite([*calibrator.weight, *calibrator.bias]).all()
+    assert max(map(abs, (*calibrator.weight, *calibrator.bias))) < 20
 
 
 def test_pooling_by_hand():
@@ -161,10 +162,10 @@ def test_isotonic_maps_minimise_the_squared_distance():
         )
         for place in range(40)
     ]
-    found = pool_adjacent_violators(values, weights)
-    assert found == pytest.approx(by_formula, rel=1e-12)
+    pooled = pool_adjacent_violators(values, weights)
+    assert pooled == pytest.approx(by_formula, rel=1e-12)
     sklearn = pytest.importorskip("sklearn.isotonic")
-    assert found == pytest.approx(sklearn.isotonic_regression(values, sample_weight=weights), rel=1e-12)
+    assert pooled == pytest.approx(sklearn.isotonic_regression(values, sample_weight=weights), rel=1e-12)
 
 
 def test_isotonic_maps_of_few_probabilities_are_their_frequencies():

@@ -1,4 +1,4 @@
-"""Counts are additive, exact, and refuse what they cannot count."""
+"""Counts are additive and exact, and refuse input that cannot be counted."""
 
 import io
 import itertools
@@ -48,7 +48,7 @@ def test_a_batch_of_many_slices_and_groups_of_images_equals_its_images_one_by_on
         apart.update(probabilities[part], labels[part], valid[part], names[part], truth=truth[part])
     assert apart == whole
     # 70 classes of 4087 pixels: more than one slice of an image
-    upright = counted(*(one.transpose(-1, -2) for one in (probabilities, labels, valid)), names)
+    upright = counted(*(tensor.transpose(-1, -2) for tensor in (probabilities, labels, valid)), names)
     assert summarize(upright)["ECE"] == pytest.approx(summarize(whole)["ECE"], rel=1e-12)
 
 
@@ -125,14 +125,14 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     flipped[len(whole) // 2] ^= 255
     for broken in (whole[: len(whole) // 2], b"", b"text", flipped):
         path.write_bytes(broken)
-        with pytest.raises(ValueError, match="is damaged or holds no counts"):
+        with pytest.raises(ValueError, match="is damaged or contains no counts"):
             Counts.load(path)
     with path.open("wb") as file:
         np.save(file, np.ones(3))
-    with pytest.raises(ValueError, match="is damaged or holds no counts"):
+    with pytest.raises(ValueError, match="is damaged or contains no counts"):
         Counts.load(path)
     np.savez(path, something=np.ones(3))
-    with pytest.raises(ValueError, match="is damaged or holds no counts"):
+    with pytest.raises(ValueError, match="is damaged or contains no counts"):
         Counts.load(path)
     with np.load(io.BytesIO(whole)) as archive:
         arrays = {name: archive[name] for name in archive.files}
@@ -154,14 +154,14 @@ def test_rounded_and_averaged_probabilities_are_accepted(dtype):
     wrong *= 1.02
     with pytest.raises(ValueError, match="sum to 1"):
         counted(wrong.to(dtype), labels, valid)
-    # one wrong pixel is found, unless it is void
-    one = rounded.clone()
-    one[1, :, 3, 2] = 0
+    # one wrong pixel is detected, unless it is void
+    one_wrong = rounded.clone()
+    one_wrong[1, :, 3, 2] = 0
     valid[1, 3, 2] = True
     with pytest.raises(ValueError, match="which sum to 0, at a valid pixel"):
-        counted(one, labels, valid)
+        counted(one_wrong, labels, valid)
     valid[1, 3, 2] = False
-    counted(one, labels, valid)
+    counted(one_wrong, labels, valid)
 
 
 def test_counts_of_another_version_are_refused(tmp_path, monkeypatch):

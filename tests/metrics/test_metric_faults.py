@@ -1,4 +1,4 @@
-"""Deliberate faults: each changes one line of the metrics or of the verification, and a named check must notice."""
+"""Deliberate faults: each changes one line of the metrics or of the verification, and a named check must fail."""
 
 import importlib
 import math
@@ -20,7 +20,7 @@ import segloss.metrics
 import segloss.records.verification
 
 
-def of_definitions(metrics):
+def check_definitions(metrics):
     """Every metric equals its slow reference."""
     for name in (
         "random torch.float32",
@@ -40,7 +40,7 @@ def of_definitions(metrics):
         compare(measured, expected)
 
 
-def of_soft_truth(metrics):
+def check_soft_truth(metrics):
     """The soft metrics equal their slow reference."""
     probabilities, labels, valid = CASES["random torch.float32"]
     truth = probabilities.roll(1, 2)
@@ -54,7 +54,7 @@ def of_soft_truth(metrics):
     assert measured["mDice_raters"] == pytest.approx(measured["mDice"], rel=1e-12)
 
 
-def of_ties(metrics):
+def check_ties(metrics):
     """Equal confidences are ties: the adaptive error of three confidences is known."""
     p = torch.tensor([0.6, 0.75, 1.0], dtype=torch.float64).repeat_interleave(10).view(1, 1, 30, 1)
     labels = torch.tensor([1] * 3 + [0] * 7 + [1] * 9 + [0] + [1] * 8 + [0] * 2).view(1, 30, 1)
@@ -64,8 +64,8 @@ def of_ties(metrics):
     assert metrics.summarize(counts)["aECE"] == pytest.approx(100 * adaptive_error(pairs), rel=1e-12)
 
 
-def of_large_counts(metrics):
-    """What float32 sums would round: a million pixels of one class and confidence."""
+def check_large_counts(metrics):
+    """Sums that float32 would round: a million pixels of one class and confidence."""
     confidence = torch.full((1, 1, 1000, 1000), 0.9)
     labels = (torch.arange(1_000_000) % 10 > 0).long().view(1, 1000, 1000)
     counts = metrics.Counts(2)
@@ -78,15 +78,17 @@ def of_large_counts(metrics):
     assert counts.total("class_probability")[1].sum() == pytest.approx(1e6 * np.float32(0.9).astype(float), rel=1e-12)
 
 
-def of_merging(metrics):
-    """The order of images makes no difference, to the last bit, nor does what stands in void pixels."""
+def check_merging(metrics):
+    """The order of images makes no difference, to the last bit, nor does the content of void pixels."""
     probabilities, labels, valid, names = batch(images=4, classes=5)
     counts, apart = metrics.Counts(5), metrics.Counts(5)
     counts.update(probabilities, labels, valid, names)
     probabilities.movedim(1, -1)[~valid] = math.nan
     for image in (2, 0, 3, 1):
-        some, part = slice(image, image + 1), metrics.Counts(5)
-        part.update(probabilities[some], labels[some].masked_fill(~valid[some], 255), valid[some], names[some])
+        single, part = slice(image, image + 1), metrics.Counts(5)
+        part.update(
+            probabilities[single], labels[single].masked_fill(~valid[single], 255), valid[single], names[single]
+        )
         apart.merge(part)
     assert apart == counts
     assert apart.total("class_probability").sum() == pytest.approx(valid.sum().item(), rel=1e-6)
@@ -94,25 +96,25 @@ def of_merging(metrics):
 
 
 def saved(counts, arrays=None):
-    """The content of a file of counts, with other arrays under their checksum if given."""
+    """The content of a file of counts; other arrays, if given, go with the checksum of its own."""
     file, written = BytesIO(), counts._arrays()
     checksum = sys.modules[type(counts).__module__]._sha256(written)
     np.savez_compressed(file, **(arrays or written), sha256=np.array(checksum))
     return file.getvalue()
 
 
-def of_refusals(metrics):
-    """What is no distribution, no label or counted twice is refused, however little is wrong."""
+def check_refusals(metrics):
+    """What is no distribution, no label or counted twice is refused, however small the error."""
     probabilities, labels, valid, names = batch()
     counts = metrics.Counts(4)
     counts.update(probabilities, labels, valid, names)
-    one = probabilities.clone()
-    one[1, :, 3, 3] *= 1.005
-    for wrong in (one, 0.995 * probabilities, probabilities + 0.01, -probabilities, probabilities * math.nan):
+    one_wrong = probabilities.clone()
+    one_wrong[1, :, 3, 3] *= 1.005
+    for wrong in (one_wrong, 0.995 * probabilities, probabilities + 0.01, -probabilities, probabilities * math.nan):
         for fit in (metrics.Counts(4), metrics.TemperatureFit(4), metrics.VectorScalingFit(4), metrics.IsotonicFit(4)):
             with pytest.raises(ValueError, match="sum to 1"):
                 fit.update(wrong, labels)
-    for arguments in ((probabilities, labels + 1), (probabilities, labels, valid, names), (one[:0], labels[:0])):
+    for arguments in ((probabilities, labels + 1), (probabilities, labels, valid, names), (one_wrong[:0], labels[:0])):
         with pytest.raises(ValueError, match=r"must lie in|counted twice|at least one image"):
             counts.update(*arguments)
     arrays = counts._arrays()
@@ -121,7 +123,7 @@ def of_refusals(metrics):
         metrics.Counts.from_bytes(saved(counts, arrays))
 
 
-def of_boundaries(metrics):
+def check_boundaries(metrics):
     """A moved square, void, and images merged."""
     probabilities, labels = moved_square()
     boundaries = metrics.Boundaries(1 / math.hypot(8, 8), 0, 0.0)
@@ -138,13 +140,13 @@ def of_boundaries(metrics):
     counts = metrics.Counts(4, boundaries=metrics.Boundaries(None, 1.5))
     counts.update(p, y, v)
     expected = segloss.metrics.Counts(4, boundaries=segloss.metrics.Boundaries(None, 1.5))
-    expected.update(p, y, v)  # held against distance transforms in test_boundaries
+    expected.update(p, y, v)  # compared with distance transforms in test_boundaries
     for name in ("surface_true", "surface_true_near"):
         assert (counts.rows[name] == expected.rows[name]).all()
 
 
-def of_thresholds(metrics):
-    """ODS takes one threshold for all images, OIS one for each."""
+def check_thresholds(metrics):
+    """ODS uses one threshold for all images, OIS one for each."""
     p = torch.tensor([[[0.25, 0.25, 0.1, 0.1]], [[0.65, 0.3, 0.3, 0.3]]], dtype=torch.float64)
     labels = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]]])
     counts = metrics.Counts(2, boundaries=metrics.Boundaries(edge_tolerance=0))
@@ -154,7 +156,7 @@ def of_thresholds(metrics):
     assert measured["OIS"] == 100
 
 
-def of_calibrators(metrics):
+def check_calibrators(metrics):
     """Each calibrator lowers the likelihood of other images, the finer ones more; parts merge."""
     probabilities, labels = skewed()
     others, other_labels = skewed(seed=1)
@@ -181,86 +183,106 @@ def of_calibrators(metrics):
 
 FAULTS = [
     # what is refused
-    (of_refusals, "_check.py", "_SUM_TOLERANCE = 1e-3", "_SUM_TOLERANCE = 1e-2"),
-    (of_refusals, "_check.py", "lowest >= 1 - tolerance", "lowest >= -tolerance"),
-    (of_refusals, "_check.py", "highest <= 1 + tolerance", "highest <= 2 + tolerance"),
-    (of_refusals, "_check.py", "(total - 1).abs() <= tolerance", "(total - 1) <= tolerance"),
-    (of_refusals, "_check.py", "if not 0 <= label < num_classes", "if not 0 <= label <= num_classes"),
-    (of_refusals, "_check.py", "if not probabilities.numel():", "if False:"),
-    (of_refusals, "counts.py", "if name in self._known or name in new", "if name in new"),
-    (of_refusals, "counts.py", "np.ascontiguousarray(array).data", 'b""'),
+    (check_refusals, "_check.py", "_SUM_TOLERANCE = 1e-3", "_SUM_TOLERANCE = 1e-2"),
+    (check_refusals, "_check.py", "lowest >= 1 - tolerance", "lowest >= -tolerance"),
+    (check_refusals, "_check.py", "highest <= 1 + tolerance", "highest <= 2 + tolerance"),
+    (check_refusals, "_check.py", "(total - 1).abs() <= tolerance", "(total - 1) <= tolerance"),
+    (check_refusals, "_check.py", "if not 0 <= label < num_classes", "if not 0 <= label <= num_classes"),
+    (check_refusals, "_check.py", "if not probabilities.numel():", "if False:"),
+    (check_refusals, "counts.py", "if name in self._known or name in new", "if name in new"),
+    (check_refusals, "counts.py", "np.ascontiguousarray(array).data", 'b""'),
     # how it is counted
-    (of_large_counts, "_hard.py", "wide, top = chunk.double(), confidence.double()", "wide, top = chunk, confidence"),
     (
-        of_large_counts,
+        check_large_counts,
+        "_hard.py",
+        "wide, top = chunk.double(), confidence.double()",
+        "wide, top = chunk, confidence",
+    ),
+    (
+        check_large_counts,
         "_accumulate.py",
         "None if weight is None else weight.flatten()",
         "None if weight is None else weight.float().flatten()",
     ),
-    (of_merging, "_accumulate.py", "index.masked_fill_(~(self.valid", "index.masked_fill_((self.valid & ~self.valid"),
-    (of_merging, "_exact.py", "whole + (fraction >> _FRACTION_BITS)", "whole"),
     (
-        of_merging,
+        check_merging,
+        "_accumulate.py",
+        "index.masked_fill_(~(self.valid",
+        "index.masked_fill_((self.valid & ~self.valid",
+    ),
+    (check_merging, "_exact.py", "whole + (fraction >> _FRACTION_BITS)", "whole"),
+    (
+        check_merging,
         "counts.py",
         "order = sorted(range(len(keys)), key=keys.__getitem__)",
         "order = list(range(len(keys)))",
     ),
-    (of_definitions, "_hard.py", "label * classes + predicted", "predicted * classes + label"),
-    (of_definitions, "_hard.py", "classes - first.long()", "classes - 1 - first.long() % classes"),
-    (of_definitions, "_hard.py", "- 2 * of_label + 1", "- 2 * of_label"),
-    (of_definitions, "_accumulate.py", "return (wide * bins).int()", "return (wide * bins + 0.5).int()"),
-    (of_definitions, "_hard.py", "wrong + hit, hit", "hit, hit"),
+    (check_definitions, "_hard.py", "label * classes + predicted", "predicted * classes + label"),
+    (check_definitions, "_hard.py", "classes - first.long()", "classes - 1 - first.long() % classes"),
+    (check_definitions, "_hard.py", "- 2 * of_label + 1", "- 2 * of_label"),
+    (check_definitions, "_accumulate.py", "return (wide * bins).int()", "return (wide * bins + 0.5).int()"),
+    (check_definitions, "_hard.py", "wrong + hit, hit", "hit, hit"),
     # metrics
-    (of_definitions, "_overlap.py", "either - hits", "either"),
-    (of_definitions, "_overlap.py", "np.isnan(score), 1, score", "np.isnan(score), 0, score"),
-    (of_definitions, "_overlap.py", "len(column) * percent // 100", "len(column) * percent // 101"),
-    (of_definitions, "_overlap.py", "return _share(hits, predicted)", "return _share(hits, predicted + 1)"),
-    (of_definitions, "_calibration.py", "where=in_label", "where=in_label | True"),
-    (of_definitions, "_calibration.py", "gaps[1].sum() / pixels[1].sum()", "gaps[0].sum() / pixels[0].sum()"),
-    (of_definitions, "_calibration.py", '"ACE": 100 * np.mean(gaps[total > 0]', '"ACE": 100 * np.sum(gaps[total > 0]'),
-    (of_ties, "_calibration.py", "np.diff(at_quantiles)", "np.diff(at_quantiles[::2])"),
-    (of_ties, "_accumulate.py", "view(torch.int32) >> 18", "view(torch.int32) >> 23 << 5"),
-    (of_soft_truth, "_soft.py", "difference.abs()", "difference"),
-    (of_soft_truth, "_agreement.py", "[..., 1:]", "[..., :-1]"),
-    (of_soft_truth, "_soft.py", "Slots(seen & agreed)", "Slots(seen)"),
-    # boundaries
-    (of_boundaries, "_boundary.py", "size = values.shape[axis], 2 * width + 1", "size = values.shape[axis], 2 * width"),
+    (check_definitions, "_overlap.py", "either - hits", "either"),
+    (check_definitions, "_overlap.py", "np.isnan(score), 1, score", "np.isnan(score), 0, score"),
+    (check_definitions, "_overlap.py", "len(column) * percent // 100", "len(column) * percent // 101"),
+    (check_definitions, "_overlap.py", "return _share(hits, predicted)", "return _share(hits, predicted + 1)"),
+    (check_definitions, "_calibration.py", "where=in_label", "where=in_label | True"),
+    (check_definitions, "_calibration.py", "gaps[1].sum() / pixels[1].sum()", "gaps[0].sum() / pixels[0].sum()"),
     (
-        of_boundaries,
+        check_definitions,
+        "_calibration.py",
+        '"ACE": 100 * np.mean(gaps[total > 0]',
+        '"ACE": 100 * np.sum(gaps[total > 0]',
+    ),
+    (check_ties, "_calibration.py", "np.diff(at_quantiles)", "np.diff(at_quantiles[::2])"),
+    (check_ties, "_accumulate.py", "view(torch.int32) >> 18", "view(torch.int32) >> 23 << 5"),
+    (check_soft_truth, "_soft.py", "difference.abs()", "difference"),
+    (check_soft_truth, "_agreement.py", "[..., 1:]", "[..., :-1]"),
+    (check_soft_truth, "_soft.py", "Slots(seen & agreed)", "Slots(seen)"),
+    # boundaries
+    (
+        check_boundaries,
+        "_boundary.py",
+        "size = values.shape[axis], 2 * width + 1",
+        "size = values.shape[axis], 2 * width",
+    ),
+    (
+        check_boundaries,
         "_boundary.py",
         "(torch.where(classes == void, -1, classes)",
         "(torch.where(classes == void, classes, classes)",
     ),
-    (of_boundaries, "_boundary.py", "(true == guess)", "(true == true)"),
-    (of_boundaries, "_boundary.py", "== wanted", ">= 0"),
-    (of_boundaries, "_boundary.py", "& ~_within(~valid, boundaries.surface_tolerance)", "& valid"),
-    (of_boundaries, "_boundary.py", "<= radius**2]", "<= radius]"),
+    (check_boundaries, "_boundary.py", "(true == guess)", "(true == true)"),
+    (check_boundaries, "_boundary.py", "== wanted", ">= 0"),
+    (check_boundaries, "_boundary.py", "& ~_within(~valid, boundaries.surface_tolerance)", "& valid"),
+    (check_boundaries, "_boundary.py", "<= radius**2]", "<= radius]"),
     (
-        of_thresholds,
+        check_thresholds,
         "_edges.py",
         "np.argmax(np.nan_to_num(_f_score(*counts), nan=-1), axis=1)",
         "np.zeros(counts.shape[1], int)",
     ),
-    (of_thresholds, "_edges.py", "_f_score(*counts.sum(1))", "_f_score(*counts.mean((1, 2))[:, None])"),
+    (check_thresholds, "_edges.py", "_f_score(*counts.sum(1))", "_f_score(*counts.mean((1, 2))[:, None])"),
     # calibrators
-    (of_calibrators, "temperature.py", "(probabilities) / temperature)", "(probabilities) * temperature)"),
-    (of_calibrators, "temperature.py", "self.derivatives += other.derivatives", "pass"),
+    (check_calibrators, "temperature.py", "(probabilities) / temperature)", "(probabilities) * temperature)"),
+    (check_calibrators, "temperature.py", "self.derivatives += other.derivatives", "pass"),
     (
-        of_calibrators,
+        check_calibrators,
         "vector_scaling.py",
         "np.bincount(label, q[pixels, label], classes)",
         "np.bincount(label, minlength=classes)",
     ),
     (
-        of_calibrators,
+        check_calibrators,
         "vector_scaling.py",
         "self.labels += other.labels",
         "self.labels += other.labels[:0]; self.logits.pop()",
     ),
-    (of_calibrators, "vector_scaling.py", "RIDGE = 1e-4", "RIDGE = 1.0"),
-    (of_calibrators, "isotonic.py", "means[-1] >= mean", "means[-1] < mean"),
-    (of_calibrators, "isotonic.py", "_BINS * (label == index)", "_BINS * (label != index)"),
-    (of_calibrators, "isotonic.py", "self.pixels += other.pixels", "pass"),
+    (check_calibrators, "vector_scaling.py", "RIDGE = 1e-4", "RIDGE = 1.0"),
+    (check_calibrators, "isotonic.py", "means[-1] >= mean", "means[-1] < mean"),
+    (check_calibrators, "isotonic.py", "_BINS * (label == index)", "_BINS * (label != index)"),
+    (check_calibrators, "isotonic.py", "self.pixels += other.pixels", "pass"),
 ]
 
 

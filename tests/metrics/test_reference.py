@@ -111,7 +111,7 @@ def divided_mass(counts):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_adaptive_error_is_exact_where_no_fine_bin_holds_two_confidences(dtype):
-    """Confidences in steps of 1/128 up to 1: a trained network's, saturated at the end."""
+    """Confidences in steps of 1/128 up to 1, as of a trained network, saturated at the end."""
     generator = torch.Generator().manual_seed(0)
     levels = torch.tensor([0.5, 0.625, 0.75, 0.875, 0.9375, 0.96875, 0.984375, 0.9921875, 1, 1, 1, 1], dtype=dtype)
     confidence = levels[torch.randint(len(levels), (2, 1, 20, 30), generator=generator)]
@@ -196,8 +196,8 @@ def test_ties_go_to_the_lowest_class_however_many_there_are(classes):
 def test_bins_are_closed_on_the_left_to_the_last_bit(dtype, bins):
     edges = (torch.arange(bins + 1, dtype=torch.float64) / bins).to(dtype)
     values = torch.cat([edges, edges.nextafter(-edges).clamp(min=0), edges.nextafter(2 * edges + 1)])
-    found = bin_index(values.double(), bins, dtype)
-    for value, index in zip(values.double().tolist(), found.tolist(), strict=True):
+    indices = bin_index(values.double(), bins, dtype)
+    for value, index in zip(values.double().tolist(), indices.tolist(), strict=True):
         # float64 k/bins is the edge itself; any other float lies on one side of the exact k/bins
         low, high = (Fraction((index + side) / bins) for side in (0, 1))
         assert low <= value
@@ -237,10 +237,10 @@ def test_two_raters_of_a_binary_task_by_hand():
     raters = torch.tensor([[[[1, 1, 1, 0]], [[0, 0, 0, 0]]]])
     counts = Counts(2)
     counts.update(one_hot(label, 2), label, raters=raters)
-    one, two = per_rater(counts)
-    assert one["Dice_fg"] == pytest.approx(80, rel=1e-15)
-    assert one["IoU_fg"] == pytest.approx(200 / 3, rel=1e-15)
-    assert two["Dice_fg"] == 0
+    first, second = per_rater(counts)
+    assert first["Dice_fg"] == pytest.approx(80, rel=1e-15)
+    assert first["IoU_fg"] == pytest.approx(200 / 3, rel=1e-15)
+    assert second["Dice_fg"] == 0
     alone = Counts(2)
     alone.update(one_hot(label, 2), label)
     with pytest.raises(ValueError, match="have no raters"):

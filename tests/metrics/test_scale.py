@@ -19,10 +19,10 @@ def test_a_constant_confidence_right_in_nine_of_ten_reads_its_rounding_alone_ove
     confidence = torch.full((1, 1, 1000, 1000), 0.9)
     probabilities = torch.cat([1 - confidence, confidence], 1)
     labels = (torch.arange(1_000_000) % 10 > 0).long().view(1, 1000, 1000)
-    one = counted(probabilities, labels)
+    megapixel = counted(probabilities, labels)
     counts = Counts(2)
     for _ in range(64):
-        counts.merge(one)
+        counts.merge(megapixel)
     assert counts.totals["confusion"].tolist() == [[0, 6_400_000], [0, 57_600_000]]
     assert summarize(counts)["ECE"] == pytest.approx(100 * abs(0.9 - np.float32(0.9).astype(float)), abs=1e-12)
 

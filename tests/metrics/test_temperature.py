@@ -27,15 +27,15 @@ def fitted(*arguments):
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.7, 6.0])
 def test_it_is_the_minimum_of_the_negative_log_likelihood(temperature):
     probabilities, labels = overconfident(temperature)
-    found = fitted(probabilities, labels)
+    estimate = fitted(probabilities, labels)
     best = minimize_scalar(
         lambda inverse: torch.nn.functional.nll_loss((inverse * probabilities.log()).log_softmax(1), labels).item(),
         bounds=(0.05, 20),
         method="bounded",
         options={"xatol": 1e-10},
     )
-    assert found == pytest.approx(1 / best.x, rel=1e-4)
-    assert found == pytest.approx(temperature, rel=0.05)  # sampling of 16 384 labels
+    assert estimate == pytest.approx(1 / best.x, rel=1e-4)
+    assert estimate == pytest.approx(temperature, rel=0.05)  # sampling of 16 384 labels
 
 
 def test_scaling_repairs_the_calibration_and_leaves_the_classes():
@@ -59,8 +59,8 @@ def test_void_pixels_and_parts_make_no_difference():
     assert merged.temperature() == pytest.approx(whole, rel=1e-12)
     probabilities.movedim(1, -1)[~valid] = torch.nan
     assert fitted(probabilities, labels.masked_fill(~valid, 255), valid) == whole
-    of_pixels = probabilities.movedim(1, -1)[valid].T[None, :, :, None]
-    assert fitted(of_pixels, labels[valid][None, :, None]) == pytest.approx(whole, rel=1e-12)
+    flat = probabilities.movedim(1, -1)[valid].T[None, :, :, None]
+    assert fitted(flat, labels[valid][None, :, None]) == pytest.approx(whole, rel=1e-12)
 
 
 def test_without_a_minimum_the_end_of_the_range_is_given():
@@ -75,7 +75,7 @@ def test_scaling_by_one_changes_nothing_and_zero_is_refused():
     assert torch.allclose(rescale(probabilities, 1.0), probabilities, atol=1e-6)
     sure = torch.tensor([[[[1.0]], [[0.0]]]])
     assert rescale(sure, 2.0).tolist() == pytest.approx(np.array([[[[1.0]], [[0.0]]]]), abs=1e-15)
-    # a probability that underflowed to 0 is scaled as the smallest one that the fit knows
+    # a probability that underflowed to 0 is scaled as the smallest that is distinguished
     assert rescale(sure, 6.0)[0, 1].item() == pytest.approx(2.0**-21, rel=1e-5)
     with pytest.raises(ValueError, match="temperature must be positive, got 0"):
         rescale(probabilities, 0)

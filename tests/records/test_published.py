@@ -66,7 +66,7 @@ def test_nothing_published_is_an_empty_table():
 
 
 def test_names_are_those_of_grids():
-    """Data sets of this project carry its name, and models of the zoo the name a grid gives them."""
+    """Data sets of this project carry its name, and models of the zoo the name they have in a grid."""
     rows = table()
     ours = {"cityscapes", "pascal-voc", "pascal-context", "ade20k", "coco-stuff", "mapillary-vistas", "camvid", "stare"}
     assert ours <= set(rows.dataset) & set(DATASETS)
@@ -75,7 +75,7 @@ def test_names_are_those_of_grids():
 
 
 def test_the_zoo_is_the_wheels():
-    """Every number under Metrics of the metafiles, but errors of depth."""
+    """Every number under Metrics of the metafiles, except errors of depth."""
     configs = Path(importlib.util.find_spec("mmseg").origin).parent / ".mim" / "configs"
     stated = Counter()
     for file in configs.glob("*/metafile.yaml"):
@@ -88,7 +88,7 @@ def test_the_zoo_is_the_wheels():
     assert Counter(zip(zoo_rows.model, zoo_rows.value, strict=True)) == stated
 
 
-# Its source's file, its columns with numbers, and the rows that are not read from another place.
+# The source of each file as the package names it, and the columns with numbers.
 TYPED = {
     "jml_kd.csv": ("JDTLosses README", ["mIoU"]),
     "cirkd_distillation.csv": ("CIRKD README", ["val_mIoU", "test_mIoU"]),

@@ -36,8 +36,8 @@ def rewrite(results: Path, cell: Cell, **changes: Any) -> None:
     write_cell(results, cell, **changes)
 
 
-def edited(results: Path, cell: Cell, change: Callable[[dict], None], seal: bool) -> None:
-    """A record as somebody would edit it, with or without a new checksum."""
+def edit_record(results: Path, cell: Cell, change: Callable[[dict], None], seal: bool) -> None:
+    """Edit a record by hand, with or without a new checksum."""
     path = results / str(cell) / "record.json"
     record = json.loads(path.read_text())
     change(record)
@@ -80,11 +80,11 @@ def test_whole_records_make_a_table_with_the_metrics_after_scaling(filled: Path)
 
 def test_a_changed_value_is_stale_and_with_a_new_checksum_refused(filled: Path) -> None:
     cell, results = first_cells()[0], filled / "results"
-    edited(results, cell, lambda record: record["metrics"].update(mIoU=99.0), seal=False)
+    edit_record(results, cell, lambda record: record["metrics"].update(mIoU=99.0), seal=False)
     is_stale(results, cell, str(cell), "was changed after it was written")
-    # A new checksum does not help: the counts say otherwise.
-    edited(results, cell, lambda record: None, seal=True)
-    refused(results, str(cell), "the mIoU of", "in the record beside it 99.0")
+    # A new checksum does not help: the counts contradict it.
+    edit_record(results, cell, lambda record: None, seal=True)
+    refused(results, str(cell), "the mIoU of", "in the record next to it 99.0")
     rewrite(results, cell, metrics={"mIoU": 20.0, "ECE": 0.0})
     refused(results, str(cell), "counts.npz")
 
@@ -95,8 +95,8 @@ def test_every_metric_is_held_against_the_counts(filled: Path) -> None:
     record, counts = read(path), path.parent / "counts.npz"
     assert len(record["metrics"]) >= 29
     for name, value in record["metrics"].items():
-        changed = record | {"metrics": record["metrics"] | {name: value * (1 + 1e-8)}}  # the smallest beyond rounding
-        with pytest.raises(RecordError, match=re.escape(f"the {name} of {counts} is {value}, in the record beside it")):
+        changed = record | {"metrics": record["metrics"] | {name: value * (1 + 1e-8)}}  # just beyond rounding
+        with pytest.raises(RecordError, match=re.escape(f"the {name} of {counts} is {value}, in the record next to it")):
             check_counts(changed, path.parent)
         without = record | {
             "metrics": {other: record["metrics"][other] for other in record["metrics"] if other != name}
@@ -116,10 +116,10 @@ def test_counts_that_are_not_those_of_the_record_are_stale(filled: Path) -> None
     is_stale(results, cell, "its counts.npz is not the file that its record was made from")
     path.write_bytes(path.read_bytes()[:100])
     is_stale(results, cell, "its counts.npz is not the file that its record was made from")
-    edited(results, cell, lambda record: record["evaluation"].update(counts_sha256=sha256_of(path)), seal=True)
-    refused(results, str(path), "damaged or holds no counts")
+    edit_record(results, cell, lambda record: record["evaluation"].update(counts_sha256=sha256_of(path)), seal=True)
+    refused(results, str(path), "damaged or contains no counts")
     path.unlink()
-    is_stale(results, cell, "its counts.npz is not there")
+    is_stale(results, cell, "its counts.npz is missing")
 
 
 @pytest.mark.parametrize("length", [0, 1, 0.5])
@@ -128,25 +128,25 @@ def test_a_truncated_record_is_stale(filled: Path, length: float) -> None:
     path = results / str(cell) / "record.json"
     content = path.read_bytes()
     path.write_bytes(content[: int(length if length >= 1 else length * len(content))])
-    is_stale(results, cell, str(path), "not a whole record")
+    is_stale(results, cell, str(path), "not a complete record")
 
 
 @pytest.mark.parametrize("key", ["config_hash", "data", "evaluation"])
 def test_a_sealed_record_without_its_identity_is_stale(filled: Path, key: str) -> None:
     cell, results = first_cells()[0], filled / "results"
-    edited(results, cell, lambda record: record.pop(key), seal=True)
-    is_stale(results, cell, "not a whole record", key)
+    edit_record(results, cell, lambda record: record.pop(key), seal=True)
+    is_stale(results, cell, "not a complete record", key)
 
 
 def test_a_record_without_a_part_is_refused(filled: Path) -> None:
     cell, results = first_cells()[0], filled / "results"
-    edited(results, cell, lambda record: record.pop("validation"), seal=True)
-    refused(results, str(cell), "not a whole record", "'validation' is a required property")
+    edit_record(results, cell, lambda record: record.pop("validation"), seal=True)
+    refused(results, str(cell), "not a complete record", "'validation' is a required property")
 
 
 def test_a_record_of_another_version_is_stale(filled: Path) -> None:
     cell, results = first_cells()[0], filled / "results"
-    edited(results, cell, lambda record: record.update(record_version=1), seal=True)
+    edit_record(results, cell, lambda record: record.update(record_version=1), seal=True)
     is_stale(results, cell, str(cell), f"is a record of version 1, expected {RECORD_VERSION}")
 
 
@@ -173,11 +173,11 @@ def test_a_record_copied_into_another_cells_folder_is_stale_and_forged_refused(f
     is_stale(results, other, f"its record is that of another cell, {cell}")
     with pytest.raises(RecordError, match=f"seed1/record.json is the record of another cell, {cell}"):
         read(results / str(other) / "record.json")
-    # Named anew, its settings are still those of the cell it was.
-    edited(results, other, lambda record: record.update(cell=str(other), axes=vars(other)), seal=True)
+    # Renamed, it still has the settings of the original cell.
+    edit_record(results, other, lambda record: record.update(cell=str(other), axes=vars(other)), seal=True)
     is_stale(results, other, "it was trained with other settings")
     config_hash = experiment_of(str(other)).config_hash
-    edited(results, other, lambda record: record.update(config_hash=config_hash), seal=True)
+    edit_record(results, other, lambda record: record.update(config_hash=config_hash), seal=True)
     refused(results, str(other), "contradicts itself")
 
 

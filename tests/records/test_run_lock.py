@@ -1,4 +1,4 @@
-"""What a killed cell leaves, what a full disk leaves, whose locks are stale, and a short campaign of kills."""
+"""What a killed cell and a full disk leave behind, which locks are stale, and a short campaign of kills."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ from segloss.records.run_lock import is_running, run_lock
 from segloss.workflow import clear_stale_locks, folder_option
 from tests.conftest import ROOT, grid_of
 
-# Enters a context or takes a lock in a folder, says so, and stays.
+# Takes a lock in a folder or clears stale ones there, prints 1, and stays.
 RUN = """
 import sys, time
 from pathlib import Path
@@ -40,7 +40,7 @@ time.sleep(float(sys.argv[2]) if sys.argv[2:] else 99)
 
 @contextmanager
 def process(code: str, folder: Path) -> Iterator[subprocess.Popen]:
-    """A process that has come to its last line, and is killed at the end."""
+    """A process that has reached its last line; it is killed at the end."""
     command = [sys.executable, "-c", code, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         try:
@@ -87,7 +87,7 @@ def test_a_killed_cell_a_running_one_and_one_that_never_started_are_distinguishe
 
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
-    """As on a disk with so many bytes left: more than that fails."""
+    """Limit the size of files, as a full disk would: writing more fails."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -133,7 +133,7 @@ def test_locks_of_a_dead_snakemake_are_removed_and_those_of_a_living_one_kept(tm
         assert lock.exists()
         running.send_signal(signal.SIGKILL)
         running.wait()
-    # This process holds its share by now, as a living Snakemake does: another folder for the next.
+    # By now this process holds a shared lock, as a running Snakemake does: the next one gets another folder.
     other = tmp_path / "other"
     (other / "locks").mkdir(parents=True)
     (other / "locks" / "0.input.lock").write_text("x\n")

@@ -1,4 +1,4 @@
-"""The ladder of states and what makes records comparable, from written records: no training."""
+"""The order of states and what makes records comparable, from written records: no training."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_other_settings_make_a_cell_stale_and_other_comments_do_not(results: Pat
     schedule.write_text(schedule.read_text() + "# a comment\n")
     assert state(results)[0] == "done"
     edit(schedule, "lr=1e-2", "lr=2e-2")
-    assert state(results) == ("stale", "it was trained with other settings than those in configs/")
+    assert state(results) == ("stale", "it was trained with settings other than those in configs/")
 
 
 @pytest.mark.parametrize("name", ["training", "evaluation"])
@@ -187,7 +187,7 @@ def test_the_partial_report_is_one_quoted_command(in_workplace: Path, monkeypatc
 
 
 def flushed_before_renamed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> set[str]:
-    """Names of files in a folder that were flushed to the disk, and their folder after they got their name."""
+    """Names of files in a folder that were flushed to the disk before they got their name, and the folder after."""
     flushed, renamed, whole = set(), {}, set()
     fsync, replace = os.fsync, os.replace
 

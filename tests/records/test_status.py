@@ -1,4 +1,4 @@
-"""What the cells of a grid say of themselves, seen while real ones train, end, fail and are killed."""
+"""The status of the cells of a grid while real ones train, end, fail and are killed."""
 
 import json
 import os
@@ -26,19 +26,19 @@ ONE_LOSS = TINY_GRID.replace("losses: [ce, lovasz]", "losses: [ce]").replace("la
 
 @pytest.fixture
 def start(workplace: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start `segloss train` of a longer tiny cell in the background, with what it says in a file."""
+    """Start `segloss train` of a longer tiny cell in the background, with its output in a file."""
     (workplace / "configs/grids/tiny.yaml").write_text(ONE_LOSS)
     (workplace / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE.replace("= 16", "= 60"))
     started = []
 
-    def one(says: str) -> subprocess.Popen:
+    def start_training(log: str) -> subprocess.Popen:
         environment = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
-        with (workplace / says).open("wb") as file:
+        with (workplace / log).open("wb") as file:
             command = [str(BIN / "segloss"), "train", CELL, "--checkpoint-seconds", "0"]
             started.append(subprocess.Popen(command, cwd=workplace, env=environment, stdout=file, stderr=file))
         return started[-1]
 
-    yield one
+    yield start_training
     for process in started:
         process.kill()
         process.wait()
@@ -48,9 +48,9 @@ def status(workplace: Path) -> str:
     return run("segloss", "status", "tiny", cwd=workplace).stdout
 
 
-def wait_for(is_so: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
-    while not is_so():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -76,14 +76,14 @@ def test_a_cell_is_missing_running_stopped_and_done(workplace: Path, start) -> N
     text = status(workplace)
     assert "0/2: 1 stopped, 1 missing" in text
     assert "/60 (" in text
-    assert "none of it running" not in text  # what such a cell takes is not known yet
+    assert "none of it running" not in text  # how long such a cell takes is not known yet
     assert start("second").wait(120) == 0
     assert "1/2: 1 done, 1 missing" in status(workplace)
     # Other settings: stale.
     (workplace / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE.replace("= 16", "= 61"))
     text = status(workplace)
     assert "0/2: 1 stale, 1 missing" in text
-    assert "it was trained with other settings than those in configs/" in text
+    assert "it was trained with settings other than those in configs/" in text
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_two_processes_never_train_one_cell(workplace: Path, start) -> None:
     wait_for(lambda: in_state(folder, "training"))
     second = start("second")
     wait_for(lambda: f"waiting: process {first.pid} on " in (workplace / "second").read_text())
-    # Killed, the first one's lock means nothing; the one that waited goes on from the last state.
+    # When the first is killed its lock is released; the one that waited goes on from the last state.
     first.kill()
     assert second.wait(120) == 0
     assert "resuming from iteration" in (workplace / "second").read_text()
@@ -151,8 +151,8 @@ def test_time_left_is_that_of_cells_of_the_same_kind(in_workplace: Path) -> None
     running = CellStatus(cells[0], "running", progress={**current, "images_per_second": 8.0, "seconds_left": 25.0})
     # 25 s are the last quarter of a cell of 100 s; a second one has not begun, a third stopped at three quarters.
     stopped = CellStatus(cells[2], "stopped", progress=current)
-    found = [running, CellStatus(cells[1], "missing"), stopped, CellStatus(cells[3], "failed")]
-    assert outlook(found) == "8.0 images/s by 1 cells; about 2 min left with 1 at a time"
+    statuses = [running, CellStatus(cells[1], "missing"), stopped, CellStatus(cells[3], "failed")]
+    assert outlook(statuses) == "8.0 images/s by 1 cells; about 2 min left with 1 at a time"
     done = CellStatus(cells[3], "done", seconds=60.0)
     assert outlook([running, CellStatus(cells[1], "missing"), stopped, done]).endswith(
         "about 2 min left with 1 at a time"

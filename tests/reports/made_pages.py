@@ -1,4 +1,4 @@
-"""A page of made records with a cell in every state, and titles and reasons that try to escape."""
+"""A page of made records with a cell in every state, and with titles and reasons that have to be escaped."""
 
 import json
 from contextlib import chdir
@@ -52,8 +52,8 @@ def make_page(root: Path) -> Path:
             maps |= {f"label/{name}": random.integers(0, 5, (12, 16)).astype(np.uint8) for name in list(maps)}
             np.savez(results / str(cell) / "predictions.npz", **maps)
         (results / str(failed)).mkdir(parents=True)
-        left = {"cell": str(failed), "reason": HOSTILE, "traceback": f"Traceback: {HOSTILE}"}
-        (results / str(failed) / "failure.json").write_text(json.dumps(left))
+        failure = {"cell": str(failed), "reason": HOSTILE, "traceback": f"Traceback: {HOSTILE}"}
+        (results / str(failed) / "failure.json").write_text(json.dumps(failure))
         page = write_page(grid, records.collect(grid, results), results, root / "reports/made")
         write_index(root / "reports")
     return page

@@ -1,4 +1,4 @@
-"""Two results folders: equal ones are equal, a true change is found, chance is not, and damage is one sentence."""
+"""Two results folders: copies are equal, a missing point and chance are told apart, and damage is one sentence."""
 
 import shutil
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_a_missing_point_and_chance_are_told_apart(first: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda path: None, "expected a results folder, got .*, which is absent"),
+        (lambda path: None, "expected a results folder, got .*, which is missing"),
         (lambda path: path.write_text(""), "expected a results folder, got .*, which is a file"),
         (lambda path: path.mkdir(), "has no finished cell"),
     ],
@@ -61,5 +61,5 @@ def test_a_damaged_record_ends_in_one_sentence(first: Path) -> None:
     shutil.copytree(first, second)
     path = next(second.rglob("record.json"))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(RecordError, match="not a whole record"):
+    with pytest.raises(RecordError, match="not a complete record"):
         compare_folders(first, second)

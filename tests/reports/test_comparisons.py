@@ -18,7 +18,7 @@ RIGHT = {"ce": 0.6, "same": 0.6, "better": 0.75}
 
 
 def trained(results: Path, loss: str, seed: int, names: list[str]) -> Counts:
-    """Counts of a loss that predicts a pixel rightly with its own probability, the images being the same for all."""
+    """Counts of a loss that predicts pixels correctly with its own probability, on images that all losses share."""
     labels = torch.randint(0, 3, (len(names), 12, 12), generator=torch.Generator().manual_seed(0))
     random = torch.Generator().manual_seed(hash((RIGHT[loss], seed, loss == "same")) % 2**31)
     right = torch.rand(labels.shape, generator=random) < RIGHT[loss] + 0.02 * seed
@@ -49,17 +49,17 @@ def test_a_true_difference_is_found_and_no_other(tmp_path: Path) -> None:
     compared = every[every.metric == "mIoU"].set_index("loss")
     assert list(compared.index) == ["same", "better"]
     for loss in compared.index:
-        means = [np.mean([summarize(one)["mIoU"] for one in counts[name]]) for name in (loss, "ce")]
+        means = [np.mean([summarize(entry)["mIoU"] for entry in counts[name]]) for name in (loss, "ce")]
         # Pseudo-values differ from the metric itself by the jackknife's bias, of order 1 / images.
         assert compared.difference[loss] == pytest.approx(means[0] - means[1], abs=0.05)
         assert compared.low[loss] < compared.difference[loss] < compared.high[loss]
     assert compared.p_holm["better"] < 0.01
     assert compared.low["better"] > 0
     assert compared.low["same"] < 0 < compared.high["same"]
-    # A one-hot prediction is as sure as can be: its calibration error is its share of wrong pixels.
+    # A one-hot prediction has a confidence of 1: its calibration error is its share of wrong pixels.
     errors = every[every.metric == "ECE"].set_index("loss")
     for loss in errors.index:
-        means = [np.mean([summarize(one)["ECE"] for one in counts[name]]) for name in (loss, "ce")]
+        means = [np.mean([summarize(entry)["ECE"] for entry in counts[name]]) for name in (loss, "ce")]
         assert errors.difference[loss] == pytest.approx(means[0] - means[1], abs=1e-9)
     assert errors.high["better"] < 0
     text = markdown_differences(every, TITLES)
@@ -73,7 +73,7 @@ def test_a_true_difference_is_found_and_no_other(tmp_path: Path) -> None:
 
 
 def test_kinds_of_label_are_compared_under_the_same_loss(tmp_path: Path) -> None:
-    """What stands under another kind of label is the same trainings: the losses' differences become the labels'."""
+    """The same trainings, entered as kinds of label instead of losses: the losses' differences become the labels'."""
     names = [f"image{number}" for number in range(20)]
     for loss in RIGHT:
         for seed in range(2):

@@ -86,12 +86,12 @@ def test_the_argument_is_that_of_the_losses(tmp_path: Path) -> None:
     """One pixel of two classes: the mean over both classes is symmetric, so that class 1 alone is compared."""
     x = np.linspace(0.01, 0.99, 25)
     for y in (1.0, 0.75, 0.25):
-        for value, own in zip(x, jaccard_metric_loss(x, y), strict=True):
+        for value, loss in zip(x, jaccard_metric_loss(x, y), strict=True):
             logits = torch.tensor([[np.log(1 - value)], [np.log(value)]], dtype=torch.float64)[None]
             target = torch.tensor([[1 - y], [y]], dtype=torch.float64)[None]
             both = [CATALOGUE["jaccard_metric"](logits, target, smooth=0.0, classes="all").item()]
             other = jaccard_metric_loss(np.array(1 - value), 1 - y)
-            assert (own + other) / 2 == pytest.approx(both[0], abs=1e-9)
+            assert (loss + other) / 2 == pytest.approx(both[0], abs=1e-9)
     assert x[jaccard_metric_loss(x, 0.75).argmin()] == pytest.approx(0.75, abs=0.03)
     assert product_form(x, 0.25).argmin() == len(x) - 1
     draw_argument(tmp_path / "pixel.png")

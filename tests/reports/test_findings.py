@@ -71,8 +71,8 @@ def test_a_claim_may_compare_schedules_of_two_grids() -> None:
 def test_a_true_difference_confirms_its_claim_and_refutes_the_opposite() -> None:
     evidence = {"g": {point("hard", "good"): statistics(0.8), point("hard", "bad"): statistics(0.6)}}
     for pair, word in ((["hard/good", "hard/bad"], "confirmed"), (["hard/bad", "hard/good"], "refuted")):
-        found = differences({**CLAIM, "pairs": [pair]}, evidence)
-        assert {metric: verdict(rows)[0] for metric, rows in found.items()} == {
+        by_metric = differences({**CLAIM, "pairs": [pair]}, evidence)
+        assert {metric: verdict(rows)[0] for metric, rows in by_metric.items()} == {
             "mIoU": f"**{word}**",
             "KL": f"**{word}**",  # lower is better
         }
@@ -81,11 +81,11 @@ def test_a_true_difference_confirms_its_claim_and_refutes_the_opposite() -> None
 def test_equal_losses_leave_a_claim_undecided_and_one_seed_untested() -> None:
     same = statistics(0.7)
     claim = {**CLAIM, "pairs": [["hard/a", "hard/b"]]}
-    found = differences(claim, {"g": {point("hard", "a"): same, point("hard", "b"): same}})
-    assert verdict(found["mIoU"]) == ["**undecided**", "0", "0", "1", "+0.00"]
+    by_metric = differences(claim, {"g": {point("hard", "a"): same, point("hard", "b"): same}})
+    assert verdict(by_metric["mIoU"]) == ["**undecided**", "0", "0", "1", "+0.00"]
     single = statistics(0.7, seeds=1)
-    found = differences(claim, {"g": {point("hard", "a"): single, point("hard", "b"): same}})
-    assert verdict(found["mIoU"])[:4] == ["**one seed**", "0", "0", "0"]
+    by_metric = differences(claim, {"g": {point("hard", "a"): single, point("hard", "b"): same}})
+    assert verdict(by_metric["mIoU"])[:4] == ["**one seed**", "0", "0", "0"]
 
 
 @pytest.mark.parametrize(

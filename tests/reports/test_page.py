@@ -42,8 +42,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def part(page: Path, name: str) -> Any:
     """The data of one of the page's script elements."""
     text = page.read_text(encoding="utf-8")
-    found = re.search(rf'<script type="[a-z/]+" id="{name}">(.*?)</script>', text, re.DOTALL).group(1)
-    return json.loads(gzip.decompress(base64.b64decode(found)) if name == "details" else found)
+    content = re.search(rf'<script type="[a-z/]+" id="{name}">(.*?)</script>', text, re.DOTALL).group(1)
+    return json.loads(gzip.decompress(base64.b64decode(content)) if name == "details" else content)
 
 
 def table_of(page: Path) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def test_intervals_and_default_comparisons_are_those_of_the_report(page: Path) -
     for axis in ("loss", "labels"):
         compared = compare_along(axis, read_statistics(table, results))
         assert len(compared) > 4
-        # Where a first loss has failed the next one is the baseline, and on the page every baseline has its own family.
+        # Where the first loss has failed the next is the baseline, and on the page every baseline has its own family.
         one_family = compared.baseline.nunique() == 1
         for row in compared.to_dict("records"):
             point = points[tuple(row[name] for name in AXES)]

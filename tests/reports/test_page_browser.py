@@ -48,7 +48,7 @@ def with_controls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def opened(browser: Any, page: Path, width: int = 1440, theme: str = "light", place: str = "") -> Iterator[Any]:
-    """A page as a reader opens it; afterwards it must have logged nothing and asked for nothing but itself."""
+    """A page as a reader opens it; afterwards it must have logged nothing and requested nothing but itself."""
     tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
     tab.set_default_timeout(15_000)
     logged: list[str] = []
@@ -77,7 +77,7 @@ def numbers(texts: list[str]) -> list[float]:
 
 
 def violations(tab: Any) -> list[str]:
-    """What axe-core objects to, with the place."""
+    """The violations that axe-core reports, with their place."""
     tab.wait_for_timeout(300)
     response = axe.Axe().run(tab).response
     return [f"{rule['id']}: {node['html'][:160]}" for rule in response["violations"] for node in rule["nodes"]]
@@ -241,16 +241,16 @@ def test_the_keyboard_reaches_the_results_first(browser: Any, made: Path) -> Non
 
 
 def test_violations_and_requests_are_seen(browser: Any, tmp_path: Path) -> None:
-    page, found = tmp_path / "bad.html", []
+    page, rules = tmp_path / "bad.html", []
     page.write_text("<html><body><img src='other.png'><p style='color:#ccc'>pale</p></body></html>")
 
     def visit() -> None:
         with opened(browser, page) as tab:
-            found.extend(line.split(":")[0] for line in violations(tab))
+            rules.extend(line.split(":")[0] for line in violations(tab))
 
     with pytest.raises(AssertionError, match=r"other\.png|ERR_FILE_NOT_FOUND"):
         visit()
-    assert {"color-contrast", "html-has-lang", "image-alt"} <= set(found)
+    assert {"color-contrast", "html-has-lang", "image-alt"} <= set(rules)
 
 
 def images_of_a_cell(browser: Any, page: Path, row: str) -> list[str]:

@@ -63,7 +63,7 @@ def tables_of(data: pd.DataFrame, *metrics: str, **options):
 
 
 def compile_tex(folder: Path, document_class: str, body: str) -> str:
-    """The log of pdflatex, which must end well."""
+    """The log of pdflatex, which must succeed."""
     text = f"{document_class}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{body}\n\\end{{document}}\n"
     (folder / "paper.tex").write_text(text)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
@@ -95,7 +95,7 @@ def test_tables_compile_without_an_overfull_box(tmp_path: Path, document_class: 
 
 @NEEDS_TEX
 def test_the_overfull_box_of_a_table_that_is_not_split_is_found(tmp_path: Path) -> None:
-    """The check above can fail: with ten times the width at hand nothing is split, and TeX complains."""
+    """The check above can fail: with ten times the width at hand nothing is split, and TeX reports it."""
     levels = ("mIoU", "mIoU_I", "mIoU_C")
     log = compile_tex(tmp_path, CLASSES["two columns"], latex(tables_of(results(4, levels), *levels), width=4000))
     assert max(float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)) > 100
@@ -112,7 +112,7 @@ def test_measured_widths_are_those_of_tex(tmp_path: Path) -> None:
 
 
 def parse_latex(text: str) -> list[list[str]]:
-    """The cells of the body's rows, their commands taken away."""
+    """The cells of the rows between the rules, each as its LaTeX."""
     rows = []
     for body in re.findall(r"\\midrule\n(.*?)\\bottomrule", text, re.S):
         for line in body.splitlines():
@@ -183,7 +183,7 @@ def test_a_hostile_title_is_shown_as_typed_and_runs_nowhere() -> None:
 @NEEDS_TEX
 @pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext is not installed (Debian: poppler-utils)")
 def test_tex_prints_a_hostile_title_as_typed(tmp_path: Path) -> None:
-    # Quotes are printed, but pdftotext does not know the glyphs of this font.
+    # Quotes are printed, but pdftotext does not recognise the glyphs of this font.
     title = HOSTILE.replace("`", "").replace("'", "") + "\n\x07 |<>--- β±↑ 日"
     setting = r"\documentclass{article}\usepackage[T1]{fontenc}\pdfpagewidth=50cm\textwidth=40cm"
     compile_tex(tmp_path, setting, r"\noindent " + escape(title))

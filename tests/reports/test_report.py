@@ -1,4 +1,4 @@
-"""The whole report from records: header, intervals, calibration, ranks, pictures; and what it claims by chance."""
+"""The whole report from records: header, intervals, calibration, ranks, pictures; and the rate of false claims."""
 
 import dataclasses
 import shlex
@@ -34,7 +34,7 @@ def test_scores_without_torch_are_those_of_the_metrics(in_workplace: Path) -> No
     assert mean_iou(counts.overlap.sum(0)) == pytest.approx(metrics["mIoU"], rel=1e-13)
     assert calibration_error(counts.calibration.sum(0)) == pytest.approx(metrics["ECE"], rel=1e-12)
     assert counts.names == [f"image{number}" for number in range(4)]
-    with pytest.raises(ValueError, match="it is damaged or holds no counts"):
+    with pytest.raises(ValueError, match="it is damaged or contains no counts"):
         image_counts((folder / "counts.npz").read_bytes()[:-40])
 
 
@@ -53,7 +53,7 @@ def test_a_report_says_what_was_evaluated_how_and_how_surely(in_workplace: Path)
     assert text == (folder / "table.md").read_text()
     header = "Seeds: 2. Weights evaluated: last (of 16 iterations). Evaluation: phantom: test split, whole images."
     assert text.splitlines()[2] == header
-    assert len(text.splitlines()) < 32  # a screen
+    assert len(text.splitlines()) < 32  # fits a screen
     assert "[details.md](details.md)" in text
     assert "Made by `snakemake --cores all --config grid=own`" in text
     details = (folder / "details.md").read_text()
@@ -92,7 +92,7 @@ def test_the_header_names_windows_views_and_the_choice_of_weights(in_workplace: 
     made = records.provenance(Grid("own", "Own", (experiment,), {}, {}, "own"), in_workplace / "results")
     assert made["weights"] == ["best validation mIoU (every 3 of 16 iterations)"]
     assert made["protocols"] == {
-        "phantom": "test split, windows of 24x32 every 16x22 pixels, scales 0.5, 1.0, mirrored too, "
+        "phantom": "test split, windows of 24x32 every 16x22 pixels, scales 0.5, 1.0, also flipped, "
         "probabilities averaged, against the majority of raters"
     }
 
@@ -122,7 +122,7 @@ def test_ranks_are_drawn_where_blocks_are_enough(in_workplace: Path) -> None:
     for metric in ("mIoU", "ECE"):
         assert (in_workplace / f"ranks-{metric}.png").stat().st_size > 5_000
     ranked, left_out = rankings(ranked_table(2, random))
-    assert "so few blocks cannot show which losses differ" in markdown_ranks(ranked, left_out, titles)
+    assert "this few blocks cannot show which losses differ" in markdown_ranks(ranked, left_out, titles)
     draw_ranks(ranked, titles["losses"], in_workplace)
     assert not list(in_workplace.glob("ranks-*"))
     assert rankings(ranked_table(1, random))[0] == {}
@@ -135,7 +135,7 @@ def test_whether_ranks_can_tell_is_decided_by_the_largest_possible_distance() ->
 
 
 def simulated(folder: Path, skill: dict[str, float], random: np.random.Generator) -> pd.DataFrame:
-    """Counts of losses of known skill on the same images, each with three seeds of their own luck; their table."""
+    """Counts of losses of known skill on the same images, each with three seeds that vary at random; their table."""
     images, classes, pixels = 30, 3, 400
     difficulty = 0.08 * random.standard_normal((images, 1))
     rows = []
@@ -144,7 +144,7 @@ def simulated(folder: Path, skill: dict[str, float], random: np.random.Generator
             cell = Cell("d", "m", "s", "hard", loss, seed)
             share = np.clip(right + difficulty + 0.01 * random.standard_normal(), 0, 1)
             hits = random.binomial(pixels, np.broadcast_to(share, (images, classes)))
-            # What is wrong of one class is predicted to be the next.
+            # The wrong pixels of a class are predicted as the next class.
             predicted = hits + np.roll(pixels - hits, 1, axis=1)
             histogram = np.zeros((images, 2, 10), np.int64)
             histogram[:, 0, 8], histogram[:, 1, 8] = (classes * pixels - hits.sum(1)), hits.sum(1)
@@ -167,18 +167,18 @@ def simulated(folder: Path, skill: dict[str, float], random: np.random.Generator
 def test_tables_of_synthetic_records_find_true_differences_and_keep_the_error_rate(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     skill = {"ce": 0.7, "same": 0.7, "other": 0.7, "better": 0.78, "worse": 0.62}
-    false, found, covered = [], [], []
+    false, detected, covered = [], [], []
     for number in range(60):
         table = simulated(tmp_path / str(number), skill, random)
         compared = compare_along("loss", read_statistics(table, tmp_path / str(number)))
         compared = compared[compared.metric == "mIoU"].set_index("loss")
         claimed = compared.p_holm < 0.05
         false.append(claimed[["same", "other"]].any())
-        found += [claimed["better"] and compared.low["better"] > 0, claimed["worse"] and compared.high["worse"] < 0]
+        detected += [claimed["better"] and compared.low["better"] > 0, claimed["worse"] and compared.high["worse"] < 0]
         covered.append(compared.low["same"] < 0 < compared.high["same"])
     # At a rate of .05 more than 7 of 60 are seen in 1 of 100 simulations.
     assert sum(false) <= 7
-    assert np.mean(found) > 0.95
+    assert np.mean(detected) > 0.95
     assert np.mean(covered) > 0.88
     bounds = interval_table(read_statistics(table, tmp_path / "59")).set_index(["loss", "metric"])
     assert bounds["mean"]["worse", "mIoU"] < bounds.low["ce", "mIoU"] < bounds.high["ce", "mIoU"]

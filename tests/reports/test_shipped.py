@@ -16,7 +16,7 @@ KEPT = (".csv", ".md", ".tex", ".html", ".png")
 
 
 def shipped() -> list[str]:
-    """The grids with a report that the shipped records made: it is said at the end of their table."""
+    """The grids whose report was made from the shipped records: the end of their table names the folder."""
     return sorted(
         path.parent.name
         for path in (ROOT / "reports").glob("*/table.md")

@@ -18,11 +18,11 @@ from segloss.reports.statistics import (
 )
 
 
-def records(random, mean, seed_deviation, images=40, seeds=3, own=3.0, shared=None):
-    """A metric of (images, seeds): `shared` difficulty of each image, luck of each seed, and noise of their own."""
+def records(random, mean, seed_deviation, images=40, seeds=3, noise=3.0, shared=None):
+    """A metric of (images, seeds): `shared` difficulty of each image, luck of each seed, and independent noise."""
     shared = np.zeros(images) if shared is None else shared
     luck = seed_deviation * random.standard_normal(seeds)
-    return mean + shared[:, None] + luck + own * random.standard_normal((images, seeds))
+    return mean + shared[:, None] + luck + noise * random.standard_normal((images, seeds))
 
 
 def rate(events):
@@ -89,19 +89,20 @@ def test_without_image_variance_the_comparison_is_welchs_t_test_over_seeds():
 def test_the_variance_counts_the_residual_once():
     random = np.random.default_rng(11)
     first, second = (
-        records(random, 0, 2, images=6, seeds=number, own=1, shared=3 * random.standard_normal(6)) for number in (3, 4)
+        records(random, 0, 2, images=6, seeds=number, noise=1, shared=3 * random.standard_normal(6))
+        for number in (3, 4)
     )
     seeds = residual = degrees = 0
     for values in (first, second):
         number = values.shape[1]
-        of_seed = [values[:, seed].mean() for seed in range(number)]
-        part = sum((one - values.mean()) ** 2 for one in of_seed) / (number - 1) / number
+        means = [values[:, seed].mean() for seed in range(number)]
+        part = sum((mean - values.mean()) ** 2 for mean in means) / (number - 1) / number
         seeds += part
         degrees += part**2 / (number - 1)
         for image in range(6):
             for seed in range(number):
-                left = values[image, seed] - values[image].mean() - of_seed[seed] + values.mean()
-                residual += left**2 / (5 * (number - 1)) / (6 * number)
+                deviation = values[image, seed] - values[image].mean() - means[seed] + values.mean()
+                residual += deviation**2 / (5 * (number - 1)) / (6 * number)
     differences = [first[image].mean() - second[image].mean() for image in range(6)]
     images = np.var(differences, ddof=1) / 6
     variance = seeds + images - residual
@@ -145,7 +146,7 @@ def test_chance_differences_stay_at_the_nominal_rate_and_true_ones_are_found():
     null = [both(0) for _ in range(400)]
     assert 0.01 < rate(result.p < 0.05 for result, _ in null) < 0.08
     assert rate(result.low < 0 < result.high for result, _ in null) > 0.92
-    # Over images alone the luck of the seeds looks like a difference of the losses: why claims rest on `compare`.
+    # Over images alone the luck of the seeds looks like a difference between losses, so claims rest on `compare`.
     assert rate(models.p < 0.05 for _, models in null) > 0.2
     true = [both(5) for _ in range(100)]
     assert rate(result.p < 0.05 for result, _ in true) > 0.9
@@ -177,9 +178,9 @@ def test_a_table_of_many_losses_claims_falsely_no_more_often_than_it_says():
         return holm([compare(other, baseline).p for other in others])
 
     assert rate((table([0] * 8) < 0.05).any() for _ in range(200)) < 0.09
-    found = np.array([table([0, 0, 0, 0, 12, 12, 12, 12]) < 0.05 for _ in range(60)])
-    assert found[:, 4:].mean() > 0.9
-    assert found[:, :4].any(1).mean() < 0.12
+    significant = np.array([table([0, 0, 0, 0, 12, 12, 12, 12]) < 0.05 for _ in range(60)])
+    assert significant[:, 4:].mean() > 0.9
+    assert significant[:, :4].any(1).mean() < 0.12
 
 
 def test_mean_iou_leaves_out_what_never_occurs():
@@ -243,7 +244,7 @@ def test_ranks_and_critical_difference_by_hand():
     assert rank(means, higher_is_better=False).ranks == {"x": 2.75, "y": 2.25, "z": 1}
     assert (ranking.blocks, ranking.left_out) == (["a", "b"], ["c"])
     assert ranking.smallest_p == pytest.approx(1 / 6, rel=1e-15)
-    # Demšar 2006, his first example: four classifiers, fourteen data sets
+    # The first example of Demšar 2006: four classifiers, fourteen data sets
     many = pd.DataFrame(np.random.default_rng(0).random((14, 4)))
     assert rank(many, True).critical_difference == pytest.approx(1.25, abs=0.005)
     with pytest.raises(ValueError, match="got 1 and 3"):
@@ -264,7 +265,7 @@ def test_the_p_of_ranks_is_that_of_all_permutations():
 
 
 def test_resamples_are_shared_and_do_not_depend_on_what_was_drawn_before():
-    """Every point and metric gets the interval that a fresh process gives it."""
+    """Every point and metric gets the interval that a fresh process would give it."""
     values = np.random.default_rng(12).standard_normal((30, 3))
     alone = bootstrap_interval(values)
     bootstrap_interval(values[:20])
@@ -278,5 +279,5 @@ def test_ranks_of_equal_losses_stay_at_the_nominal_rate_and_a_better_one_is_foun
     assert 0.02 < rate(p < 0.05 for p in null) < 0.08
     lead = np.array([1, 0, 0, 0, 0])
     better = [rank(pd.DataFrame(random.random((8, 5)) + lead), True, resamples=400) for _ in range(50)]
-    assert rate(one.p < 0.05 for one in better) > 0.8
-    assert all(one.ranks[0] == 1 for one in better)
+    assert rate(ranking.p < 0.05 for ranking in better) > 0.8
+    assert all(ranking.ranks[0] == 1 for ranking in better)

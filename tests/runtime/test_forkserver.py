@@ -1,4 +1,4 @@
-"""Cells forked from the process that holds the imports: the same results, reached by signals, never left behind."""
+"""Cells forked from the process that has the imports: the same results, reached by signals, never left behind."""
 
 import json
 import os
@@ -23,7 +23,7 @@ HOLDER = (
 )
 
 
-# A module whose entry point ends as its argument demands, or waits for a signal, instead of training.
+# A module whose entry point exits with its argument or waits for a signal, instead of training.
 CELL_MODULE = """
 import signal, sys, time
 
@@ -65,22 +65,22 @@ SERVER = (sys.executable, "-m", "segloss.runtime.forkserver")
 
 @pytest.fixture
 def holder() -> Iterator[tuple[subprocess.Popen, int, str]]:
-    """A process that started a server as Snakemake does, the server's pid, and where it listens."""
+    """A process that started a server as Snakemake does, the server's pid, and its socket."""
     process = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    place = process.stdout.readline().strip()
+    socket_path = process.stdout.readline().strip()
     (server,) = children(process.pid)
-    yield process, server, place
+    yield process, server, socket_path
     process.kill()
     process.communicate()
     wait_until(lambda: not Path(f"/proc/{server}").exists())
 
 
-def begin(workplace: Path, place: str, results: str) -> subprocess.Popen:
-    """A cell that saves after every iteration, in the background, once it trains."""
+def begin(workplace: Path, socket_path: str, results: str) -> subprocess.Popen:
+    """Start a cell that saves after every iteration in the background, and wait until it trains."""
     process = subprocess.Popen(
         [str(BIN / "segloss"), "train", CELL, "--results", results, "--checkpoint-seconds", "0"],
         cwd=workplace,
-        env={**os.environ, "WANDB_MODE": "disabled", "SEGLOSS_FORKSERVER": place},
+        env={**os.environ, "WANDB_MODE": "disabled", "SEGLOSS_FORKSERVER": socket_path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -93,67 +93,67 @@ def begin(workplace: Path, place: str, results: str) -> subprocess.Popen:
 
 @pytest.mark.slow
 def test_a_forked_cell_is_the_cell_and_every_signal_reaches_it(workplace: Path, holder) -> None:
-    process, server, place = holder
+    process, server, socket_path = holder
     schedule = workplace / "configs/mmseg/schedules/tiny.py"
 
     def counts(results: str) -> bytes:
         return (workplace / results / CELL / "counts.npz").read_bytes()
 
-    for results, where in (("alone", ""), ("forked", place)):
+    for results, where in (("alone", ""), ("forked", socket_path)):
         options = ("--results", results, "--threads", "2")
         done = run("segloss", "train", CELL, *options, cwd=workplace, SEGLOSS_FORKSERVER=where, WANDB_MODE="disabled")
         assert done.stdout.splitlines()[-1].startswith(f"{CELL}  mIoU ")
     assert counts("alone") == counts("forked")
-    # It trained nothing itself and started no thread: a fork takes none along.
+    # The server itself trained nothing and started no thread: a fork copies none.
     assert "Threads:\t1\n" in Path(f"/proc/{server}/status").read_text()
     assert "libtorch" in Path(f"/proc/{server}/maps").read_text()
     assert children(server) == []
     record = json.loads((workplace / "forked" / CELL / "record.json").read_text())
     assert record["command"] == f"segloss train {CELL} --results forked --threads 2"
 
-    # A failure's reason and status come through.
+    # A failure's reason and status are passed on.
     failed = run(
-        "segloss", "train", "phantom/x/tiny/hard/ce/seed0", cwd=workplace, check=False, SEGLOSS_FORKSERVER=place
+        "segloss", "train", "phantom/x/tiny/hard/ce/seed0", cwd=workplace, check=False, SEGLOSS_FORKSERVER=socket_path
     )
     assert failed.returncode == 1
     assert failed.stderr.startswith("segloss: unknown model 'x'")
 
     schedule.write_text(TINY_SCHEDULE.replace("iterations = 16", "iterations = 400"))
-    client = begin(workplace, place, "stopped")
+    client = begin(workplace, socket_path, "stopped")
     assert len(children(server)) == 1
     client.send_signal(signal.SIGTERM)
     client.communicate(timeout=120)
     assert client.returncode == 128 + signal.SIGTERM
     assert not (workplace / "stopped" / CELL / "failure.json").exists()
 
-    client = begin(workplace, place, "killed")
+    client = begin(workplace, socket_path, "killed")
     (cell,) = children(server)
     client.kill()
     client.communicate()
     wait_until(lambda: not Path(f"/proc/{cell}").exists())
 
-    client = begin(workplace, place, "struck")
+    client = begin(workplace, socket_path, "crashed")
     os.kill(children(server)[0], signal.SIGKILL)
     client.communicate(timeout=120)
     assert client.returncode == -signal.SIGKILL
 
-    # Without its parent the server takes nobody, but who trains goes on.
-    client = begin(workplace, place, "orphaned")
+    # Without its parent the server accepts no client, but a cell that trains goes on.
+    client = begin(workplace, socket_path, "orphaned")
     process.kill()
     time.sleep(0.5)
     assert len(children(server)) == 1
     client.terminate()
     client.communicate(timeout=120)
     assert client.returncode == 128 + signal.SIGTERM
-    wait_until(lambda: not Path(place).parent.exists())
+    wait_until(lambda: not Path(socket_path).parent.exists())
 
 
 @pytest.mark.slow
 def test_without_the_server_a_cell_is_a_process_of_its_own(workplace: Path, holder) -> None:
-    process, server, place = holder
+    process, server, socket_path = holder
     schedule = workplace / "configs/mmseg/schedules/tiny.py"
     schedule.write_text(TINY_SCHEDULE.replace("iterations = 16", "iterations = 60"))
-    client = begin(workplace, place, "results")
+    client = begin(workplace, socket_path, "results")
     (cell,) = children(server)
     os.kill(server, signal.SIGKILL)
     output, _ = client.communicate(timeout=100)
@@ -161,32 +161,32 @@ def test_without_the_server_a_cell_is_a_process_of_its_own(workplace: Path, hold
     assert not Path(f"/proc/{cell}").exists()
     record = json.loads((workplace / "results" / CELL / "record.json").read_text())
     assert record["training"]["started_at_iteration"] > 0
-    run("segloss", "train", CELL, "--results", "later", cwd=workplace, SEGLOSS_FORKSERVER=place)
+    run("segloss", "train", CELL, "--results", "later", cwd=workplace, SEGLOSS_FORKSERVER=socket_path)
     process.communicate("\n")
 
 
 def start_server(folder: Path) -> tuple[subprocess.Popen, Path]:
-    """A server whose cells end as told, with modules in that folder before all others; and its socket."""
-    place = folder / "folder" / "socket"
-    place.parent.mkdir()
+    """A server whose cells run CELL_MODULE, with modules in that folder before all others; and its socket."""
+    socket_path = folder / "folder" / "socket"
+    socket_path.parent.mkdir()
     (folder / "made_cell.py").write_text(CELL_MODULE)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(place))
+        listener.bind(str(socket_path))
         listener.listen()
         server = subprocess.Popen(
-            [*SERVER, str(listener.fileno()), str(place), "made_cell:main", "made_cell"],
+            [*SERVER, str(listener.fileno()), str(socket_path), "made_cell:main", "made_cell"],
             stdin=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
             pass_fds=[listener.fileno()],
         )
-    return server, place
+    return server, socket_path
 
 
-def start_client(place: Path, *arguments: str) -> subprocess.Popen:
+def start_client(socket_path: Path, *arguments: str) -> subprocess.Popen:
     """A client of that server; it prints "alone" where it is not served."""
     return subprocess.Popen(
         [sys.executable, "-c", CLIENT, *arguments],
-        env={**os.environ, "SEGLOSS_FORKSERVER": str(place)},
+        env={**os.environ, "SEGLOSS_FORKSERVER": str(socket_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -205,16 +205,16 @@ def test_a_server_forks_no_cell_once_the_code_has_changed(tmp_path: Path) -> Non
     (tmp_path / "segloss").mkdir()
     shutil.copy(package / "__init__.py", tmp_path / "segloss")
     shutil.copytree(package / "runtime", tmp_path / "segloss/runtime")
-    server, place = start_server(tmp_path)
+    server, socket_path = start_server(tmp_path)
     try:
-        assert end(start_client(place, "0")) == ("began\n", 0)
+        assert end(start_client(socket_path, "0")) == ("began\n", 0)
         (tmp_path / "segloss/new.py").write_text("a = 1\n")
-        assert end(start_client(place, "0")) == ("alone\n", 77)
+        assert end(start_client(socket_path, "0")) == ("alone\n", 77)
         (tmp_path / "segloss/new.py").unlink()
-        assert end(start_client(place, "0")) == ("began\n", 0)
+        assert end(start_client(socket_path, "0")) == ("began\n", 0)
         with (tmp_path / "segloss/runtime/torchrun.py").open("a") as file:
             file.write("# a change\n")
-        assert end(start_client(place, "0")) == ("alone\n", 77)
+        assert end(start_client(socket_path, "0")) == ("alone\n", 77)
     finally:
         server.communicate()
 
@@ -233,10 +233,10 @@ def test_sources_see_every_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_exit_statuses_and_signals_pass_both_ways_and_nobody_waits_for_a_server_that_ends(tmp_path: Path) -> None:
-    server, place = start_server(tmp_path)
+    server, socket_path = start_server(tmp_path)
 
     def client(*arguments: str) -> subprocess.Popen:
-        return start_client(place, *arguments)
+        return start_client(socket_path, *arguments)
 
     def waiting() -> subprocess.Popen:
         process = client("wait")
@@ -250,14 +250,14 @@ def test_exit_statuses_and_signals_pass_both_ways_and_nobody_waits_for_a_server_
     stopped.terminate()
     assert end(stopped) == ("", 128 + signal.SIGTERM)
 
-    killed = waiting()
-    killed.kill()
-    end(killed)
+    killed_client = waiting()
+    killed_client.kill()
+    end(killed_client)
     wait_until(lambda: not children(server.pid))
 
-    struck = waiting()
+    killed_cell = waiting()
     os.kill(children(server.pid)[0], signal.SIGKILL)
-    assert end(struck) == ("", -signal.SIGKILL)
+    assert end(killed_cell) == ("", -signal.SIGKILL)
 
     last = waiting()
     server.stdin.close()
@@ -266,4 +266,4 @@ def test_exit_statuses_and_signals_pass_both_ways_and_nobody_waits_for_a_server_
     last.terminate()
     assert end(last)[1] == 128 + signal.SIGTERM
     assert server.wait(60) == 0
-    assert not place.parent.exists()
+    assert not socket_path.parent.exists()

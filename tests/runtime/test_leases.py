@@ -23,7 +23,7 @@ GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb22)
   MIG 3g.20gb     Device  1: (UUID: MIG-dd44)
 GPU 2: NVIDIA H200 (UUID: GPU-ab55)
 """
-# A process that takes a lease as `segloss train` does, says so, and keeps it until its input ends.
+# A process that takes a lease as `segloss train` does, prints it, and keeps it until its input ends.
 HOLDER = """
 import os, sys
 from segloss.runtime.leases import lease
@@ -35,7 +35,7 @@ with lease(int(sys.argv[1]), int(sys.argv[2]), notify=lambda text: print(text, f
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Locks of this test alone, and no variable of this machine's own devices."""
+    """Locks of this test alone, without the variables that name this machine's devices."""
     monkeypatch.setenv("SEGLOSS_LEASES", str(tmp_path / "leases"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("SEGLOSS_DEVICES", raising=False)
@@ -55,7 +55,7 @@ def driver(made: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 def holders():
-    """Start processes that hold a lease; whatever is left at the end is ended."""
+    """Start processes that hold a lease; those left at the end are killed."""
     started = []
 
     def start(count: int = 1, share: int = 1) -> subprocess.Popen:
@@ -163,7 +163,7 @@ def test_several_devices_are_taken_together_and_empty_ones_first(made, holders) 
     assert sharing[1].stdout.readline().startswith("leased b")
     pair = holders(count=2)
     assert pair.stdout.readline().startswith("waiting for 2 of the 3")
-    # What waits for two holds none meanwhile.
+    # A process that waits for two holds none meanwhile.
     single = holders()
     assert single.stdout.readline() == "leased c\n"
     for process in sharing:
@@ -172,7 +172,7 @@ def test_several_devices_are_taken_together_and_empty_ones_first(made, holders) 
     assert pair.stdout.readline() == "has a,b\n"
 
 
-# A quick cell: leases as `segloss train` does and writes down when it had which device. One write is one line.
+# A quick cell: leases as `segloss train` does and logs when it held which device. One write is one line.
 CELL = """
 import os, sys, time
 from segloss.runtime.leases import lease
@@ -211,12 +211,12 @@ def beyond_its_share(log: str) -> str | None:
 
 
 def compete(folder: Path, shares: tuple[int, int], cells: int, kills: int, **variables: str) -> str:
-    """Two Snakemake runs of quick cells on one machine's devices, some cells killed; returns what the cells wrote."""
+    """Two Snakemake runs of quick cells on one machine's devices, some cells killed; returns the cells' log."""
     (folder / "cell.py").write_text(CELL)
     (folder / "Snakefile").write_text(SNAKEFILE)
     log = folder / "log"
     log.touch()
-    own = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **variables}
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **variables}
     runs = [
         subprocess.Popen(
             [
@@ -224,7 +224,7 @@ def compete(folder: Path, shares: tuple[int, int], cells: int, kills: int, **var
                 *(f"run={name}", f"share={share}", f"cells={cells // 2}", f"python={sys.executable}"),
             ],
             cwd=folder,
-            env={**os.environ, **own},
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -272,10 +272,10 @@ def test_two_grids_that_compete_for_devices(made, tmp_path: Path, number: int, s
 
 @pytest.mark.slow
 def test_the_observer_sees_a_device_leased_twice(made, tmp_path: Path) -> None:
-    # Each process has locks of its own, so nothing keeps them apart.
+    # Each process has its own locks, so that nothing separates their leases.
     made.setenv("SEGLOSS_DEVICES", "a,b")
-    own = "import os; os.environ['SEGLOSS_LEASES'] = f'own/{os.getpid()}'"
-    made.setattr(sys.modules[__name__], "CELL", own + CELL)
+    own_locks = "import os; os.environ['SEGLOSS_LEASES'] = f'own/{os.getpid()}'"
+    made.setattr(sys.modules[__name__], "CELL", own_locks + CELL)
     assert beyond_its_share(compete(tmp_path, (1, 1), cells=24, kills=0)) is not None
 
 
@@ -287,11 +287,11 @@ def test_a_training_leases_its_device_and_the_next_waits(workplace: Path, made) 
     environment = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     both = [subprocess.Popen([*command, cell], cwd=workplace, env=environment, **pipes) for cell in cells]
-    says = [process.communicate(timeout=120)[0] for process in both]
-    assert all(process.returncode == 0 for process in both), says
-    assert all("leased made0" in text for text in says)
-    # The one that waited imported torch only when the other had ended.
-    assert sum("waiting for 1 of the 1 GPUs" in text for text in says) == 1
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert all(process.returncode == 0 for process in both), outputs
+    assert all("leased made0" in text for text in outputs)
+    # The one that waited imported torch only after the other had ended.
+    assert sum("waiting for 1 of the 1 GPUs" in text for text in outputs) == 1
     free = run("segloss", "train", cells[0], "--device", "cpu", cwd=workplace)
     assert "leased" not in free.stdout
 

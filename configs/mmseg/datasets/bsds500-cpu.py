@@ -1,7 +1,7 @@
-# BSDS500: boundaries drawn by four to nine people, trained on crops of 224x224; whole images are scored at their size.
+# BSDS500: boundaries drawn by four to nine people; trained on 224x224 crops, scored on whole images at their own size.
 source = "bsds500"
-# Boundaries are 6 % of the pixels of a dilated drawing. Of the drawings of an image the majority is the hard reference;
-# soft Dice, KL and the best threshold against their mean say more (rater k is another person in every image).
+# Boundaries are 6 % of the pixels of a dilated drawing. The majority of an image's drawings is the hard reference; soft
+# Dice, KL and the best threshold against their mean are more informative (rater k is another person in every image).
 reference = "majority"
 crop_size = (224, 224)
 train_pipeline = [

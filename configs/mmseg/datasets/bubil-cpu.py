@@ -1,4 +1,4 @@
-# BU-BIL seen at 128x128, so that a CPU core trains on it in minutes; predictions are scored at the crops' own size.
+# BU-BIL resized to 128x128, so that a CPU core trains on it in minutes; predictions are scored at the crops' own size.
 _base_ = ["./bubil.py"]
 crop_size = (128, 128)
 train_pipeline = [

@@ -1,6 +1,6 @@
-# BU-BIL: single cells in phase contrast, drawn ten times each. Crops of 76 to 1024 pixels a side, seen at 256.
+# BU-BIL: single cells in phase contrast, drawn ten times each. Crops of 76 to 1024 pixels a side, resized to 256.
 source = "bubil"
-# The gold standard is one expert's drawing with one tool: scored is against what most of the ten drawings say.
+# The gold standard is one expert's drawing with one tool: predictions are scored against the majority of the ten.
 reference = "majority"
 crop_size = (256, 256)
 train_pipeline = [

@@ -1,4 +1,4 @@
-# CamVid seen at 96x128, so that two CPU cores train on it in minutes; predictions are scored at the full 360x480.
+# CamVid resized to 96x128, so that two CPU cores train on it in minutes; predictions are scored at the full 360x480.
 _base_ = ["./camvid.py"]
 crop_size = (96, 128)
 train_pipeline = [

@@ -1,4 +1,4 @@
-# CamVid, SegNet's 11-class version at its own 480x360, void 11. A U-Net of five stages wants multiples of 16.
+# CamVid, SegNet's 11-class version at its own 480x360, void 11. A U-Net of five stages needs multiples of 16.
 source = "camvid"
 crop_size = (352, 352)
 train_pipeline = [

@@ -1,4 +1,4 @@
-# Clothing Co-Parsing in 12 groups, seen at 288x192; predictions are scored at the photographs' size of about 413x275.
+# Clothing Co-Parsing in 12 groups, resized to 288x192; predictions are scored at the photographs' size, about 413x275.
 source = "ccp12"
 crop_size = (288, 192)
 train_pipeline = [

@@ -1,5 +1,5 @@
-# Cityscapes where a teacher is chosen: as in the articles on its validation images, which are the evaluated ones too.
-# So the temperature is fitted on evaluated images: metrics after temperature scaling are too good here.
+# Cityscapes for choosing a teacher: as in the articles, on the validation images, which are also the evaluated ones.
+# So the temperature is fitted on evaluated images: metrics after temperature scaling are optimistic here.
 _base_ = ["./_base_/crops-512x1024.py"]
 source = "cityscapes"
 val_split = "val"

@@ -10,7 +10,7 @@ train_pipeline = [
     dict(type="PhotoMetricDistortion"),
     dict(type="PackSegInputs"),
 ]
-# A U-Net of five stages wants multiples of 16.
+# A U-Net of five stages needs multiples of 16.
 test_pipeline = [
     dict(type="LoadImage"),
     dict(type="Resize", scale=(1296, 960)),

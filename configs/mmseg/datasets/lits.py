@@ -14,6 +14,6 @@ test_pipeline = [
     dict(type="LoadLabel"),
     dict(type="PackSegInputs"),
 ]
-no_validation = "the articles divide the cases into those trained on and those tested on"
+no_validation = "the articles split the cases into training and test cases only"
 test_split = "test"
 test_cfg = dict(mode="whole", size_divisor=32)

@@ -1,6 +1,6 @@
 # Mapillary Vistas, 65 classes, images of many sizes up to 22 million pixels. The articles scale and evaluate images at
-# their own size. Here they are made to fit 2048x1024, as in MMSegmentation, and predictions are scored at the labels'
-# full size: probabilities of 65 classes at 22 million pixels are 5.7 GB, and a few such arrays live at once.
+# their own size. Here they are resized to fit 2048x1024, as in MMSegmentation, and predictions are scored at the
+# labels' full size: probabilities of 65 classes at 22 million pixels are 5.7 GB, and a few such arrays exist at once.
 _base_ = ["./_base_/crops-512x1024.py"]
 source = "mapillary-vistas"
 train_pipeline = [

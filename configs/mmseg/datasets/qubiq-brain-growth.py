@@ -1,3 +1,3 @@
-# QUBIQ's growing brains in MR, seen as its kidneys are.
+# QUBIQ's growing brains in MR, preprocessed like its kidneys.
 _base_ = ["./qubiq-kidney.py"]
 source = "qubiq-brain-growth"

@@ -1,6 +1,6 @@
-# QUBIQ's kidneys in CT, seen at 256x256.
+# QUBIQ's kidneys in CT, resized to 256x256.
 source = "qubiq-kidney"
-# The challenge has no single truth: scored is against what most raters say.
+# The challenge has no single ground truth: predictions are scored against the majority of the raters.
 reference = "majority"
 crop_size = (256, 256)
 train_pipeline = [

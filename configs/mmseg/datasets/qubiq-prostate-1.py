@@ -1,3 +1,3 @@
-# QUBIQ's prostates in MR, the whole gland, seen as its kidneys are.
+# QUBIQ's prostates in MR, the whole gland, preprocessed like its kidneys.
 _base_ = ["./qubiq-kidney.py"]
 source = "qubiq-prostate-1"

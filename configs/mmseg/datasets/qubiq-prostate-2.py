@@ -1,3 +1,3 @@
-# QUBIQ's prostates in MR, the inner part, seen as its kidneys are.
+# QUBIQ's prostates in MR, the inner part, preprocessed like its kidneys.
 _base_ = ["./qubiq-kidney.py"]
 source = "qubiq-prostate-2"

@@ -1,4 +1,4 @@
-# STARE: vessels of the retina at their own 700x605, two observers. As in the literature the first one is the truth.
+# STARE: retinal vessels at their own 700x605, two observers. As in the literature, the first one is the ground truth.
 source = "stare"
 crop_size = (256, 256)
 train_pipeline = [
@@ -10,7 +10,7 @@ train_pipeline = [
     dict(type="PhotoMetricDistortion"),
     dict(type="PackSegInputs"),
 ]
-# A U-Net of five stages wants multiples of 16.
+# A U-Net of five stages needs multiples of 16.
 test_pipeline = [
     dict(type="LoadImage"),
     dict(type="Resize", scale=(704, 608)),
@@ -19,5 +19,5 @@ test_pipeline = [
 ]
 no_validation = "its literature splits twenty images in ten and ten"
 test_split = "test"
-# Of the vessel borders of the two observers four fifths are within 2 pixels of the other observer's.
+# Four fifths of each observer's vessel borders are within 2 pixels of the other observer's.
 test_cfg = dict(mode="whole", boundaries=dict(surface_tolerance=2.0))

@@ -1,4 +1,4 @@
-# DeepLabV3+ on ResNet-18, trained from scratch: pretrained weights are a download, and are named where they are used.
+# DeepLabV3+ on ResNet-18, trained from scratch: pretrained weights are downloaded, and are named where they are used.
 _base_ = ["mmseg::_base_/models/deeplabv3plus_r50-d8.py"]
 model = dict(
     pretrained=None,

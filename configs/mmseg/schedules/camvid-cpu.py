@@ -1,4 +1,4 @@
-# From scratch at low resolution: 400 iterations are 9 passes over CamVid's training images.
+# From scratch at low resolution: 400 iterations are 9 epochs of CamVid's training images.
 iterations = 400
 checkpoint = "last"
 batch_size = 8

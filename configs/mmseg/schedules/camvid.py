@@ -1,4 +1,4 @@
-# For GPU nodes: AdamW, poly decay; the decode heads learn ten times faster than the backbone (arXiv 2310.19252).
+# For GPU nodes: AdamW, poly decay; decode heads have ten times the backbone's learning rate (arXiv 2310.19252).
 iterations = 20000
 checkpoint = "last"
 batch_size = 16

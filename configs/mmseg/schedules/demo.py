@@ -1,4 +1,4 @@
-# A dozen seconds on one CPU core; the learning rate is high because the U-Net is small and normalises its batches.
+# A dozen seconds on one CPU core; the learning rate is high because the U-Net is small and uses batch normalisation.
 iterations = 400
 checkpoint = "last"
 batch_size = 8

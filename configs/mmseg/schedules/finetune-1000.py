@@ -1,4 +1,4 @@
-# Fine-tuning of a pretrained network on CPU cores: AdamW at 3e-4, heads ten times faster, no decay of norms and biases.
+# Fine-tuning of a pretrained network on CPU cores: AdamW at 3e-4, heads at 3e-3, no weight decay of norms and biases.
 iterations = 1000
 checkpoint = "last"
 batch_size = 8

@@ -1,5 +1,5 @@
 # The articles on the JDT losses (arXiv 2302.05666, 2310.19252): 160 000 iterations.
-# AdamW 6e-5, linear decay after a warm-up of 1 %, decoder x 10, norms and biases without decay, 8 images a batch.
+# AdamW 6e-5, linear decay after a warm-up of 1 %, decoder x 10, norms and biases without weight decay, batch size 8.
 iterations = 160000
 checkpoint = "last"
 batch_size = 8

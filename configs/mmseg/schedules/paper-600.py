@@ -1,5 +1,5 @@
 # The articles on the JDT losses for a few dozen images (arXiv 2303.16296): 600 iterations.
-# AdamW 6e-5, linear decay after a warm-up of 1 %, decoder x 10, norms and biases without decay, 8 images a batch.
+# AdamW 6e-5, linear decay after a warm-up of 1 %, decoder x 10, norms and biases without weight decay, batch size 8.
 _base_ = ["./paper-40k.py"]
 iterations = 600
 param_scheduler = [

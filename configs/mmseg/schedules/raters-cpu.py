@@ -1,4 +1,4 @@
-# From scratch: 400 iterations are 54 passes over BU-BIL's 59 training images.
+# From scratch: 400 iterations are 54 epochs of BU-BIL's 59 training images.
 iterations = 400
 checkpoint = "last"
 batch_size = 8

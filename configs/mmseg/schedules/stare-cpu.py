@@ -1,4 +1,4 @@
-# From scratch: 400 iterations show 3200 crops, 320 of each of STARE's ten training images.
+# From scratch: 400 iterations use 3200 crops, 320 of each of STARE's ten training images.
 iterations = 400
 checkpoint = "last"
 batch_size = 8

@@ -1,4 +1,4 @@
-"""The command line: ``segloss <verb>``. Its verbs are the functions of planning, training and results."""
+"""The command line: ``segloss <verb>``. Its verbs are functions of the modules planning, training and results."""
 
 import argparse
 import os
@@ -55,13 +55,13 @@ def command_line() -> Sequence[str]:
         try:
             words[1:1] = shlex.split(options)
         except ValueError as error:
-            raise ConfigError(f"SEGLOSS_TRAIN={options!r} is no list of options: {error}") from None
+            raise ConfigError(f"SEGLOSS_TRAIN={options!r} is not a list of options: {error}") from None
     return words
 
 
 def main() -> None:
-    """Run a verb; errors that a user can repair end in one sentence."""
-    # Read when torch is imported: OpenMP's threads then sleep, not spin, while they wait on a machine that is shared.
+    """Run a verb; errors that a user can fix end in one sentence."""
+    # Read when torch is imported: waiting OpenMP threads then sleep instead of spinning; the machine may be shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         arguments = build_parser().parse_args(command_line())
@@ -73,7 +73,7 @@ def main() -> None:
         sys.exit(f"segloss: {error}")
     except BrokenPipeError:  # the reader of a pipe, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # of a file system: no permission, no space, a file where a folder is expected
+    except OSError as error:  # from the file system: no permission, no space, a file where a folder is expected
         if error.errno is None:
             raise
         sys.exit(f"segloss: {f'{error.filename}: ' if error.filename else ''}{error.strerror}")

@@ -70,7 +70,7 @@ def plan_options(parser: Parser) -> None:
     add_results(parser)
     add_data_root(parser)
     parser.add_argument(
-        "--from-scratch", action="store_true", help="whatever results, data and weights this machine has"
+        "--from-scratch", action="store_true", help="ignore the results, data and weights on this machine"
     )
 
 
@@ -106,7 +106,7 @@ def train_options(parser: Parser) -> None:
     parser.add_argument(
         "--workers",
         type=number(int, Workers),
-        help="data loading processes; they change no result (default: 0 on a CPU, 4 with a GPU)",
+        help="data loading processes; they do not affect results (default: 0 on a CPU, 4 with a GPU)",
     )
     parser.add_argument(
         "--weights",
@@ -150,7 +150,7 @@ def collect_options(parser: Parser) -> None:
 def report_options(parser: Parser) -> None:
     """The arguments of ``segloss report``."""
     add_grid(parser)
-    parser.add_argument("table", help="results.csv; the report is written beside it")
+    parser.add_argument("table", help="results.csv; the report is written next to it")
     add_results(parser)
     add_data_root(parser)
 
@@ -163,10 +163,10 @@ def table_options(parser: Parser) -> None:
     parser.add_argument(
         "--rows",
         default="loss",
-        help="the axis down: dataset, model, schedule, labels or loss, or loss.<option> or labels.<option> for an "
-        "ablation (default: loss)",
+        help="the axis of the rows: dataset, model, schedule, labels or loss, or loss.<option> or labels.<option> for "
+        "an ablation (default: loss)",
     )
-    parser.add_argument("--columns", default="dataset,labels", help="axes across (default: dataset,labels)")
+    parser.add_argument("--columns", default="dataset,labels", help="axes of the columns (default: dataset,labels)")
     parser.add_argument(
         "--metrics",
         default="paper",
@@ -187,7 +187,7 @@ def table_options(parser: Parser) -> None:
         "--published",
         nargs="?",
         const="known",
-        help="print published numbers beside: those that come with segloss, or of a CSV file (axes, metric, value)",
+        help="also print published numbers: those that come with segloss, or those in a CSV file (axes, metric, value)",
     )
     parser.add_argument(
         "--width",

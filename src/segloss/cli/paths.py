@@ -20,14 +20,14 @@ def typed_path(option: str, value: str) -> Path:
     try:
         path = Path(value).expanduser()
     except RuntimeError:
-        raise ConfigError(f"{option}={value!r} names the home folder of a user that is not known") from None
+        raise ConfigError(f"{option}={value!r} names the home folder of an unknown user") from None
     if any(len(os.fsencode(part)) > 255 for part in path.parts):
         raise ConfigError(f"{option}={value!r} is too long: a name has at most 255 bytes")
     return path
 
 
 def check_folder(option: str, path: Path) -> None:
-    """Raise ConfigError if something else than a folder is at a path or above it; nothing need be there."""
+    """Raise ConfigError if something other than a folder is at a path or above it; the path need not exist."""
     absolute = path.absolute()
     nearest = next(place for place in (absolute, *absolute.parents) if os.path.lexists(place))
     if not os.path.isdir(nearest):
@@ -44,11 +44,11 @@ def find_root(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / "configs" / "grids").is_dir() and (folder / "Snakefile").is_file():
             return folder
-    raise ConfigError(f"no checkout of segloss at {start} or above it: run this in one or name it by --root")
+    raise ConfigError(f"no checkout of segloss at {start} or above it: run this in one or name it with --root")
 
 
 def enter_root(arguments: argparse.Namespace) -> None:
-    """Make the checkout the working directory: that of --root, else the one around it. Typed paths keep their meaning.
+    """Change to the checkout: that of --root, else that of the working directory. Typed paths keep their meaning.
 
     Raises:
         ConfigError: if there is no checkout, or a typed path cannot be a file or a folder.
@@ -56,7 +56,7 @@ def enter_root(arguments: argparse.Namespace) -> None:
     try:
         working = Path.cwd()
     except FileNotFoundError:
-        raise ConfigError("the working directory does not exist any more: run this in a checkout of segloss") from None
+        raise ConfigError("the working directory no longer exists: run this in a checkout of segloss") from None
     for name in (*FOLDERS, *FILES):
         if (value := getattr(arguments, name, None)) is not None:
             option = f"--{name.replace('_', '-')}"
@@ -76,7 +76,7 @@ def default_data_root() -> Path:
     """The folder of the data sets: SEGLOSS_DATA, else data/.
 
     Raises:
-        ConfigError: if it is something else than a folder.
+        ConfigError: if it is something other than a folder.
     """
     folder = typed_path("SEGLOSS_DATA", os.environ.get("SEGLOSS_DATA") or "data")
     check_folder("SEGLOSS_DATA", folder)
@@ -92,7 +92,7 @@ def results_folder(arguments: argparse.Namespace) -> Path:
     """The folder of the cells: --results, else results/.
 
     Raises:
-        ConfigError: if it is something else than a folder.
+        ConfigError: if it is something other than a folder.
     """
     results = arguments.results or Path("results")
     check_folder("--results", results)

@@ -1,4 +1,4 @@
-"""The verbs before a training: names, data sets, weights, plans."""
+"""The verbs used before a training: names, data sets, weights, plans."""
 
 import argparse
 import re
@@ -33,14 +33,14 @@ def prepare(arguments: argparse.Namespace) -> None:
             add_all_described(described)
     dataset = find(arguments.dataset)
     folder = dataset.prepare(root_of(arguments.dataset, data_root(arguments)))
-    if dataset.generated:  # all others are verified where they are fetched or found
+    if dataset.generated:  # all others are verified when they are fetched or found
         dataset.verify(folder)
     counts = ", ".join(f"{split} {len(dataset.read_list(folder, split))}" for split in dataset.splits)
     print(f"{dataset.name} is in {folder}; images: {counts}")
 
 
 def add_all_described(folder: Path) -> None:
-    """Add the data sets that the YAML files of a folder describe to those that are known."""
+    """Register the data sets that the YAML files of a folder describe."""
     for file in sorted(folder.glob("*.yaml")):
         add_described(file)
 
@@ -56,7 +56,7 @@ def list_weights(grid: Grid) -> None:
 
 
 def new(arguments: argparse.Namespace) -> None:
-    """Describe a folder of images and labels as a data set: writes configs/datasets/<name>.yaml and five pairs."""
+    """Describe a folder of images and labels: write configs/datasets/<name>.yaml and a contact sheet of five pairs."""
     name = re.sub("[^A-Za-z0-9_-]+", "-", arguments.folder.name) if arguments.name is None else arguments.name
     if not is_name(name) or name in DATASETS:
         taken = "that of a data set of segloss" if name in DATASETS else "no name"
@@ -64,7 +64,7 @@ def new(arguments: argparse.Namespace) -> None:
             f"{name!r} is {taken}: choose another with --name, of letters, digits and ._+-, the first a letter or digit"
         )
     file, sheet = new_dataset(arguments.folder, Path("configs") / "datasets" / f"{name}.yaml")
-    print(f"{file}: give the classes their names and look over void, split and size")
+    print(f"{file}: name the classes and check void, split and size")
     print(f"{sheet}: five images with their labels")
     print(f"then: segloss prepare {file.stem}; a grid file names the data set {file.stem}")
 

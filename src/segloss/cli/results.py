@@ -37,7 +37,7 @@ def collect(arguments: argparse.Namespace) -> None:
         raise RecordError(
             f"{len(absent)} cells of {grid.name} have no current record, "
             f"the first is {Cell(*first.iloc[:6])} ({first.status}: {first.reason}); "
-            "--partial collects what there is and lists the others"
+            "--partial collects the finished cells and lists the others"
         )
     write_text(arguments.output, table.to_csv(index=False))
 
@@ -52,7 +52,7 @@ def report(arguments: argparse.Namespace) -> None:
 
 
 def table(arguments: argparse.Namespace) -> None:
-    """Print a table of a grid as a paper prints it, from its results.csv."""
+    """Print a table of a grid in the layout of a paper, from its results.csv."""
     from segloss.files import write_text
     from segloss.reports.table_command import make_table
 
@@ -77,7 +77,7 @@ def table(arguments: argparse.Namespace) -> None:
 
 
 def findings(arguments: argparse.Namespace) -> None:
-    """Write what the grids show of each claim in configs/claims.yaml."""
+    """Write what the grids show about each claim in configs/claims.yaml."""
     from segloss.files import write_text
     from segloss.reports.findings import findings
 
@@ -98,7 +98,7 @@ def dashboard(arguments: argparse.Namespace) -> None:
     grid = load_grid(arguments.grid, Configs())
     report = arguments.report or Path("reports") / grid.name
     if not (report / "results.csv").is_file():
-        raise RecordError(f"{report / 'results.csv'} is not there: segloss collect and segloss report write it")
+        raise RecordError(f"{report / 'results.csv'} does not exist: segloss collect and segloss report write it")
     records.read_table(report / "results.csv", grid)
     print(f"{tracking.write_dashboard(grid, report, results_folder(arguments))}: segloss sync sends it")
     print(tracking.format_dashboard(grid))

@@ -1,4 +1,4 @@
-"""The verb that trains and evaluates one cell. Only it imports torch and MMSegmentation."""
+"""The verb that trains and evaluates one cell. No other verb imports torch and MMSegmentation."""
 
 import argparse
 import os
@@ -61,7 +61,7 @@ def processes(experiment: Experiment, given: int | None) -> int:
     """The number of processes of a training.
 
     Raises:
-        ConfigError: if another number is given than the loss prescribes.
+        ConfigError: if a number other than the one prescribed by the loss is given.
     """
     if experiment.processes and given not in (None, experiment.processes):
         raise ConfigError(
@@ -78,9 +78,7 @@ def train_here(experiment: Experiment, results: Path, arguments: argparse.Namesp
 
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "--device cuda needs a GPU that torch can use; this machine has none, --device cpu trains here"
-        )
+        raise ConfigError("--device cuda needs a GPU that torch can use; this machine has none: use --device cpu")
     workers = arguments.workers if arguments.workers is not None else (0 if device == "cpu" else 4)
     machine = Machine(
         device,

@@ -1,4 +1,4 @@
-"""The data sets: where they lie, what their classes are called, and how to come by them."""
+"""The data sets: where they are stored, what their classes are called, and how to obtain them."""
 
 import difflib
 from pathlib import Path
@@ -87,10 +87,10 @@ DATASETS: dict[str, Dataset] = {
 
 
 def add_described(file: Path) -> Dataset:
-    """The data set that a YAML file describes, from now on in ``DATASETS`` under the file's name without its ending.
+    """Add the data set that a YAML file describes to ``DATASETS``, under the file's name without its extension.
 
     Raises:
-        DatasetError: The file is no description, or its name is that of another data set.
+        DatasetError: The file is not a description, or its name is that of a built-in data set.
     """
     dataset = described(file)
     if dataset.name in DATASETS and DATASETS[dataset.name].location is None:
@@ -134,7 +134,7 @@ def place_of(dataset: Dataset, data_root: Path) -> Path:
 
 
 def list_datasets(data_root: Path) -> str:
-    """A table of all data sets: ready, incomplete or missing, terms and size, and how to get the missing ones."""
+    """A table of all data sets: state (ready, incomplete or missing), terms, size, and how to get missing ones."""
     return format_availability(availability(dataset, place_of(dataset, data_root)) for dataset in DATASETS.values())
 
 
@@ -142,7 +142,7 @@ def locate(name: str, data_root: Path) -> Path:
     """The folder of a data set.
 
     Raises:
-        DatasetError: No data set of that name, or its folder is not there; the sentence says how to get it.
+        DatasetError: No data set of that name, or its folder is missing; the message includes the instructions.
     """
     dataset = find(name)
     folder = place_of(dataset, data_root)

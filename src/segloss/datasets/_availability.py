@@ -1,4 +1,4 @@
-"""Which data sets are ready, and where the others are to be had."""
+"""Which data sets are ready, and how to get the others."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Availability:
         state: ``ready``, ``incomplete`` or ``missing``. Ready: the lists can be read and the first and last files of
             each exist; ``prepare`` verifies all of them.
         place: Its folder.
-        note: Of an incomplete one what is wrong, of a missing one the instructions.
+        note: What is wrong with an incomplete data set, the instructions for a missing one.
         terms: The terms of use.
-        size: Size of what must be downloaded, "" where it is not known.
+        size: The download size, "" if unknown.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Availability:
 
 
 def availability(dataset: Dataset, folder: Path) -> Availability:
-    """The state of a data set whose folder is, or would be, there."""
+    """The state of a data set whose folder is, or would be, ``folder``."""
     if not folder.is_dir():
         state, note = "missing", dataset.instructions
     else:

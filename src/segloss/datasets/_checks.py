@@ -10,7 +10,7 @@ from segloss.datasets._read import DatasetError, content
 
 
 def check_files_of_lists(dataset: Dataset, folder: Path, counts: dict[str, int]) -> None:
-    """Raise DatasetError unless every split lists so many entries, all their files exist, and no image is in two."""
+    """Raise DatasetError unless every split lists ``counts`` entries, all files exist, and no image is in two."""
     seen: dict[str, str] = {}
     for split, count in counts.items():
         entries = dataset.read_list(folder, split)
@@ -26,9 +26,9 @@ def check_files_of_lists(dataset: Dataset, folder: Path, counts: dict[str, int])
                 raise DatasetError(f"{dataset.name}: {entry[0]} is in both {seen[entry[0]]} and {split} of {folder}")
             seen[entry[0]] = split
             for relative in filter(None, entry):
-                # By name alone: whoever owns the folder may keep the images elsewhere behind a link.
+                # By path alone: the folder's owner may keep the images elsewhere behind a symbolic link.
                 if Path(relative).is_absolute() or ".." in Path(relative).parts:
-                    raise DatasetError(f"{dataset.name}: {split} lists {relative}, which lies outside of {folder}")
+                    raise DatasetError(f"{dataset.name}: {split} lists {relative}, which is outside {folder}")
                 path = folder / relative
                 if not path.is_file() or not path.stat().st_size:
                     state = "empty" if path.is_file() else "missing"
@@ -36,9 +36,9 @@ def check_files_of_lists(dataset: Dataset, folder: Path, counts: dict[str, int])
 
 
 def labels_sha256(dataset: Dataset, folder: Path) -> str:
-    """sha256 (hex) over path and content of every label and rater file, in the order of the lists; images do not count.
+    """SHA-256 (hex) of path and content of every label and rater file, in the order of the lists; images are left out.
 
-    Of each file its path, a line end and the 32 bytes of its own sha256 are taken. Images may be re-encoded, labels may
+    Each file contributes its path, a newline and the 32 bytes of its own SHA-256. Images may be re-encoded, labels may
     not.
     """
     digest = hashlib.sha256()
@@ -50,16 +50,18 @@ def labels_sha256(dataset: Dataset, folder: Path) -> str:
 
 
 def check_labels(dataset: Dataset, folder: Path, expected: str) -> None:
-    """Raise DatasetError unless the label files are those whose ``labels_sha256`` was written down."""
+    """Raise DatasetError unless the label files have the expected ``labels_sha256``."""
     files = labels_sha256(dataset, folder)
     if files != expected:
-        raise DatasetError(f"{dataset.name}: the label files in {folder} are not those published (sha256 {files})")
+        raise DatasetError(
+            f"{dataset.name}: the label files in {folder} differ from the published ones (sha256 {files})"
+        )
 
 
 def check_sizes(dataset: Dataset, folder: Path) -> None:
-    """Raise DatasetError unless all files can be read, maps have their image's size, and known classes only.
+    """Raise DatasetError unless all files can be read and all maps have their image's size and known classes only.
 
-    Files are decoded in threads, one for each core of the process: Pillow's decoders release the interpreter lock.
+    Files are decoded in threads, one per core available to the process: Pillow's decoders release the GIL.
     """
 
     def check(entry: Entry) -> None:
@@ -71,7 +73,7 @@ def check_sizes(dataset: Dataset, folder: Path) -> None:
     entries = [entry for split in dataset.splits for entry in dataset.read_list(folder, split)]
     executor = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
     try:
-        for _ in executor.map(check, entries):  # in their order, so that the first fault is the one that is named
+        for _ in executor.map(check, entries):  # in order, so the first fault is the one reported
             pass
     finally:
         executor.shutdown(cancel_futures=True)

@@ -10,10 +10,15 @@ from segloss.files import write_atomic
 
 
 def contact_sheet(file: Path, count: int = 5, side: int = 240) -> Path:
-    """Five images of a described data set beside their labels in the palette's colours, as a PNG beside the file.
+    """Write some images of a described data set, with their labels in the palette's colours, to a PNG next to the file.
+
+    Args:
+        file: The description.
+        count: Number of images. Default 5.
+        side: Side of a picture in pixels. Default 240.
 
     Raises:
-        DatasetError: The description or one of the five pairs is wrong.
+        DatasetError: The description or one of the shown pairs is wrong.
     """
     dataset = described(file)
     entries = [entry for split in dataset.splits for entry in dataset.read_list(dataset.location, split)]

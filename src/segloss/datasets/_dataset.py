@@ -17,15 +17,15 @@ def read_list(folder: Path | str, split: str) -> list[Entry]:
     """The lines of ``<split>.txt``: image, label and raters' maps, relative to the data set's folder.
 
     Args:
-        folder: The data set's own folder, as ``locate`` gives it.
-        split: Name of the list without its ending, such as "train" or "ssl_seed0/1_16/labeled".
+        folder: The data set's own folder, as ``locate`` returns it.
+        split: Name of the list without its extension, such as "train" or "ssl_seed0/1_16/labeled".
 
     Returns:
-        One tuple per image; None stands where the line has "-", for a rater without a map of this image. Names are
-        separated by blanks; names with blanks in them by tabs, or each in double quotes.
+        One tuple per image, with None where the line has "-": this rater has no map of the image. Names are separated
+        by spaces; names that contain spaces are separated by tabs, or each is in double quotes.
 
     Raises:
-        DatasetError: There is no such list.
+        DatasetError: There is no such list, or it or a line cannot be read.
     """
     folder = Path(folder)
     path = folder / f"{split}.txt"
@@ -49,34 +49,35 @@ def split_line(line: str, path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set of the benchmark; one constant per file of this room.
+    """A data set of the benchmark; each one is a constant in a module of this package.
 
-    ``prepare`` takes the data root and makes or fetches ``<data root>/<name>``; the others take that folder. Images and
-    labels are read by ``load_image`` and ``load_label`` alone, which check what the data set's own readers return.
+    ``prepare`` takes the data root and makes or fetches ``<data root>/<folder>``; the other functions take that folder.
+    Images and labels are read only through ``load_image`` and ``load_label``, which check what the data set's own
+    readers return.
 
     Attributes:
-        name: Its name in grid files, and of its folder below the data root.
+        name: Its name in grid files, and that of its folder below the data root.
         classes: Class names; the position is the class id.
         palette: RGB colour of each class.
         void: The label value that marks pixels without a class, or None.
         raters: Length of the rater stack, 0 without raters.
-        generated: Whether ``prepare`` makes it, without any download.
+        generated: Whether ``prepare`` generates it, without any download.
         instructions: One sentence for a person who does not have it: where to get it, where to put it.
         prepare: Make or fetch it below the data root and return its folder; a repeated call does nothing.
-        verify: Raise DatasetError with one sentence if the folder is not this data set, whole.
+        verify: Raise DatasetError with one sentence unless the folder holds the complete data set.
         splits: Names of its lists.
-        folder: Name of its folder below the data root, where that is not its own name.
-        location: Its folder where that is not below the data root; None where it is.
+        folder: Name of its folder below the data root, if it differs from the data set's name.
+        location: Its folder if that is not below the data root; None otherwise.
         read_list: (folder, split) -> entries: image, label, raters, relative to the folder.
         read_image: Path -> uint8 (height, width, channels), RGB where there are three.
         read_label: Path of a label or rater map -> uint8 (height, width) class ids or ``void``.
         read_truth: (folder, image as in the list) -> float32 (classes, height, width), the known probability of each
             class; None where only the raters' maps are known.
         channels: Channels of its images. Default 3.
-        folds: Number of folds of its cross-validation; 0 without. The data set itself is fold 0.
+        folds: Number of folds of its cross-validation; 0 without one. The data set itself is fold 0.
         with_fold: Fold -> the data set with that fold's lists; None without folds.
         terms: The terms of use, in a few words.
-        megabytes: Size of what must be downloaded, about; None where it is not known.
+        megabytes: Approximate size of the download; None if unknown.
         redistributable: True if its terms allow its images to be shown in a published page.
     """
 
@@ -107,7 +108,7 @@ class Dataset:
         """An image as uint8 (height, width, channels).
 
         Raises:
-            DatasetError: It cannot be read, or has another number of channels.
+            DatasetError: It cannot be read, or has a different number of channels.
         """
         with readable(path):
             image = self.read_image(Path(path))
@@ -125,7 +126,7 @@ class Dataset:
             size: Height and width of its image. Default: None: not compared.
 
         Raises:
-            DatasetError: It cannot be read, has another size, or holds a value that is neither a class nor void.
+            DatasetError: It cannot be read, has a different size, or holds a value that is neither a class nor void.
         """
         with readable(path):
             labels = self.read_label(Path(path))
@@ -138,7 +139,7 @@ class Dataset:
                 f"got {labels.shape[1]} x {labels.shape[0]}{turned}"
             )
         known = bytes([*range(len(self.classes)), *([] if self.void is None else [self.void])])
-        # The bytes left when all known ones are deleted: a fraction of the time that decoding takes.
+        # The bytes that remain after deleting all known ones; this takes a fraction of the decoding time.
         strange = labels.tobytes().translate(None, known)
         if strange:
             void = "" if self.void is None else f" and void {self.void}"
@@ -148,8 +149,8 @@ class Dataset:
     def image_names(self, folder: Path, entries: Sequence[Entry]) -> list[str]:
         """The names of a list's images in counts and pictures.
 
-        The stem of the file; where several images of the data set share one, as with a folder for each case, the whole
-        path.
+        The stem of each file, or its whole path if several images of the data set share a stem, as with one folder per
+        case.
         """
         paths = {entry[0] for split in self.splits for entry in self.read_list(folder, split)}
         paths.update(entry[0] for entry in entries)
@@ -157,7 +158,7 @@ class Dataset:
         return [Path(entry[0]).stem if unique else entry[0] for entry in entries]
 
     def fingerprint(self, folder: Path, lists: Mapping[str, list[Entry]] | None = None) -> str:
-        """SHA-256 (hex) over lists, by default its own, and the content of every label and rater file they name."""
+        """SHA-256 (hex) of lists, by default its own, and of the content of every label and rater file they name."""
         if lists is None:
             lists = {split: self.read_list(folder, split) for split in self.splits}
         digest = hashlib.sha256()
@@ -171,7 +172,7 @@ class Dataset:
         return digest.hexdigest()
 
     def class_counts(self, folder: Path, entries: list[Entry]) -> list[int]:
-        """Pixels of each class over the labels of a list; on the way every label value is checked.
+        """Number of pixels of each class over the labels of a list; every label value is checked as well.
 
         Raises:
             DatasetError: A label cannot be read or holds a value that is neither a class nor void.

@@ -1,19 +1,19 @@
 """Data sets described by a YAML file: a folder of images and labels needs no Python.
 
     folder: ~/flowers                    # absolute, with ~ or $VARIABLE, or relative to the YAML file's own (default)
-    images: photos/*.{jpg,png}           # one * each: what it matches in an image's path replaces it in the label's
+    images: photos/*.{jpg,png}           # one * each: its match in an image's path fills the * in the label's
     labels: masks/*_mask.png
     classes:                             # values in the labels: ids, [red, green, blue] or "#rrggbb"; {any: [...]}
       background: [0, 0, 0]
       petal: "#ff0000"
     void: [255, 255, 255]                # pixels without a class
-    raters: [ann/*.png, bob/*.png]       # further maps of the same values; one that does not exist is left out
+    raters: [ann/*.png, bob/*.png]       # further maps with the same values; missing ones are left out
     split: {shares: {train: 0.7, val: 0.1, test: 0.2}, seed: 0}
 
-``split`` is by shares; by lists, ``{lists: {train: train.txt, test: test.txt}}``, whose lines hold an image, or image,
-label and raters' maps; or by folders, ``{folders: {train: training, test: testing}}``, which replace ``{split}`` in the
-patterns. ``channels``, ``window``, ``reference``, ``resize``, ``crop_size``, ``flip`` and ``colour_jitter`` are options
-of reading and training; dataset.schema.json has them all.
+``split`` is by shares; by lists, ``{lists: {train: train.txt, test: test.txt}}``, each line of which holds an image, or
+image, label and raters' maps; or by folders, ``{folders: {train: training, test: testing}}``, whose names replace
+``{split}`` in the patterns. ``channels``, ``window``, ``reference``, ``resize``, ``crop_size``, ``flip`` and
+``colour_jitter`` are options of reading and training; dataset.schema.json lists them all.
 """
 
 import functools
@@ -41,7 +41,7 @@ def described(file: Path) -> Dataset:
     """The data set that a YAML file describes; its name is the file's.
 
     Raises:
-        DatasetError: The file cannot be read or is no description.
+        DatasetError: The file cannot be read or is not a description.
     """
     try:
         state = Path(file).stat()
@@ -58,7 +58,7 @@ def _described(file: Path, time: int, size: int) -> Dataset:
     entries = partial(read_entries, description, file)
 
     def verify(folder: Path) -> None:
-        """Raise DatasetError, in one sentence, unless all files are there, can be read and fit together."""
+        """Raise DatasetError, in one sentence, unless all files exist, can be read and fit together."""
         check_files_of_lists(dataset, folder, {split: len(entries(folder, split)) for split in dataset.splits})
         check_sizes(dataset, folder)
 
@@ -76,7 +76,7 @@ def _described(file: Path, time: int, size: int) -> Dataset:
         void=VOID if void else None,
         raters=len(description.get("raters", ())),
         generated=False,
-        instructions=f"{file} describes it: put its files there or change folder: in that file",
+        instructions=f"{file} describes it: put the files in its folder, or change folder: in that file",
         prepare=prepare,
         verify=verify,
         splits=tuple(split for split in SPLITS if split in splits_of(description)),
@@ -94,7 +94,7 @@ def read_description(file: Path) -> dict[str, Any]:
     """The content of a YAML file that describes a data set, checked against the schema.
 
     Raises:
-        DatasetError: The file cannot be read or is no description.
+        DatasetError: The file cannot be read or is not a description.
     """
     import jsonschema
     import yaml
@@ -114,7 +114,7 @@ def read_description(file: Path) -> dict[str, Any]:
     if isinstance(content, dict) and not all(isinstance(key, str) for key in content.get("classes") or {}):
         raise DatasetError(f"{file}: classes: names must be text; put numbers and yes/no in quotes")
     if "\\x00" in repr(content):
-        raise DatasetError(f"{file} must not hold the character 0")
+        raise DatasetError(f"{file} must not contain the NUL character")
     error = jsonschema.exceptions.best_match(validator.iter_errors(content))
     if error is not None:
         place = ": ".join(str(step) for step in error.absolute_path)
@@ -126,15 +126,15 @@ def read_description(file: Path) -> dict[str, Any]:
 
 
 def _check(description: Mapping[str, Any], file: Path) -> None:
-    """Raise DatasetError where options that are right by themselves do not fit together."""
+    """Raise DatasetError if options that are valid individually contradict each other."""
     split = description["split"]
     patterns = patterns_of(description)
     if ("folders" in split) != all("{split}" in pattern for pattern in patterns) or (
         "folders" not in split and any("{split}" in pattern for pattern in patterns)
     ):
-        raise DatasetError(f"{file}: split by folders and {{split}} in images, labels and raters go together")
+        raise DatasetError(f"{file}: split by folders and {{split}} in images, labels and raters require each other")
     if "labels" not in description and "lists" not in split:
-        raise DatasetError(f"{file}: labels: a pattern is missing; only lists that name the labels can do without")
+        raise DatasetError(f"{file}: labels: a pattern is missing; it is optional only with lists that name the labels")
     if "shares" in split and not abs(sum(split["shares"].values()) - 1) < 1e-6:
         raise DatasetError(f"{file}: split: shares must add up to 1, got {sum(split['shares'].values()):g}")
     if description.get("reference") == "majority" and "raters" not in description:
@@ -159,7 +159,7 @@ def window_of(description: Mapping[str, Any], file: Path) -> tuple[float, float]
 
 
 def _values(stated: Any) -> list[Value]:
-    """A value, or several, of a class as integers or RGB colours."""
+    """The value or values of a class, as integers or RGB colours."""
     if isinstance(stated, dict):
         return [value for entry in stated["any"] for value in _values(entry)]
     if isinstance(stated, str):
@@ -193,7 +193,7 @@ def palette_of(values: list[list[Value]]) -> tuple[tuple[int, int, int], ...]:
 
 
 def label_reader(values: list[list[Value]], void: list[Value]) -> Any:
-    """Path -> class ids of a label file with these values; other values are errors that name the file."""
+    """Return a reader, path -> class ids, of label files with these values; others raise an error with the path."""
     pairs = tuple((value, index) for index, group in enumerate(values) for value in group)
     pairs += tuple((value, VOID) for value in void)
     if isinstance(values[0][0], tuple):
@@ -207,6 +207,6 @@ def _read_colours(pairs: tuple[tuple[tuple[int, int, int], int], ...], path: Pat
 
 def _read_ids(table: np.ndarray, white_is_255: bool, path: Path) -> np.ndarray:
     values = read_values(path)
-    if values.dtype == bool:  # a mask of one bit: 0 and 1, or 0 and 255 where these are the classes
+    if values.dtype == bool:  # a 1-bit mask: 0 and 1, or 0 and 255 if these are the classes
         values = values.astype(np.uint8) * np.uint8(255 if white_is_255 else 1)
     return ids_of_values(values, table, path)

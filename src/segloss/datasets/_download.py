@@ -1,4 +1,4 @@
-"""Downloads that can be resumed, and archives of which nothing is written outside a folder."""
+"""Resumable downloads, and archive extraction that never writes outside the target folder."""
 
 import http.client
 import os
@@ -21,10 +21,10 @@ TIMEOUT = 60  # seconds without a byte
 
 
 def download(url: str, file: Path, name: str) -> None:
-    """Download to a file, which exists only when it is whole.
+    """Download to a file, which appears only when it is complete.
 
-    What was received before an interruption is kept in ``<file>.partial`` and the rest fetched next time, if the server
-    can send a part; else all of it again.
+    Data received before an interruption is kept in ``<file>.partial``, and only the rest is fetched next time if the
+    server supports range requests; otherwise the download starts over.
 
     Args:
         url: What to fetch.
@@ -32,7 +32,7 @@ def download(url: str, file: Path, name: str) -> None:
         name: Name of the data set in the progress on stderr.
 
     Raises:
-        DatasetError: The server cannot be reached, refuses, or ends the connection too early.
+        DatasetError: The server cannot be reached, refuses the request, or closes the connection too early.
     """
     partial = file.with_name(file.name + PARTIAL)
     try:
@@ -41,7 +41,7 @@ def download(url: str, file: Path, name: str) -> None:
         received = partial.stat().st_size if partial.is_file() else 0
         if not received:
             partial.unlink(missing_ok=True)
-        kept = f"; {received / 1e6:.0f} MB are kept, run this again to go on" if received else ""
+        kept = f"; {received / 1e6:.0f} MB are kept, run this again to continue" if received else ""
         raise DatasetError(f"could not download {url} ({error}){kept}") from error
     os.replace(partial, file)
 
@@ -73,15 +73,15 @@ def _continue(url: str, partial: Path, name: str) -> None:
 
 
 def unpack(archive: Path, folder: Path, target_of: Callable[[PurePosixPath], str | None]) -> None:
-    """Write the plain files of a tar or zip archive that are wanted to a folder; links and devices never.
+    """Extract the wanted regular files of a tar or zip archive to a folder; links and devices are never written.
 
     Args:
         archive: The archive.
         folder: Where to write.
-        target_of: From a member's path to the path to write below ``folder``, or None to leave it out.
+        target_of: Maps a member's path to the path to write below ``folder``, or to None to leave it out.
 
     Raises:
-        DatasetError: It is no archive, is damaged, or a wanted file would lie outside of the folder.
+        DatasetError: It is not an archive, is damaged, or a wanted file would be written outside the folder.
     """
     try:
         for path, opened in _members(archive):
@@ -89,18 +89,18 @@ def unpack(archive: Path, folder: Path, target_of: Callable[[PurePosixPath], str
             if target is None:
                 continue
             relative = PurePosixPath(target)
-            # Folders are made here and nothing but plain files is written, so no link can lead outside.
+            # Folders are created here and only regular files are written, so no link can lead outside.
             if relative.is_absolute() or ".." in relative.parts or "\\" in target:
-                raise DatasetError(f"{archive} has the file {path}, which would be written outside of {folder}")
+                raise DatasetError(f"{archive} has the file {path}, which would be written outside {folder}")
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             with opened() as source, open(folder / relative, "wb") as file:
                 shutil.copyfileobj(source, file)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, NotImplementedError) as error:
-        raise DatasetError(f"{archive} is no whole archive ({error})") from error
+        raise DatasetError(f"{archive} is not a complete archive ({error})") from error
 
 
 def _members(archive: Path) -> Iterator[tuple[PurePosixPath, Callable[[], BinaryIO]]]:
-    """The plain files of an archive and how to open each."""
+    """The regular files of an archive, each with a function that opens it."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
             for entry in file.infolist():

@@ -1,4 +1,4 @@
-"""Fingerprints of the data a cell is trained and evaluated on, remembered as long as no file changes."""
+"""Fingerprints of the data a cell is trained and evaluated on, cached as long as no file changes."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from segloss.datasets._dataset import Dataset, Entry
 from segloss.datasets._semi_supervised import training_lists
 from segloss.files import write_json
 
-# Below the folder of the generated data sets, which can be written to.
+# Below the folder of the generated data sets, which is writable.
 CACHE = Path("data") / ".fingerprints"
 
 
@@ -23,7 +23,7 @@ def _lists(dataset: Dataset, folder: Path, labelled: Mapping[str, Any] | None) -
 
 
 def _state_of_files(dataset: Dataset, folder: Path, lists: Mapping[str, Mapping[str, list[Entry]]]) -> str:
-    """SHA-256 over the lists, and over size and time of every label and rater file that they name."""
+    """SHA-256 of the lists, and of size and modification time of every label and rater file in them."""
     state = hashlib.sha256(f"{dataset.name}\n{folder.absolute()}\n".encode())
     for splits in lists.values():
         for split, entries in splits.items():
@@ -37,15 +37,15 @@ def _state_of_files(dataset: Dataset, folder: Path, lists: Mapping[str, Mapping[
 def fingerprints(
     dataset: Dataset, folder: Path, labelled: Mapping[str, Any] | None = None, cache: Path | None = None
 ) -> dict[str, str]:
-    """SHA-256 of the lists and labels of the ``training`` images and, apart from them, of all other splits.
+    """SHA-256 of the lists and labels of the ``training`` images and, separately, of all other splits.
 
-    All labels but those of unlabelled images are read when a file has another size or time than when last read.
+    All labels except those of unlabelled images are read again when the size or time of a file has changed.
 
     Args:
         dataset: The data set.
         folder: Its folder.
         labelled: The training images that keep their labels, as for ``training_lists``.
-        cache: Folder of what is remembered. Default ``CACHE``.
+        cache: Folder of the cached fingerprints. Default ``CACHE``.
     """
     lists = _lists(dataset, folder, labelled)
     remembered = (cache or CACHE) / f"{_state_of_files(dataset, folder, lists)}.json"
@@ -54,6 +54,6 @@ def fingerprints(
         if isinstance(content, dict) and content.keys() == lists.keys():
             return content
     content = {part: dataset.fingerprint(folder, splits) for part, splits in lists.items()}
-    with suppress(OSError):  # where nothing can be remembered, the labels are read again
+    with suppress(OSError):  # without a writable cache, the labels are read again next time
         write_json(remembered, content)
     return content

@@ -1,4 +1,4 @@
-"""Folders of data sets: put in place by hand, or appearing whole."""
+"""Folders of data sets: put in place by hand, or created atomically."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from segloss.datasets._read import DatasetError
 
 
 def manual_download(name: str, verify: Callable[[Path], None], instructions: str) -> Callable[[Path], Path]:
-    """A ``prepare`` for data that cannot be fetched: verifies the folder, or raises the instructions."""
+    """A ``prepare`` for data that cannot be fetched: it verifies the folder, or raises an error with instructions."""
 
     def prepare(data_root: Path) -> Path:
         folder = Path(data_root) / name
@@ -27,7 +27,7 @@ def manual_download(name: str, verify: Callable[[Path], None], instructions: str
 
 
 def published(dataset: Dataset, counts: Mapping[str, int], labels_sha256: str | None = None) -> Dataset:
-    """The data set with ``verify`` for the number of images and the label files its owners published.
+    """The data set with a ``verify`` for the number of images and the label files that its owners published.
 
     Args:
         dataset: Its description; without ``prepare`` it gets one that verifies a folder put in place by hand.
@@ -50,7 +50,7 @@ def published(dataset: Dataset, counts: Mapping[str, int], labels_sha256: str | 
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """An empty folder to fill, renamed to ``folder`` when the block ends and removed if it fails.
 
-    ``folder`` is never seen half made. If another process was faster, its folder stays.
+    ``folder`` never exists half-filled. If another process was faster, that process's folder is kept.
 
     Raises:
         DatasetError: Nothing can be written there.

@@ -12,7 +12,7 @@ FOLDS = 5
 def fold_of(items: Sequence[T], fold: int, folds: int = FOLDS) -> tuple[list[T], list[T]]:
     """The items that are trained on and those held out in one fold.
 
-    Fold k holds out the k-th run of len // folds items; what the division leaves over is always trained on.
+    Fold k holds out the k-th run of len // folds items; the remainder is always trained on.
 
     Args:
         items: Images, or cases where several images show one patient, in a fixed order.

@@ -1,8 +1,8 @@
 """Data sets that are folders of image and label files: lists from patterns, and the counts of the articles.
 
-The large data sets are put in place by hand: their owners ask for a registration, or they are too big to fetch unasked.
-``verify`` compares the number of images of each split with the articles' counts, so a part of a data set is reported;
-``read_list`` does not, so that it can still be trained on.
+The large data sets are put in place by hand: their owners require registration, or they are too big to be downloaded
+unasked. ``verify`` compares the number of images of each split with the articles' counts, so an incomplete data set is
+reported; ``read_list`` does not, so an incomplete data set can still be trained on.
 """
 
 import glob
@@ -27,7 +27,7 @@ def pairs(folder: Path, pattern: str, label_of: Callable[[str], str]) -> list[En
     Args:
         folder: The data set's folder.
         pattern: Glob pattern of the images, relative to the folder.
-        label_of: From the image's path to the label's, both relative to the folder.
+        label_of: Maps an image's path to its label's, both relative to the folder.
     """
     return [(image, label_of(image)) for image in sorted(glob.glob(pattern, root_dir=folder))]
 
@@ -53,15 +53,15 @@ def folder_dataset(
     """The description of a data set put in place by hand.
 
     Args:
-        name: As of ``Dataset``, like classes, palette, void, instructions, terms, read_label, read_image, folder,
-            splits and with_fold, of five folds.
-        counts: Number of images of each split in the articles; or a function of the folder, where owners have several
+        name: As in ``Dataset``, like classes, palette, void, instructions, terms, read_label, read_image, folder,
+            splits and with_fold (of five folds).
+        counts: Number of images of each split in the articles; or a function of the folder, if there are several
             layouts.
         entries: (folder, split) -> entries, for the splits of ``splits`` only.
         why_no_other: Added to the error for another split.
         entries_of: (folder, images as in a list) -> entries, for data sets with published lists of labelled images:
-            ``<list>/labeled.txt``, an image and a label a line; ``<list>/unlabeled.txt`` may be missing, and is then
-            the rest of ``train``. Default: None: there are no such lists.
+            ``<list>/labeled.txt``, an image and a label per line; ``<list>/unlabeled.txt`` may be missing, and then
+            stands for the rest of ``train``. Default: None: there are no such lists.
     """
 
     def read_list(folder: Path, split: str) -> list[Entry]:
@@ -91,7 +91,7 @@ def folder_dataset(
         return [entry for entry in read_list(folder, "train") if entry[0] not in labelled]
 
     def verify(folder: Path) -> None:
-        """Raise DatasetError, in one sentence, unless all files are there, can be read and fit together."""
+        """Raise DatasetError, in one sentence, unless all files exist, can be read and fit together."""
         check_files_of_lists(dataset, folder, dict(counts(folder) if callable(counts) else counts))
         check_sizes(dataset, folder)
 

@@ -8,12 +8,12 @@ from PIL import Image
 
 from segloss.datasets._read import DatasetError, read_values
 
-MOST_VALUES = 64  # more different values or colours are no class labels
+MOST_VALUES = 64  # files with more distinct values or colours are not class labels
 Value = int | tuple[int, int, int]
 
 
 def label_values(paths: list[Path]) -> tuple[dict[Value, int], int]:
-    """The values or colours of label files with the number of their pixels, the most frequent first, and all pixels.
+    """The values or colours of label files with their pixel counts, most frequent first, and the total pixel count.
 
     Raises:
         DatasetError: A file cannot be read, or there are too many values for classes.
@@ -33,12 +33,12 @@ def label_values(paths: list[Path]) -> tuple[dict[Value, int], int]:
         if len(counts) > MOST_VALUES:
             raise DatasetError(f"{path} has more than {MOST_VALUES} values: it does not look like class labels")
     if len({isinstance(value, tuple) for value in counts}) > 1:
-        raise DatasetError(f"{paths[0].parent} holds labels in colours and labels with ids")
+        raise DatasetError(f"{paths[0].parent} mixes labels in colours and labels with ids")
     return dict(sorted(counts.items(), key=lambda pair: -pair[1])), sum(counts.values())
 
 
 def _colours(path: Path) -> np.ndarray | None:
-    """The pixels of a label file in colours; None for ids: grey, or a palette."""
+    """The RGB pixels of a label file in colours; None for a file of ids (grey or palette)."""
     try:
         with Image.open(path) as image:
             if image.mode not in ("RGB", "RGBA"):

@@ -1,4 +1,4 @@
-"""Look-up tables from the values or colours of a label file to class ids; unknown ones are named with the file."""
+"""Look-up tables from the values or colours of a label file to class ids; unknown ones raise an error with the path."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -26,12 +26,12 @@ def value_table(ids: Mapping[int, int]) -> np.ndarray:
 
 
 def consecutive(classes: int) -> np.ndarray:
-    """The table of label files that hold the class ids 0..classes - 1 and ``VOID``."""
+    """The table for label files that hold the class ids 0..classes - 1 and ``VOID``."""
     return value_table({**{index: index for index in range(classes)}, VOID: VOID})
 
 
 def ids_of_values(values: np.ndarray, table: np.ndarray, path: Path) -> np.ndarray:
-    """Class ids, uint8 (height, width), of the values of a label file, of 1, 8 or 16 bit.
+    """Class ids, uint8 (height, width), of the values of a 1-, 8- or 16-bit label file.
 
     Raises:
         DatasetError: The file has several channels, or a value that is not in the table.

@@ -1,4 +1,4 @@
-"""Images and their labels found in a folder: files are grouped by directory, ending and last words."""
+"""Images and their labels found in a folder: files are grouped by directory, extension and last words."""
 
 import os
 import re
@@ -21,7 +21,7 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Group:
-    """Files that one pattern with one ``*`` matches, and what it stands for in each."""
+    """Files that match a pattern with one ``*``, and the text that the ``*`` stands for in each."""
 
     pattern: str
     keys: frozenset[str]
@@ -29,7 +29,7 @@ class Group:
 
 
 def groups_of(folder: Path) -> list[Group]:
-    """The files below a folder by directory, ending and last words as in ``x_mask.png``, splits taken together."""
+    """Group the files below a folder by directory, extension and last words, as in ``x_mask.png``, across splits."""
     paths_of_pattern: dict[str, dict[str, str]] = defaultdict(dict)
     folders: dict[str, dict[str, str]] = defaultdict(dict)
     for directory, _, names in os.walk(folder, followlinks=True):
@@ -38,7 +38,7 @@ def groups_of(folder: Path) -> list[Group]:
         files = [(stem, suffix) for stem, suffix in files if suffix.lower() in IMAGES]
         counts = Counter((end, suffix) for stem, suffix in files for end in _last_words(stem))
         for stem, suffix in files:
-            # Words at the end of a fifth of the names are a kind of file; any others are part of a name.
+            # Last words shared by a fifth of the names denote a kind of file; any others are part of a name.
             common = (end for end in _last_words(stem) if counts[end, suffix] >= max(2, 0.2 * len(files)))
             end = next(common, "")
             key = stem.removesuffix(end)
@@ -59,7 +59,7 @@ def _last_words(stem: str) -> list[str]:
 
 
 def merge_endings(groups: list[Group]) -> list[Group]:
-    """Groups that differ in their ending alone, and have no name in common, as one: ``photos/*.{jpg,png}``."""
+    """Merge groups that differ only in their extension and have no name in common: ``photos/*.{jpg,png}``."""
     merged: dict[str, list[Group]] = defaultdict(list)
     for group in sorted(groups, key=lambda group: group.pattern):
         merged[os.path.splitext(group.pattern)[0]].append(group)
@@ -76,7 +76,7 @@ def _merged(stem: str, groups: list[Group]) -> list[Group]:
 
 
 def _without_split(relative: Path) -> tuple[Path, tuple[str, str] | None]:
-    """A directory with ``{split}`` for the part that names a split, and that split and part."""
+    """A directory with the part that names a split replaced by ``{split}``, and the pair of that split and part."""
     for place, part in enumerate(relative.parts):
         for split, names in SPLIT_NAMES.items():
             if part.lower() in names:

@@ -11,7 +11,7 @@ def read_map(path: Path, *names: str) -> np.ndarray:
     """The map (height, width) under a chain of names: a variable, then the fields of a struct.
 
     Raises:
-        DatasetError: The file is not there, damaged, or holds no such map.
+        DatasetError: The file is missing, damaged, or holds no such map.
     """
     from scipy.io import loadmat  # here, since importing it takes a third of a second
 

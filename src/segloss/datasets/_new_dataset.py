@@ -1,4 +1,4 @@
-"""A description of a folder of images and labels, written from what is in it, with pictures of five pairs."""
+"""The description of a folder of images and labels, derived from its content, with pictures of five pairs."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from segloss.datasets._patterns import SPLITS
 from segloss.datasets._read import DatasetError
 from segloss.files import write_text
 
-MOST_READ = 60  # labels that are looked at
+MOST_READ = 60  # label files that are inspected
 LONGEST_SIDE = 512  # of images trained on whole
 
 
@@ -21,8 +21,8 @@ def new_dataset(folder: Path, file: Path | None = None) -> tuple[Path, Path]:
     """Write the description of the images and labels in a folder, and a contact sheet of five pairs.
 
     Args:
-        folder: Images and labels, in any of the usual layouts: two folders, or one with a suffix for the labels; below
-            folders for train, val and test, or with lists train.txt and test.txt beside them, or without a split.
+        folder: Images and labels, in any of the usual layouts: two folders, or one with a suffix for the labels; in
+            folders for train, val and test, or with lists train.txt and test.txt next to them, or without a split.
         file: The YAML file to write. Default: ``<folder's name>.yaml`` in the working directory.
 
     Returns:
@@ -84,7 +84,7 @@ def _description(
         void = 65535
     classes = sorted(value for value in values if value != void)
     if len(classes) == 1:
-        raise DatasetError(f"{folder}: the labels {labels.pattern} hold one value only, {classes[0]}")
+        raise DatasetError(f"{folder}: the labels {labels.pattern} hold only one value, {classes[0]}")
     unused = sorted(labels.keys - images.keys)
     lines = [
         f"# {len(images.keys & labels.keys)} images with labels, found in {folder.name}. Rename the classes, then name",
@@ -93,12 +93,12 @@ def _description(
         f"images: '{images.pattern}'",
         f"labels: '{labels.pattern}'",
         *(f"# labels without an image: {len(unused)}, among them that of {key}" for key in unused[:1]),
-        *(f"# also fits the images, as raters perhaps: '{group.pattern}'" for group in others),
+        *(f"# also matches the images, perhaps as raters: '{group.pattern}'" for group in others),
         "classes:  # share of the pixels",
         *(f"  {_class_name(v, classes)}: {_yaml(v)}  # {100 * values[v] / pixels:.2f} %" for v in classes),
         f"void: {void}  # {100 * values[void] / pixels:.2f} %"
         if void is not None
-        else f"# void: {_yaml(classes[-1])}  # the value of unlabelled pixels, which is then none of the classes",
+        else f"# void: {_yaml(classes[-1])}  # the value of unlabelled pixels; it is then not a class",
         f"split: {split}",
         *_size_lines(sizes),
     ]
@@ -118,7 +118,7 @@ def _yaml(value: Value) -> str:
 
 
 def _split(folder: Path, images: Group, count: int) -> str:
-    """Folders or lists where there are some; else by shares, without val where its tenth might be no image."""
+    """The split by folders or lists if they exist; else by shares, without val if a tenth might be no image."""
     if {"train", "test"} <= {split for split, _ in images.folders}:
         return f"{{folders: {{{', '.join(f'{split}: {name}' for split, name in _ordered(images.folders))}}}}}"
     lists = tuple((split, f"{split}.txt") for split in SPLITS if (folder / f"{split}.txt").is_file())
@@ -133,7 +133,7 @@ def _ordered(folders: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
 
 
 def _size_lines(sizes: list[tuple[int, int]]) -> list[str]:
-    """Whole images at a smaller size where they are large or differ; else crops."""
+    """Whole images, resized, if they are large or some are smaller than the least crop; otherwise crops."""
     height, width = (int(np.median(axis)) for axis in zip(*sizes, strict=True))
     smallest = min(min(size) for size in sizes)
     note = f"# images are {height} x {width} (height x width" + (", median)" if len(set(sizes)) > 1 else ")")

@@ -1,6 +1,6 @@
 """Files of a described data set: the images that a pattern matches, their labels and raters' maps, and their splits.
 
-A pattern is a path with one ``*``; ``{jpg,png}`` in it is any of these texts, ``{split}`` the folder of a split.
+A pattern is a path with one ``*``; ``{jpg,png}`` matches any of these texts, ``{split}`` stands for a split's folder.
 """
 
 import os
@@ -18,7 +18,7 @@ SPLITS = ("train", "val", "test")
 
 
 def patterns_of(description: Mapping[str, Any]) -> list[str]:
-    """The patterns of images, labels and raters' maps, as far as there are any."""
+    """The patterns of images, of labels if any, and of raters' maps if any."""
     labels = [description["labels"]] if "labels" in description else []
     return [description["images"], *labels, *description.get("raters", ())]
 
@@ -62,7 +62,7 @@ def read_entries(description: Mapping[str, Any], file: Path, folder: Path, split
 
 
 def alternatives(pattern: str) -> list[str]:
-    """The patterns that a pattern with ``{jpg,png}`` stands for; those of one without are itself."""
+    """The patterns that a pattern with ``{jpg,png}`` stands for; only the pattern itself if it has no alternatives."""
     choice = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
     if choice is None:
         return [pattern]
@@ -74,7 +74,7 @@ def alternatives(pattern: str) -> list[str]:
 
 
 def file_of(folder: Path, pattern: str, key: str) -> str:
-    """The path, relative to the folder, of a pattern with a key for its ``*``: the first alternative that exists."""
+    """The path, relative to the folder, of a pattern with a key in place of ``*``: the first existing alternative."""
     paths = [plain.replace("*", key) for plain in alternatives(pattern)]
     return next((path for path in paths if (folder / path).is_file()), paths[0])
 
@@ -104,7 +104,7 @@ def _matches(folder: Path, pattern: str) -> list[tuple[str, str]]:
 def _share(
     images: list[tuple[str, str]], shares: Mapping[str, float], split: str, seed: int, file: Path
 ) -> list[tuple[str, str]]:
-    """The images of a split by shares, in the order of all: a permutation of all is cut at the cumulated shares."""
+    """The images of a split by shares, in list order: a permutation of all images is cut at the cumulative shares."""
     names = [name for name in SPLITS if name in shares]
     stops = np.rint(np.cumsum([shares[name] for name in names]) * len(images)).astype(int).tolist()
     place = names.index(split)

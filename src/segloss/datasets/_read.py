@@ -1,4 +1,4 @@
-"""Readers of image and label files. Whatever they cannot read exactly as meant is one sentence with the file's name."""
+"""Readers of image and label files. Anything not readable exactly as intended raises one sentence with the path."""
 
 import gzip
 import io
@@ -16,18 +16,18 @@ COLOURS = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's mode for each number of chan
 
 
 class DatasetError(Exception):
-    """A data set is missing, damaged or cannot be had: one sentence for the person who needs it."""
+    """A data set is missing, damaged or unavailable; the message is one sentence for the user."""
 
 
 def content(path: Path) -> bytes:
-    """A file's bytes, unpacked if it is gzip'ed: packing again may give others."""
+    """A file's bytes, decompressed if it is gzipped: compressing again may give different bytes."""
     with gzip.open(path) if Path(path).suffix == ".gz" else open(path, "rb") as file:
         return file.read()
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turns what Pillow, gzip and numpy raise for a missing or damaged file into a DatasetError that names it."""
+    """Convert what Pillow, gzip and numpy raise for a missing or damaged file into a DatasetError with its path."""
     try:
         yield
     except (OSError, EOFError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
@@ -36,7 +36,7 @@ def readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """An image or label file of one picture, decoded."""
+    """A single-frame image or label file, decoded."""
     with readable(path), _decoded(path) as image:
         yield image
 
@@ -48,7 +48,7 @@ def _decoded(path: Path) -> Image.Image:
         if pictures > 1:
             raise DatasetError(f"{path} must hold one picture, got {pictures}")
         image.load()
-    except TypeError as error:  # Pillow's for a TIFF file without its dimensions
+    except TypeError as error:  # raised by Pillow for a TIFF file without its dimensions
         raise OSError(*error.args) from error
     return image
 
@@ -56,21 +56,21 @@ def _decoded(path: Path) -> Image.Image:
 def read_image(
     path: Path, *, channels: int = 3, window: tuple[float, float] | None = None, stored: bool = False
 ) -> np.ndarray:
-    """An image file, gzip'ed or not, as uint8 (height, width, channels), by default RGB.
+    """An image file, gzipped or not, as uint8 (height, width, channels), by default RGB.
 
-    Pixels are taken as stored, whatever the EXIF orientation: so are those of labels. Where the size cannot show that
-    image and label agree, since the image is square or turned by 180 degrees or mirrored, the image is refused.
+    Pixels are read as stored, whatever the EXIF orientation, like those of labels. An orientation that leaves the size
+    unchanged (a mirrored, upside-down or square image) could hide a mismatch with the label: the image is refused.
 
     Args:
         path: The file.
         channels: 3 for RGB, 1 for grey, 4 for four stored channels. Default 3.
         window: The values of a 16-bit, 32-bit or float image that become 0 and 255; linear in between. Default: None:
             0 and 65535 for 16-bit images; others need a window.
-        stored: Whether the labels are known to be drawn on the pixels as stored: no orientation is then refused.
+        stored: Whether the labels are known to be drawn on the pixels as stored; if so, no orientation is refused.
 
     Raises:
-        DatasetError: The file cannot be read, its orientation leaves open how its label was drawn, or its values need
-            a window.
+        DatasetError: The file cannot be read, its orientation makes its label ambiguous, its values need a window, or
+            it does not have the 4 channels requested.
     """
     with _opened(path) as image:
         turned = image.getexif().get(ORIENTATION, 1)
@@ -89,7 +89,7 @@ def read_image(
 
 
 def _native(image: Image.Image) -> np.ndarray:
-    """A picture's stored values in the machine's byte order, which comparisons of types expect."""
+    """An image's stored values in native byte order, which dtype comparisons expect."""
     values = np.array(image)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
@@ -113,12 +113,13 @@ def scaled(values: np.ndarray, window: tuple[float, float] | None, path: Path) -
 
 
 def read_values(path: Path) -> np.ndarray:
-    """The stored values of a label file of one channel: bool (height, width) for one bit, uint8 or uint16 for others.
+    """The stored values of a single-channel label file, (height, width): bool for 1-bit files, else uint8 or uint16.
 
-    Of a palette the indices are taken, of grey stored as RGB one channel.
+    For palette images these are the indices, for grey stored as RGB one of the channels.
 
     Raises:
-        DatasetError: The file cannot be read, is in colours, holds 32-bit or float values, or has an EXIF orientation.
+        DatasetError: The file cannot be read, is in colours, holds values other than whole numbers from 0 to 65535, or
+            has an EXIF orientation.
     """
     with _opened(path) as image:
         if image.getexif().get(ORIENTATION, 1) != 1:
@@ -159,7 +160,7 @@ def read_label(path: Path) -> np.ndarray:
 
 
 def read_foreground(path: Path) -> np.ndarray:
-    """A mask of 0 and 255 (of one bit: 0 and 1; of 16 bit: 0 and 65535) as class ids 0 and 1, uint8 (height, width).
+    """A mask of 0 and 255 (1-bit: 0 and 1; 16-bit: 0 and 65535) as class ids 0 and 1, uint8 (height, width).
 
     Raises:
         DatasetError: As ``read_values``, or the mask holds another value.

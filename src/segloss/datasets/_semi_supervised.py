@@ -17,15 +17,15 @@ def split_labelled(entries: Sequence[Entry], fraction: float, seed: int) -> tupl
     entries are among a larger one's.
 
     Args:
-        entries: A training list, as ``read_list`` gives it.
+        entries: A training list, as ``read_list`` returns it.
         fraction: Share of labelled entries, above 0 and up to 1, such as 1/16; rounded to whole entries, half up.
         seed: Any integer from 0 to 2^32 - 1.
 
     Returns:
-        The labelled entries, whole, and of the unlabelled ones the image alone: their labels are not to be read.
+        The complete labelled entries, and only the images of the unlabelled ones: their labels must not be read.
 
     Raises:
-        DatasetError: fraction outside its range, or so small that no entry is labelled.
+        DatasetError: The fraction is outside its range, or so small that no entry is labelled.
     """
     if not 0 < fraction <= 1:
         raise DatasetError(f"the labelled fraction must be above 0 and at most 1, got {fraction}")
@@ -43,16 +43,16 @@ def split_labelled(entries: Sequence[Entry], fraction: float, seed: int) -> tupl
 def training_lists(
     dataset: Dataset, folder: Path, labelled: Mapping[str, Any] | None = None
 ) -> tuple[list[Entry], list[Entry]]:
-    """The training images that keep their labels, and of all others the image alone.
+    """The training entries that keep their labels, and only the images of all others.
 
     Args:
         dataset: The data set.
-        folder: Where it lies.
-        labelled: ``fraction`` and ``seed`` (default 0) of a draw, or ``list``, a folder of the data set with the lists
-            labeled.txt and unlabeled.txt. Default: None: all images keep their labels.
+        folder: Its folder.
+        labelled: ``fraction`` and ``seed`` (default 0) of a random draw, or ``list``, a folder of the data set with the
+            lists labeled.txt and unlabeled.txt. Default: None: all images keep their labels.
 
     Raises:
-        DatasetError: a fraction that cannot be, or a list that is not there.
+        DatasetError: The fraction is invalid, or a list is missing.
     """
     if labelled is None:
         return dataset.read_list(folder, "train"), []

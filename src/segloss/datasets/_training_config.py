@@ -1,4 +1,4 @@
-"""The MMEngine config, as text, that trains on a data set described by a YAML file."""
+"""The MMEngine config, as text, for training on a data set described by a YAML file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +16,11 @@ FLIPS = {
 def training_config(file: Path) -> str:
     """A Python file as in configs/mmseg/datasets for the data set that a YAML file describes.
 
-    With ``resize`` (height, width) images are trained on and predicted at that size, and scored at their own. Without,
-    crops of ``crop_size`` (default 256 x 256) are trained on and whole images predicted.
+    With ``resize`` (height, width), images are trained on and predicted at that size, and scored at their own. Without
+    it, crops of ``crop_size`` (default 256 x 256) are trained on and whole images predicted.
 
     Raises:
-        DatasetError: The file cannot be read or is no description.
+        DatasetError: The file cannot be read or is not a description.
     """
     file = Path(file).absolute()
     description = read_description(file)
@@ -32,7 +32,7 @@ def training_config(file: Path) -> str:
     lines = [
         f"# Made from {file.name}: change that file instead.",
         f"source = {file.stem!r}",
-        # A literal, so that the identity of a cell follows from it; the folder's place does not matter.
+        # A literal, so that it is part of a cell's identity; the folder's location does not matter.
         f"description = { {key: value for key, value in description.items() if key not in ('folder', 'terms')}!r}",
         f"reference = {description.get('reference', 'label')!r}",
         f"crop_size = ({height}, {width})",

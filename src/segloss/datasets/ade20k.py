@@ -1,8 +1,8 @@
 """ADE20K, the 150 classes of the MIT Scene Parsing Benchmark: photographs of indoor and outdoor scenes, of many sizes.
 
 Zhou et al., Scene Parsing through ADE20K Dataset, 2017, https://doi.org/10.1109/CVPR.2017.544. Official home:
-http://sceneparsing.csail.mit.edu. Of a class of several names the first stands here. In the owners' label files 0 is
-"other objects", which no class counts: it becomes void, and 1..150 become the classes 0..149.
+http://sceneparsing.csail.mit.edu. Of classes with several names, the first one is used. In the owners' label files, 0
+is "other objects", which belong to no class: it becomes void, and 1..150 become the classes 0..149.
 """
 
 from pathlib import Path
@@ -47,7 +47,7 @@ def read_label(path: Path) -> np.ndarray:
     """The class ids, uint8 (height, width), of a file of ADE20K's values.
 
     Raises:
-        DatasetError: It holds another value than 0..150.
+        DatasetError: It holds a value other than 0..150.
     """
     return ids_of_values(read_values(path), TABLE, path)
 

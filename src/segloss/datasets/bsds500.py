@@ -4,7 +4,7 @@ Arbelaez, Maire, Fowlkes and Malik, Contour Detection and Hierarchical Image Seg
 https://doi.org/10.1109/TPAMI.2010.161. Official home: https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/
 (non-commercial research and education).
 
-The drawings are lines of one pixel. They are read dilated by 3 x 3 pixels: otherwise two drawings that are one pixel
+The drawings are lines one pixel wide. They are dilated by 3 x 3 pixels when read: otherwise two drawings one pixel
 apart disagree everywhere. The label is the first drawing. Rater k of one image and rater k of another are not the same
 person, so a mean over one rater's images means nothing here; the spread within an image does.
 """
@@ -28,7 +28,7 @@ INSTRUCTIONS = (
 
 
 def read_list(folder: Path, split: str) -> list[Entry]:
-    """Image, first drawing as label, and all drawings of each image of a split; None fills up to nine.
+    """Image, first drawing as label, and all drawings of each image of a split, padded with None to nine.
 
     Raises:
         DatasetError: There is no such list, or an image without any drawing.

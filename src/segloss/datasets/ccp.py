@@ -1,11 +1,11 @@
-"""CCP, Clothing Co-Parsing: 1 004 street fashion photographs, every garment labelled; three of four pixels background.
+"""CCP, Clothing Co-Parsing: 1 004 street fashion photographs, every garment labelled; three in four pixels background.
 
 Yang, Luo and Lin, Clothing Co-Parsing by Joint Image Segmentation and Labeling, 2014,
 https://doi.org/10.1109/CVPR.2014.407. Official home: https://github.com/bearpaw/clothing-co-parsing (Apache-2.0; the
 photographs come from the web, their photographers' rights are not stated, and people can be seen in them).
 
 Two data sets read one folder: ``ccp59`` with the owners' classes, of which four occur in no image, and ``ccp12`` with
-the groups of ``GROUPS``. Photographs and labels have half the owners' size. The owners publish no split: photographs
+the groups of ``GROUPS``. Photographs and labels have half the original size. The owners publish no split: photographs
 whose number ends in 7 are val, those that end in 8 or 9 are test.
 """
 

@@ -1,10 +1,10 @@
-"""Cityscapes: street scenes of 50 cities, 2048 x 1024 pixels, 19 classes and void, fine annotations.
+"""Cityscapes: street scenes from 50 cities, 2048 x 1024 pixels, 19 classes and void, fine annotations.
 
 Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, 2016, https://arxiv.org/abs/1604.01685.
 Official home: https://www.cityscapes-dataset.com (registration; non-commercial).
 
-The owners' label files ``*_gtFine_labelIds.png`` hold the ids 0..33 of cityscapesScripts; they become the 19 classes by
-a table, so no converter is needed and no second copy of the labels. The labels of the owners' test images are not
+The owners' label files ``*_gtFine_labelIds.png`` hold the ids 0..33 of cityscapesScripts; a table maps them to the 19
+classes, so neither a converter nor a second copy of the labels is needed. The labels of the owners' test images are not
 public: articles train on ``train`` and evaluate on ``val``.
 """
 
@@ -21,7 +21,7 @@ COUNTS = {"train": 2975, "val": 500}
 INSTRUCTIONS = (
     "register at https://www.cityscapes-dataset.com (non-commercial; check its terms), unpack "
     "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip to cityscapes/{leftImg8bit,gtFine}/, and for "
-    "semi-supervised grids put UniMatch's lists to cityscapes/unimatch/<list>/labeled.txt"
+    "semi-supervised grids put UniMatch's lists at cityscapes/unimatch/<list>/labeled.txt"
 )
 # Class: its id in the label files, its colour.
 CLASSES = {
@@ -62,7 +62,7 @@ def entries(folder: Path, split: str) -> list[Entry]:
 
 
 def entries_of(folder: Path, images: list[str]) -> list[Entry]:
-    """The entries of the images of one of UniMatch's lists, whose labels are a converter's."""
+    """The entries of the images in one of UniMatch's lists, whose label paths (a converter's) are not used."""
     return [(image, label_of(image)) for image in images]
 
 
@@ -70,7 +70,7 @@ def read_label(path: Path) -> np.ndarray:
     """The class ids, uint8 (height, width), of a file of Cityscapes' label ids.
 
     Raises:
-        DatasetError: It holds another value than 0..33.
+        DatasetError: It holds a value other than 0..33.
     """
     return ids_of_values(read_values(path), TABLE, path)
 

@@ -2,7 +2,7 @@
 
 Caesar, Uijlings and Ferrari, COCO-Stuff: Thing and Stuff Classes in Context, 2018, https://arxiv.org/abs/1612.03716.
 Official home: https://github.com/nightrome/cocostuff. The owners' label files hold the ids 0..181, of which eleven were
-given up, and 255 for void; they become the 171 classes by a table.
+dropped, and 255 for void; a table maps them to the 171 classes.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ FOLDERS = {"train": "train2017", "val": "val2017"}
 INSTRUCTIONS = (
     "unpack train2017.zip and val2017.zip of http://images.cocodataset.org/zips/ to coco-stuff/images/ and "
     "stuffthingmaps_trainval2017.zip of https://github.com/nightrome/cocostuff to coco-stuff/annotations/ (annotations "
-    "CC BY 4.0, photographs by Flickr's terms; check the owners' pages)"
+    "CC BY 4.0, photographs under Flickr's terms; check the owners' pages)"
 )
 UNUSED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)  # ids no pixel has
 CLASSES = tuple(
@@ -54,7 +54,7 @@ def read_label(path: Path) -> np.ndarray:
     """The class ids, uint8 (height, width), of a file of COCO-Stuff's ids.
 
     Raises:
-        DatasetError: It holds a value that is no id of a class and not 255.
+        DatasetError: It holds a value that is neither the id of a class nor 255.
     """
     return ids_of_values(read_values(path), TABLE, path)
 
@@ -66,7 +66,7 @@ COCO_STUFF = folder_dataset(
     void=VOID,
     counts=COUNTS,
     instructions=INSTRUCTIONS,
-    terms="annotations CC BY 4.0, photographs by Flickr's terms; check the owners' pages",
+    terms="annotations CC BY 4.0, photographs under Flickr's terms; check the owners' pages",
     entries=entries,
     read_label=read_label,
 )

@@ -27,10 +27,10 @@ INSTRUCTIONS = (
 
 
 def read_list(folder: Path, split: str) -> list[Entry]:
-    """Image and annotation of each image of the owners' split, less image 28 in test.
+    """Image and annotation of each image of the owners' split, without image 28 in test.
 
     Raises:
-        DatasetError: There is no such split, or the owners' split file is not there.
+        DatasetError: There is no such split, or the owners' split file is missing.
     """
     if split not in COUNTS:
         raise DatasetError(f"cwfid has no list {split!r}; known: {', '.join(COUNTS)}")
@@ -54,7 +54,7 @@ def read_label(path: Path) -> np.ndarray:
     """The class ids, uint8 (height, width), of an annotation in colours.
 
     Raises:
-        DatasetError: There is another colour in it.
+        DatasetError: It holds any other colour.
     """
     return ids_of_colours(read_image(path), colour_table(TABLE), path)
 

@@ -1,8 +1,8 @@
-"""DeepGlobe Land Cover and Road Extraction: satellite images, 6 classes of 2448 x 2448 and roads of 1024 x 1024 pixels.
+"""DeepGlobe Land Cover and Road Extraction: satellite images, 6 classes at 2448 x 2448 and roads at 1024 x 1024 pixels.
 
 Demir et al., DeepGlobe 2018: A Challenge to Parse the Earth through Satellite Images, 2018,
 https://arxiv.org/abs/1805.06561. The labels of the owners' validation and test images are not public: as in the
-articles of the JDT losses the training images are divided into five folds by name, and ``train`` and ``val`` are those
+articles on the JDT losses, the training images are divided into five folds by name, and ``train`` and ``val`` are those
 of fold 0.
 """
 
@@ -31,7 +31,7 @@ LAND_COLOURS = (*((colour, index) for index, colour in enumerate(LAND.values()))
 
 
 def instructions(task: str) -> str:
-    """The sentence for a person who does not have the images of a task."""
+    """One sentence on how to get the images of a task."""
     return (
         f"get the training images of the {task} task at http://deepglobe.org (research; check the owners' terms) and "
         f"unpack them to deepglobe-{task}/train/<id>_sat.jpg and <id>_mask.png"
@@ -46,17 +46,17 @@ def entries(folder: Path, split: str, fold: int = 0) -> list[Entry]:
 
 
 def read_land(path: Path) -> np.ndarray:
-    """The class ids, uint8 (height, width), of a mask in colours; each channel counts as 255 from 128 on.
+    """The class ids, uint8 (height, width), of a mask in colours; channel values from 128 up count as 255.
 
     Raises:
-        DatasetError: There is a colour of no class: full red.
+        DatasetError: It holds the one colour without a class, pure red.
     """
     colours = np.where(read_image(path) >= 128, np.uint8(255), np.uint8(0))
     return ids_of_colours(colours, colour_table(LAND_COLOURS), path)
 
 
 def read_road(path: Path) -> np.ndarray:
-    """The class ids, uint8 (height, width), of a grey mask: 1 from 128 on, since some masks are not pure.
+    """The class ids, uint8 (height, width), of a grey mask: 1 from 128 up, since some masks are not just 0 and 255.
 
     Raises:
         DatasetError: The mask is not grey.

@@ -1,11 +1,11 @@
-"""DeepGlobe Building, which is SpaceNet 2: satellite images of four cities, 650 x 650 pixels, footprints of buildings.
+"""DeepGlobe Building, which is SpaceNet 2: satellite images of four cities, 650 x 650 pixels, building footprints.
 
 Demir et al., DeepGlobe 2018, https://arxiv.org/abs/1805.06561; Van Etten, Lindenbaum and Bacastow, SpaceNet: A Remote
 Sensing Dataset and Challenge Series, 2018, https://arxiv.org/abs/1807.01232. Home: https://spacenet.ai (CC BY-SA).
 
-The owners' files are read as they are: images of 16 bit a channel are scaled to 8 bit, each channel from its minimum to
-its maximum (as gdal_translate -scale), and footprints in longitude and latitude are filled through the image's
-geographic tags: a pixel is a building where its centre is inside a footprint (as gdal_rasterize). Each city's images
+The owners' files are read as they are: images of 16 bits per channel are scaled to 8, each channel from its minimum to
+its maximum (as gdal_translate -scale), and footprints in longitude and latitude are rasterised using the image's
+geographic tags: a pixel is a building if its centre is inside a footprint (as gdal_rasterize). Each city's images
 are divided into five folds by number as text; ``train`` and ``val`` are those of fold 0 of the four cities.
 """
 
@@ -55,7 +55,7 @@ def read_tiff(path: Path) -> tuple[np.ndarray, dict[int, Sequence[float]]]:
     """Pixels and geographic tags of a GeoTIFF.
 
     Raises:
-        DatasetError: It is not there, damaged, compressed in a way that needs another package, or without those tags.
+        DatasetError: It is missing, damaged, compressed in a way that needs another package, or without those tags.
     """
     import tifffile  # here, since nothing else needs it
 
@@ -74,7 +74,7 @@ def read_image(path: Path) -> np.ndarray:
     """A tile as uint8 (height, width, 3) RGB, each channel scaled from its minimum and maximum to 0..255.
 
     Raises:
-        DatasetError: It cannot be read, or has not three channels.
+        DatasetError: It cannot be read, or does not have three channels.
     """
     values, _ = read_tiff(path)
     if values.ndim != 3 or values.shape[-1] != 3:
@@ -88,7 +88,7 @@ def fill(rings: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
 
     Args:
         rings: Outline and holes, each (points, 2) columns and rows; the pixel in row r and column c has its centre at
-            (c + .5, r + .5). A ring need not be closed. A centre is inside if an odd number of edges is left of it.
+            (c + .5, r + .5). A ring need not be closed. A centre is inside if an odd number of edges lies to its left.
     """
     crossings = np.zeros((height, width + 1), np.int64)
     for ring in rings:
@@ -105,8 +105,10 @@ def fill(rings: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
 def polygons(path: Path) -> list[list[np.ndarray]]:
     """The rings of every polygon of a GeoJSON file, each (points, 2) longitudes and latitudes.
 
+    Points and lines are skipped.
+
     Raises:
-        DatasetError: It is not there, not GeoJSON, or has other shapes.
+        DatasetError: It is missing or not GeoJSON.
     """
     try:
         geometries = [feature["geometry"] for feature in json.loads(Path(path).read_text(encoding="utf-8"))["features"]]
@@ -130,7 +132,7 @@ def image_of(label: Path) -> Path:
 
 
 def read_label(path: Path) -> np.ndarray:
-    """The class ids, uint8 (height, width), 1 in the footprints of a GeoJSON file; the tile gives size and place.
+    """The class ids, uint8 (height, width), 1 in the footprints of a GeoJSON file; size and position are from the tile.
 
     Raises:
         DatasetError: The footprints or the tile cannot be read.

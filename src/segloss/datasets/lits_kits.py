@@ -1,10 +1,10 @@
-"""LiTS and KiTS19: tumours of the liver and the kidney in CT volumes, as the slices that show one.
+"""LiTS and KiTS19: liver and kidney tumours in CT volumes, as the slices that show a tumour.
 
 Bilic et al., The Liver Tumor Segmentation Benchmark (LiTS), 2023, https://doi.org/10.1016/j.media.2022.102680;
-Heller et al., The KiTS19 Challenge Data, 2019, https://arxiv.org/abs/1904.00445. As in the articles on the JDT losses
-only slices with a tumour count, intensities are cut to a window of Hounsfield units, tumour is set against the rest,
-and five folds divide the cases; the data set itself is fold 0. ``prepare`` writes the slices as PNG files, 8 bit and
-labels as published (0 background, 1 organ, 2 tumour), to ``<name>-slices`` beside the volumes.
+Heller et al., The KiTS19 Challenge Data, 2019, https://arxiv.org/abs/1904.00445. As in the articles on the JDT losses,
+only slices with a tumour are used, intensities are clipped to a window of Hounsfield units, the two classes are tumour
+and the rest, and the cases are divided into five folds; the data set itself is fold 0. ``prepare`` writes the slices to
+``<name>-slices`` next to the volumes: 8-bit PNG files, labels as published (0 background, 1 organ, 2 tumour).
 """
 
 import json
@@ -37,9 +37,9 @@ class Volumes:
 
     Attributes:
         name: Name of the data set and of the volumes' folder.
-        image: Pattern of the CT volumes; what ``*`` stands for names the case.
+        image: Pattern of the CT volumes; the text that ``*`` stands for is the name of the case.
         label: The labels of a case, with ``*`` for its name.
-        axis: The axis of the slices. Of both others columns come first for 2, rows for 0.
+        axis: The axis of the slices. Of the other two, columns come first if it is 2, rows if it is 0.
         window: Hounsfield units that become 0 and 255.
         cases: Number of published cases.
         slices: Number of their slices with a tumour.
@@ -77,7 +77,7 @@ def tumour_slices(volumes: Volumes, image: Path, label: Path) -> Iterator[tuple[
     """Index, pixels and labels, uint8 (height, width), of each slice of a case that shows a tumour.
 
     Raises:
-        DatasetError: A volume cannot be read, sizes differ, or there are other labels than 0, 1 and 2.
+        DatasetError: A volume cannot be read, sizes differ, or there are labels other than 0, 1 and 2.
     """
     values, labels = read_nifti(image), read_nifti(label)
     if values.shape != labels.shape or values.ndim != 3:
@@ -94,10 +94,10 @@ def tumour_slices(volumes: Volumes, image: Path, label: Path) -> Iterator[tuple[
 
 
 def prepare(volumes: Volumes, dataset: Dataset, data_root: Path) -> Path:
-    """Write the slices of all volumes below ``data_root``, or verify those that are there.
+    """Write the slices of all volumes below ``data_root``, or verify existing ones.
 
     Raises:
-        DatasetError: There are no volumes, not all of them, or a volume is wrong.
+        DatasetError: Some or all volumes are missing, or a volume is invalid.
     """
     folder, source = Path(data_root) / dataset.folder, Path(data_root) / volumes.name
     if folder.is_dir():
@@ -151,7 +151,7 @@ def record(volumes: Volumes, folder: Path) -> dict:
 
 
 def read_tumour(path: Path) -> np.ndarray:
-    """The class ids of a slice: 1 on tumours, 0 elsewhere, in the organ too."""
+    """The class ids of a slice: 1 on tumours, 0 elsewhere, including the rest of the organ."""
     return ids_of_values(read_label(path), TABLE, path)
 
 

@@ -3,8 +3,8 @@
 Neuhold et al., The Mapillary Vistas Dataset for Semantic Understanding of Street Scenes, 2017,
 https://doi.org/10.1109/ICCV.2017.534. Official home: https://www.mapillary.com/dataset/vistas (research edition).
 
-The owners' label files are palette images whose indices are the classes 0..64, and 65 for unlabelled pixels. Their
-newer archives keep them in ``<split>/v1.2/labels``, the older ones in ``<split>/labels``.
+The owners' label files are palette images whose indices are the classes 0..64, and 65 for unlabelled pixels. Newer
+archives of the owners keep them in ``<split>/v1.2/labels``, older ones in ``<split>/labels``.
 """
 
 from pathlib import Path
@@ -45,7 +45,7 @@ def read_label(path: Path) -> np.ndarray:
     """The class ids, uint8 (height, width), of a palette image of Mapillary's indices.
 
     Raises:
-        DatasetError: It holds another index than 0..65.
+        DatasetError: It holds an index other than 0..65.
     """
     return ids_of_values(read_values(path), TABLE, path)
 

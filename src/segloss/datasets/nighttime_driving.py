@@ -37,7 +37,7 @@ def read_label(path: Path) -> np.ndarray:
     """The class ids, uint8 (height, width), of a file of Cityscapes' train ids.
 
     Raises:
-        DatasetError: It holds another value than 0..18 and 255.
+        DatasetError: It holds a value other than 0..18 and 255.
     """
     return ids_of_values(read_values(path), TABLE, path)
 

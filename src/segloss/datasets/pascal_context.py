@@ -3,10 +3,10 @@
 Mottaghi et al., The Role of Context for Object Detection and Semantic Segmentation in the Wild, 2014,
 https://doi.org/10.1109/CVPR.2014.119. Official home: https://cs.stanford.edu/~roozbeh/pascal-context/.
 
-Two forms of the labels are read. MMSegmentation's converter leaves ``VOC2010/SegmentationClassContext/*.png`` with
-0 for what is none of the 59 classes, and its own lists (4996 and 5104 images, the articles' counts). Without it the
-owners' ``trainval/*.mat`` with 459 classes serve, of which 59 are taken by a table and all others are void; their lists
-are VOC 2010's main lists (4998 and 5105).
+Two forms of the labels are read. MMSegmentation's converter writes ``VOC2010/SegmentationClassContext/*.png`` with
+0 for pixels outside the 59 classes, and its own lists (4996 and 5104 images, the articles' counts). Without them,
+the owners' ``trainval/*.mat`` with 459 classes are used: a table keeps 59 of them and maps all others to void. Their
+lists are VOC 2010's main lists (4998 and 5105).
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ LISTS = {"png": "VOC2010/ImageSets/SegmentationContext", "mat": "VOC2010/ImageSe
 INSTRUCTIONS = (
     "unpack VOC 2010 of http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ to VOCdevkit/VOC2010/ and trainval.tar.gz of "
     "https://cs.stanford.edu/~roozbeh/pascal-context/ to VOCdevkit/VOC2010/trainval/, or run MMSegmentation's "
-    "converter pascal_context.py (photographs by Flickr's terms; check the owners' pages)"
+    "converter pascal_context.py (photographs under Flickr's terms; check the owners' pages)"
 )
 # Class: its id among the owners' 459.
 CLASSES = {
@@ -51,7 +51,7 @@ def form(folder: Path) -> str:
 
 
 def counts(folder: Path) -> Mapping[str, int]:
-    """Number of images of each split of that form."""
+    """Number of images of each split, for the form of the labels in a folder."""
     return COUNTS[form(folder)]
 
 
@@ -70,7 +70,7 @@ def read_label(path: Path) -> np.ndarray:
     """The class ids, uint8 (height, width), of a label in either form.
 
     Raises:
-        DatasetError: It cannot be read, or holds another value than 0..59 (PNG) or 0..459 (MATLAB).
+        DatasetError: It cannot be read, or holds a value other than 0..59 (PNG) or 0..459 (MATLAB).
     """
     if Path(path).suffix == ".mat":
         return ids_of_values(read_map(path, "LabelMap"), MAT_TABLE, path)
@@ -84,7 +84,7 @@ PASCAL_CONTEXT = folder_dataset(
     void=VOID,
     counts=counts,
     instructions=INSTRUCTIONS,
-    terms="photographs by Flickr's terms; check the owners' pages",
+    terms="photographs under Flickr's terms; check the owners' pages",
     entries=entries,
     read_label=read_label,
     folder="VOCdevkit",

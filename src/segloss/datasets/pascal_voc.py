@@ -4,9 +4,9 @@ Everingham et al., The PASCAL Visual Object Classes Challenge: A Retrospective, 
 https://doi.org/10.1007/s11263-014-0733-5; Hariharan et al., Semantic Contours from Inverse Detectors, 2011 (SBD),
 https://doi.org/10.1109/ICCV.2011.6126343.
 
-``train`` is what articles call trainaug: the images of VOC's and of both of SBD's lists, less VOC's ``val``. The label
-is VOC's own where it has one, else SBD's, whose MATLAB files are read as they are (MMSegmentation's
-``SegmentationClassAug`` serves too). VOC's labels have a void border around objects, SBD's have none.
+``train`` is called trainaug in articles: the images of VOC's and of both of SBD's lists, without VOC's ``val``. The
+label is VOC's own if it exists, else SBD's, whose MATLAB files are read directly (MMSegmentation's
+``SegmentationClassAug`` works too). VOC's labels have a void border around objects, SBD's have none.
 """
 
 from pathlib import Path
@@ -23,10 +23,10 @@ COUNTS = {"train": 10582, "val": 1449}
 INSTRUCTIONS = (
     "unpack VOCtrainval_11-May-2012.tar of http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ and benchmark.tgz of "
     "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/ to "
-    "VOCdevkit/{VOC2012,benchmark_RELEASE}/ (photographs by Flickr's terms; check the owners' pages), and for "
-    "semi-supervised grids put UniMatch's lists to VOCdevkit/unimatch/<list>/labeled.txt"
+    "VOCdevkit/{VOC2012,benchmark_RELEASE}/ (photographs under Flickr's terms; check the owners' pages), and for "
+    "semi-supervised grids put UniMatch's lists at VOCdevkit/unimatch/<list>/labeled.txt"
 )
-SBD_FOLDERS = ("benchmark_RELEASE/dataset", "VOCaug/dataset")  # the archive's, MMSegmentation's documentation's
+SBD_FOLDERS = ("benchmark_RELEASE/dataset", "VOCaug/dataset")  # as in the archive, as in MMSegmentation's documentation
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
@@ -35,7 +35,7 @@ TABLE = consecutive(len(CLASSES))
 
 
 def names_of(path: Path) -> list[str]:
-    """The image names in a list of the owners."""
+    """The image names in one of the owners' lists."""
     if not path.is_file():
         raise DatasetError(f"pascal-voc: {path} is missing; {INSTRUCTIONS}")
     return path.read_text(encoding="utf-8").split()
@@ -47,7 +47,7 @@ def sbd_folder(folder: Path) -> str:
 
 
 def labelled_names(folder: Path) -> set[str]:
-    """The images that have a label of VOC."""
+    """The names of the images with one of VOC's own labels."""
     return {
         name for split in ("train", "val") for name in names_of(folder / f"VOC2012/ImageSets/Segmentation/{split}.txt")
     }
@@ -76,7 +76,7 @@ def entries(folder: Path, split: str) -> list[Entry]:
 
 
 def entries_of(folder: Path, images: list[str]) -> list[Entry]:
-    """The entries of the images of one of UniMatch's lists, whose labels are a converter's."""
+    """The entries of the images in one of UniMatch's lists, whose label paths (a converter's) are not used."""
     labelled = labelled_names(folder)
     return [entry(folder, Path(image).stem, labelled) for image in images]
 
@@ -85,7 +85,7 @@ def read_label(path: Path) -> np.ndarray:
     """The class ids, uint8 (height, width), of a palette image of VOC or a MATLAB file of SBD.
 
     Raises:
-        DatasetError: It cannot be read, or holds another value than 0..20 and 255.
+        DatasetError: It cannot be read, or holds a value other than 0..20 and 255.
     """
     values = read_map(path, "GTcls", "Segmentation") if Path(path).suffix == ".mat" else read_values(path)
     return ids_of_values(values, TABLE, path)
@@ -98,7 +98,7 @@ PASCAL_VOC = folder_dataset(
     void=VOID,
     counts=COUNTS,
     instructions=INSTRUCTIONS,
-    terms="photographs by Flickr's terms; check the owners' pages",
+    terms="photographs under Flickr's terms; check the owners' pages",
     entries=entries,
     read_label=read_label,
     folder="VOCdevkit",

@@ -1,18 +1,18 @@
-"""The embedded data set: generated images of overlapping shapes whose class posterior is known in closed form.
+"""The built-in data set: generated images of overlapping shapes whose class posterior is known in closed form.
 
 A scene is a list of shapes, painted in order, each with a class and an exact signed distance field d (pixels, positive
-inside). A rater draws a shape wherever d + e > 0, where the offset e is normal, drawn anew for every shape, with the
+inside). A rater draws a shape wherever d + e > 0, where the offset e is normal, independent for every shape, with the
 rater's own mean (some always draw too large, some too small) and a common spread.
 
 The random experiment that the posterior describes, given the scene: choose one of the raters, each with the same
-probability; that rater draws an offset for every shape; look at the class of the pixel. Within one rater the shapes
-are independent, so with q_k = Phi((d_k + mean) / spread) the last shape on top is shape k with probability
-q_k * prod_{j>k} (1 - q_j), background with prod_j (1 - q_j); the posterior is the mean of that over the raters.
+probability; that rater draws an offset for every shape; observe the class of the pixel. Given the rater, the shapes
+are independent, so with q_k = Phi((d_k + mean) / spread) the topmost shape is shape k with probability
+q_k * prod_{j>k} (1 - q_j), background with prod_j (1 - q_j); the posterior is the mean of these over the raters.
 
-The hard label of an image is one run of that very experiment (all its pixels share the rater and the offsets), so the
-posterior is calibrated against the labels. The maps below ``raters/`` are one further drawing by each rater. The image
-shows the mean boundary d = 0, blurred and noisy: who sees only the image knows less than the posterior does. Void is
-laid over labels and raters' maps, at random and whatever lies below; the posterior is given there too.
+The hard label of an image is one realisation of this experiment (all its pixels share the rater and the offsets), so
+the posterior is calibrated against the labels. The maps below ``raters/`` are one further drawing by each rater. The
+image shows the mean boundary d = 0, blurred and noisy: it holds less information than the posterior. Void is
+painted over labels and raters' maps at random, whatever is below; the posterior is provided there too.
 """
 
 import json
@@ -37,7 +37,7 @@ COUNTS = {"train": 160, "val": 32, "test": 64}
 RATER_MEANS = (-1.2, -0.4, 0.4, 1.2)  # pixels; their mean is 0, the boundary that the image shows
 RATER_SPREAD = 0.6  # pixels
 VOID = 255
-RECORD = "phantom.json"  # the parameters; written last, so that its presence means that the data set is whole
+RECORD = "phantom.json"  # the parameters; written last, so its presence means that the data set is complete
 
 CLASSES = ("background", "disc", "box", "bar", "dot")
 PALETTE = ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0))
@@ -120,8 +120,8 @@ def draw(shapes: Sequence[Shape], rater: int, random: np.random.Generator) -> np
 
 
 def posterior(shapes: Sequence[Shape]) -> np.ndarray:
-    """Probability of every class at every pixel, float64 (classes, SIZE, SIZE): see the head of this file."""
-    from scipy.special import ndtr  # scipy only where the data set is made: commands that read it start sooner
+    """Probability of every class at every pixel, float64 (classes, SIZE, SIZE): see the module docstring."""
+    from scipy.special import ndtr  # imported here: commands that only read the data set start sooner
 
     total = np.zeros((len(CLASSES), SIZE, SIZE))
     for mean in RATER_MEANS:
@@ -157,17 +157,17 @@ def void_mask(random: np.random.Generator) -> np.ndarray:
 
 
 def prepare(data_root: Path) -> Path:
-    """Generate the data set below ``data_root`` and return its folder; if it is there in this version, do nothing.
+    """Generate the data set below ``data_root`` and return its folder; do nothing if it exists in this version.
 
     Raises:
-        DatasetError: Something that was not made here has its name.
+        DatasetError: Something that was not generated here already has its name.
     """
     folder = Path(data_root) / "phantom"
     if _is_this_version(folder) and _is_whole(folder):
         return folder
     if folder.exists():
         if not (folder / RECORD).is_file():
-            raise DatasetError(f"{folder} exists and is no generated data set (no {RECORD} in it); move it away")
+            raise DatasetError(f"{folder} exists and is not a generated data set (no {RECORD} in it); move it away")
         shutil.rmtree(folder)
     with atomic_folder(folder) as temporary:
         for sub_folder in ("images", "labels", "posterior", *(f"raters/{r}" for r in range(len(RATER_MEANS)))):
@@ -181,7 +181,7 @@ def prepare(data_root: Path) -> Path:
 
 
 def verify(folder: Path) -> None:
-    """Raise DatasetError unless the folder holds this version, whole, with the labels it was made with."""
+    """Raise DatasetError unless the folder holds this version, complete and with the labels as generated."""
     again = f"remove {folder} and run: segloss prepare phantom"
     if not _is_this_version(folder):
         raise DatasetError(f"phantom: {folder} is not version {VERSION}; {again}")
@@ -205,7 +205,7 @@ def _pixel_centres(row: float, column: float, angle: float) -> tuple[np.ndarray,
 
 
 def _surface(class_id: int, random: np.random.Generator) -> np.ndarray:
-    """Colour and stripes of one shape's class, with a tint and a phase of its own."""
+    """Colour and stripes of one shape's class, with a random tint and phase."""
     period, amplitude = STRIPES[class_id]
     rows, _ = _pixel_centres(SIZE / 2, SIZE / 2, random.uniform(0, math.pi))
     stripes = amplitude * np.sin(2 * math.pi * (rows / period + random.random()))
@@ -213,8 +213,8 @@ def _surface(class_id: int, random: np.random.Generator) -> np.ndarray:
 
 
 def _write_sample(folder: Path, split: str, index: int) -> str:
-    """Write one image with its maps and its posterior; returns its line of the list."""
-    # A stream of its own for every image: the split sizes can change without changing the images.
+    """Write one image with its maps and its posterior, and return its line of the list."""
+    # A separate random stream for every image: the split sizes can change without changing the images.
     random = np.random.Generator(np.random.PCG64([SEED, list(COUNTS).index(split), index]))
     name = f"{split}_{index:04d}"
     shapes = scene(random)
@@ -235,7 +235,7 @@ def _is_this_version(folder: Path) -> bool:
         return False
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except ValueError:  # damaged: as good as another version
+    except ValueError:  # damaged: treated as another version
         return False
     return (
         isinstance(record, dict)
@@ -244,7 +244,7 @@ def _is_this_version(folder: Path) -> bool:
 
 
 def _is_whole(folder: Path) -> bool:
-    """True if no file is missing or empty, as some may be after a crash of the machine."""
+    """True if no file is missing or empty, as some may be after a system crash."""
     try:
         check_files_of_lists(PHANTOM, folder, COUNTS)
     except DatasetError:

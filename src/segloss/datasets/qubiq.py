@@ -5,9 +5,9 @@ https://qubiq21.grand-challenge.org/ (registration). All tasks are read from one
 in the layout of the challenge's archive: ``<organ>/{Training,Validation}/caseNN/image.nii.gz`` and
 ``taskTT_segRR.nii.gz`` for task TT and rater RR. Images of brain tumours have four channels, the MR sequences.
 
-The challenge has no single reference: the label is the first rater's map that exists. The challenge's validation cases
-are ``test``, its hidden test cases are not published; every fifth training case is ``val``. Fold k of five instead
-pools training and validation cases, as in the articles on the JDT losses, and has no ``val``.
+The challenge has no single reference: the label is the map of the first rater who drew one. The challenge's validation
+cases are ``test``, its hidden test cases are not published; every fifth training case is ``val``. Fold k of five
+instead pools training and validation cases, as in the articles on the JDT losses, and has no ``val``.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ from segloss.datasets._read import DatasetError
 
 SPLITS = ("train", "val", "test")
 FOLD_SPLITS = ("train", "test")
-CHANNELS = {"brain-tumor": 4}  # of all other organs 3, three times the same
+CHANNELS = {"brain-tumor": 4}  # all other organs: 3 identical channels
 INSTRUCTIONS = (
     "register at https://qubiq21.grand-challenge.org/, download training and validation data and unpack them to "
     "qubiq/<organ>/{Training,Validation}/caseNN/"
@@ -83,7 +83,7 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
     One stored channel is repeated three times, as grey RGB.
 
     Raises:
-        DatasetError: It is not one slice of one or of the asked number of channels.
+        DatasetError: It is not a single slice with one channel or with the requested number.
     """
     values = read_nifti(path)
     if channels == 3:

@@ -1,4 +1,4 @@
-"""Images and labels decoded once: a pipeline's results up to its first transform that may draw random numbers."""
+"""A cache of decoded images and labels: a pipeline's results up to the first transform that may draw random numbers."""
 
 import mmap
 import os
@@ -10,33 +10,33 @@ from typing import Any
 import numpy as np
 from mmseg.datasets.transforms import Resize
 
-# Transforms whose results follow from the files and their options alone; the module of the readers adds its own.
-# Subclasses may draw random numbers and do not count.
+# Transforms whose results depend on the files and their options alone; `segloss.engine.data` adds its readers.
+# Subclasses may draw random numbers and are excluded.
 DETERMINISTIC = {Resize}
 LIMIT = 2**30  # bytes
 
 
 def bytes_allowed(limit: int = LIMIT) -> int:
-    """The limit, or a quarter of the memory that is available now where that is less."""
+    """The limit, or a quarter of the memory that is free now (page cache excluded) if that is less."""
     return min(limit, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
 
 
 class SharedCache:
     """Pickled values by index, up to a number of bytes, in memory that forked processes share.
 
-    Nothing is evicted: every pass over a data set visits all images in a new order, so any entry is as good as any
-    other. A process that is spawned instead of forked gets an empty cache of its own.
+    Nothing is evicted: every pass over a data set visits all images in a new order, so no entry is more useful
+    than another. A process that is spawned instead of forked gets an empty cache of its own.
 
     Args:
         count: Number of indices.
-        limit: Most bytes of values.
+        limit: Maximum number of bytes of all values.
     """
 
     def __init__(self, count: int, limit: int) -> None:
         self.count, self.limit = count, limit
         # Pages of an anonymous map take memory only once they are written.
         self._memory = mmap.mmap(-1, max(limit, 1))
-        # One row per index, its first byte and the byte after its last, and a last row for the end of all values.
+        # One row per index: the start of its bytes and their end (exclusive); a final row holds the end of all values.
         self._spans = np.frombuffer(mmap.mmap(-1, 16 * (count + 1)), np.int64).reshape(count + 1, 2)
         self._lock = Lock()
 
@@ -55,12 +55,12 @@ class SharedCache:
         return int(self._spans[-1, 1])
 
     def get(self, index: int) -> Any:
-        """The value kept for an index, None without one."""
+        """The value stored for an index, None if there is none."""
         start, stop = self._spans[index]
         return pickle.loads(memoryview(self._memory)[start:stop]) if stop else None
 
     def put(self, index: int, value: Any) -> None:
-        """Keep a value, unless there is one or it does not fit."""
+        """Store a value, unless the index has one already or the new one does not fit."""
         data = pickle.dumps(value, protocol=5)
         with self._lock:
             start = self.bytes
@@ -73,13 +73,13 @@ class SharedCache:
 
 
 class CachedPipeline:
-    """A pipeline that decodes each image once, as far as the memory suffices; its samples are those of the pipeline.
+    """A pipeline that decodes each image only once, memory permitting; the samples are the same as without the cache.
 
     Args:
         pipeline: MMEngine's composed transforms.
         images: Number of images.
-        limit: Bytes that all loader workers of a process keep together. Default: 1 GiB, or a quarter of the available
-            memory where that is less.
+        limit: Maximum number of bytes that all loader workers of a process store together. Default: 1 GiB, or a
+            quarter of the available memory if that is less.
     """
 
     def __init__(self, pipeline: Any, images: int, limit: int | None = None) -> None:
@@ -89,7 +89,7 @@ class CachedPipeline:
         self.kept = SharedCache(images, bytes_allowed() if limit is None else limit)
 
     def __call__(self, index: int, paths: Callable[[int], dict[str, Any]]) -> Any:
-        """The sample of the image with that index, whose files ``paths`` gives."""
+        """The sample of the image with that index; ``paths`` returns the paths of its files."""
         results = self.kept.get(index)
         if results is None:
             results = paths(index)

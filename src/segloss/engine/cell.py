@@ -75,7 +75,7 @@ def prepare(experiment: Experiment, results: Path, data_root: Path, machine: Mac
         teacher=distillation.Teacher.load(entry, experiment, results) if entry else None,
         teacher_entry=entry,
         pretrained_entry=weights,
-        # With other labels, another teacher or other pretrained weights it is another training of the same settings.
+        # Other labels, another teacher or other pretrained weights make it a different training with the same settings.
         identity=distillation.training_identity(experiment.config_hash, prints["training"], entry, weights),
         evaluation=Evaluation(
             len(source.classes),
@@ -96,7 +96,7 @@ def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
     """
     config, work, identity = prepared.config, prepared.folder / "work", prepared.identity
     work.mkdir(parents=True, exist_ok=True)
-    if processes.rank() == 0:  # those of an earlier training must not be taken for this one's if it fails
+    if processes.rank() == 0:  # an earlier training's predictions must not pass for this one's if it fails
         (prepared.folder / "predictions.npz").unlink(missing_ok=True)
     validation = config.validation_dataset and evaluation_loader(config.validation_dataset, machine)
     weights = load_checkpoint(work / "weights.pt", identity)
@@ -129,7 +129,7 @@ def train(prepared: Prepared, run: Run, machine: Machine) -> Trained:
             history = {"validations": selection.validations, "rows": rows.rows}
             write_checkpoint(work / "weights.pt", {"config_hash": identity, **selection.selected(runner), **history})
             remove_checkpoints(work / "checkpoint.pt")
-        processes.barrier()  # until rank 0 has written them
+        processes.barrier()  # until rank 0 has written the weights
         weights = load_checkpoint(work / "weights.pt", identity)
     model = processes.unwrap(runner.model)
     model.load_state_dict(weights["model"])
@@ -140,7 +140,7 @@ def load_trained(prepared: Prepared, results: Path, machine: Machine) -> Trained
     """The trained model of another cell, to be evaluated on this cell's data set.
 
     Raises:
-        ConfigError: if that cell is not trained, or with other settings than those in configs/.
+        ConfigError: if that cell is not trained, or was trained with settings other than those in configs/.
     """
     trained = prepared.experiment.trained
     folder = results / str(trained.cell)
@@ -153,7 +153,7 @@ def load_trained(prepared: Prepared, results: Path, machine: Machine) -> Trained
 
 
 def untrained(prepared: Prepared) -> Trained:
-    """The predictor of a control, as a training of no iteration."""
+    """The predictor of a control, as a training of zero iterations."""
     config = prepared.config
     images = MMSEG_DATASETS.build(config.train_dataset)
     model = control(prepared.experiment.control, config.class_counts)
@@ -210,11 +210,11 @@ def train_and_evaluate(experiment: Experiment, results: Path, data_root: Path, m
 
 
 def failure_reason(error: Exception) -> str:
-    """The reason of a failed cell that the table shows, in one line."""
+    """The reason for a cell's failure that the results table shows, in one line."""
     text = " ".join(str(error).split())
     if isinstance(error, TrainingFailure | DatasetError | ConfigError):
         return text
-    # torch has an error of its own on a GPU and an unspecific one on a CPU.
+    # torch raises a dedicated error on a GPU and an unspecific one on a CPU.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         return f"out of memory: {text}".removesuffix(": ")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -223,7 +223,7 @@ def failure_reason(error: Exception) -> str:
 
 
 def run_cell(experiment: Experiment, results: Path, data_root: Path, machine: Machine) -> dict[str, Any]:
-    """``train_and_evaluate``; the reason of a failure is written to failure.json, which the results table reads."""
+    """Run ``train_and_evaluate``; write the reason for a failure to failure.json, which the results table reads."""
     path, started = results / str(experiment.cell) / "failure.json", time.time()
     try:
         if experiment.folds:

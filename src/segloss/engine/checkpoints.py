@@ -41,7 +41,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         try:
             torch.save(state, file)
         except RuntimeError as error:
-            # Closing its archive, torch covers the error of a full disk with one of its own.
+            # On closing its archive, torch replaces the error of a full disk with its own.
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
@@ -50,9 +50,9 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; the one it replaces stays beside it until the next.
+    """Write a checkpoint; the one it replaces is kept until the next save.
 
-    At any moment one of the two files is a whole checkpoint.
+    At any time, one of the two files is a complete checkpoint.
 
     Raises:
         OSError: if it cannot be written; the older checkpoints are as they were.
@@ -65,10 +65,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The checkpoint in a file, None if it is damaged or not there.
+    """The checkpoint in a file, None if it is damaged or missing.
 
-    Tensors are stored uncompressed in a zip archive whose checksums torch writes but never compares: without comparing
-    them a flipped bit would become a wrong weight.
+    Tensors are stored uncompressed in a zip archive whose checksums torch writes but never verifies: without
+    verifying them here, a flipped bit would become a wrong weight.
     """
     if not path.exists():
         return None
@@ -85,7 +85,7 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def load_checkpoint(path: Path, config_hash: str) -> dict[str, Any] | None:
-    """The newest whole checkpoint of a training with these settings; None without one."""
+    """The newest intact checkpoint of a training with these settings; None if there is none."""
     for file in (path, previous(path)):
         state = read_checkpoint(file)
         if state is not None and state.get("config_hash") == config_hash:
@@ -125,9 +125,9 @@ def _stateful(runner: Any) -> Iterator[tuple[str, Any]]:
 class CheckpointHook(Hook):
     """Saves the state of a training at intervals and on SIGTERM or SIGINT, and restores it before the first iteration.
 
-    The state is that of model, optimiser, schedulers and random generators, and of every hook with a ``state_dict``; a
-    hook with a ``check`` may stop the training first. Only plain data and tensors are saved, so that the file is loaded
-    with ``weights_only``.
+    The state is that of model, optimiser, schedulers and random generators, and of every hook with
+    ``load_state_dict``; a hook's ``check``, if any, runs first and may stop the training. Only plain data and tensors
+    are saved, so the file can be loaded with ``weights_only``.
 
     Args:
         path: The file.
@@ -186,7 +186,7 @@ class CheckpointHook(Hook):
         check_weights(runner, iteration)
 
     def try_save(self, runner: Any, iteration: int) -> None:
-        """Save; if that fails (a full disk), the training goes on and tries again later."""
+        """Save; if that fails (a full disk), training continues and saving is retried later."""
         try:
             self.save(runner, iteration)
         except OSError as error:

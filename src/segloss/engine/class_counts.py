@@ -13,7 +13,7 @@ CLASS_COUNTS = Path("data") / ".class_counts"
 
 
 def _remembered_counts(path: Path, classes: int) -> list[int] | None:
-    """The class counts in a file, None if it is not there or damaged."""
+    """The class counts in a file, None if it is missing or damaged."""
     try:
         counts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -23,12 +23,12 @@ def _remembered_counts(path: Path, classes: int) -> list[int] | None:
 
 
 def training_class_counts(experiment: Experiment, folder: Path, fingerprint: str) -> list[int]:
-    """Pixels of each class in the labelled training images, counted (and the labels checked) once and remembered.
+    """Pixels of each class in the labelled training images, counted (and the labels checked) once and cached.
 
     Args:
         experiment: The cell, resolved.
         folder: The folder of its data set.
-        fingerprint: That of its training data.
+        fingerprint: The fingerprint of its training data.
     """
     remembered = CLASS_COUNTS / f"{experiment.source}-{fingerprint}.json"
     dataset = find(experiment.source)
@@ -36,6 +36,6 @@ def training_class_counts(experiment: Experiment, folder: Path, fingerprint: str
     if counts is None:
         labelled, _ = training_lists(dataset, folder, experiment.scenario.get("labelled"))
         counts = dataset.class_counts(folder, labelled)
-        with suppress(OSError):  # where nothing can be remembered, they are counted again
+        with suppress(OSError):  # if they cannot be cached, they are counted again
             write_json(remembered, counts)
     return counts

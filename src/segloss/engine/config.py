@@ -1,4 +1,4 @@
-"""From an experiment to the one MMEngine config that trains and evaluates it."""
+"""From an experiment to the one MMEngine config for its training and evaluation."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def evaluation_settings(dataset: Config, name: str, num_classes: int) -> dict[st
 
 
 def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict[str, Any]]:
-    """The transforms that load what a label scenario needs of the raters."""
+    """The transforms that load the raters' maps and weights that a label scenario needs."""
     target = SCENARIOS[scenario["target"]]
     transforms = [dict(type="LoadRaters")] if target.source == "raters" else []
     if "rater_weights" in target.needs:
@@ -52,7 +52,7 @@ def rater_transforms(scenario: Mapping[str, Any], num_classes: int) -> list[dict
 def training_configs(
     experiment: Experiment, dataset: Config, folder: Path, before_packing: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, dict[str, Any] | None]:
-    """The ``train_dataset`` and ``unlabelled_dataset`` of a cell; labelled samples end with more transforms."""
+    """The ``train_dataset`` and ``unlabelled_dataset`` of a cell; only labelled samples get ``before_packing``."""
     source, scenario = find(experiment.source), experiment.scenario
     beside_label = rater_transforms(scenario, len(source.classes))
     train_pipeline = complete(dataset.train_pipeline, beside_label, before_packing)
@@ -75,7 +75,7 @@ def evaluated_configs(experiment: Experiment, dataset: Config, folder: Path) -> 
         common = dict(type="ListDataset", source=experiment.source, folder=str(folder))
         return dict(**common, split=split, pipeline=pipeline, test_mode=True)
 
-    # A fold divides all images in two and has no list for validation, which the data set itself has.
+    # A fold divides all images in two, so it has no validation list, though the data set itself has one.
     validated = dataset.get("val_split") in source.splits
     return dict(
         validation_dataset=evaluated(dataset.val_split) if validated else None,
@@ -84,7 +84,7 @@ def evaluated_configs(experiment: Experiment, dataset: Config, folder: Path) -> 
 
 
 def schedule_config(experiment: Experiment) -> Config:
-    """The config of the cell's schedule; where the cell has another number of iterations, its expressions use that."""
+    """The config of the cell's schedule; expressions in it use the cell's own number of iterations, if set."""
     path = experiment.files["schedules"]
     if experiment.iterations is None:
         return read_config(path)
@@ -117,7 +117,7 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
     Args:
         experiment: The cell, resolved.
         folder: The folder of its data set.
-        fingerprint: That of its training data.
+        fingerprint: The fingerprint of its training data.
     """
     dataset, schedule = read_config(experiment.files["datasets"]), schedule_config(experiment)
     model = model_config(experiment, dataset, training_class_counts(experiment, folder, fingerprint))
@@ -147,7 +147,7 @@ def experiment_config(experiment: Experiment, folder: Path, fingerprint: str) ->
 
 def control_config(experiment: Experiment, folder: Path, fingerprint: str) -> Config:
     """Everything that decides a control's result; arguments as for ``experiment_config``."""
-    dataset = Config.fromfile(experiment.files["datasets"])
+    dataset = read_config(experiment.files["datasets"])
     return Config(
         dict(
             default_scope="mmseg",

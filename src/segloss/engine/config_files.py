@@ -1,4 +1,4 @@
-"""MMEngine config files, read with the messages that a user can act on."""
+"""Read MMEngine config files, with error messages that a user can act on."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +13,8 @@ def _external_path(package: str, name: str, by_metafiles: Callable = mmengine_co
     """The path of a config of another package, as MMEngine looks it up.
 
     Raises:
-        ValueError: if no metafile lists it, as none lists the files of ``_base_``: MMEngine then takes the path as it
-            is. It would read all the metafiles first, for each of these files, half a second of each training.
+        ValueError: if no metafile lists it; MMEngine then uses the path as it is. No metafile lists the files of
+            ``_base_``, but MMEngine would read all metafiles for each of them first: half a second of each training.
     """
     if name.startswith("_base_/"):
         raise ValueError(f"{name} is in no metafile")
@@ -28,11 +28,11 @@ def read_config(path: Path) -> Config:
     """An MMEngine config, executed.
 
     Raises:
-        ConfigError: if it cannot be.
+        ConfigError: if it cannot be executed.
     """
     try:
         return Config.fromfile(path)
-    except Exception as error:  # a config is code
+    except Exception as error:  # a config is code and may raise anything
         raise ConfigError(
             f"{path} cannot be executed: {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error

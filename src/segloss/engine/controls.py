@@ -1,4 +1,4 @@
-"""The predictors of controls, in the place of a trained model."""
+"""The predictors of controls, in place of a trained model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from segloss.grid.controls import MAJORITY, POSTERIOR
 
 
 class Control(nn.Module):
-    """A predictor without weights; it stands where the evaluation takes a segmentor.
+    """A predictor without weights, passed to the evaluation in place of a segmentor.
 
     Args:
-        probabilities: From a data sample, whose labels are (H, W), to class probabilities float32 (C, H, W).
+        probabilities: Maps a data sample, whose labels are (H, W), to class probabilities, float32 (C, H, W).
     """
 
     def __init__(self, probabilities: Callable[[SegDataSample], Tensor]) -> None:
@@ -22,7 +22,7 @@ class Control(nn.Module):
         self.probabilities = probabilities
 
     def data_preprocessor(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
-        """The batch itself: images are not looked at."""
+        """The batch, unchanged: the images are not used."""
         return batch
 
 
@@ -46,6 +46,6 @@ def control(name: str, class_counts: Sequence[int]) -> Control:
     if name == POSTERIOR:
         return Control(posterior)
     counts = torch.tensor(class_counts, dtype=torch.float64)
-    # Of several most frequent classes the first, as everywhere in the evaluation.
+    # On ties, the first of the most frequent classes, as everywhere in the evaluation.
     shares = nn.functional.one_hot(counts.argmax(), len(counts)) if name == MAJORITY else counts / counts.sum()
     return Control(constant(shares.float()))

@@ -31,10 +31,10 @@ class ListDataset(BaseSegDataset):
 
     Args:
         source: Its name, as ``segloss.datasets.find`` takes it.
-        folder: Where it lies.
+        folder: Its folder.
         split: ``train``, ``val`` or ``test``.
         labelled: Which training images keep their labels, as ``training_lists`` takes it. Default: None: all.
-        unlabelled: Whether to read those that do not, without their labels, instead of those that do.
+        unlabelled: Whether to read the other training images instead, without their labels.
         pipeline: MMSegmentation's transforms.
         test_mode: Whether it is read for evaluation.
     """
@@ -58,7 +58,7 @@ class ListDataset(BaseSegDataset):
             pipeline=pipeline,
             test_mode=test_mode,
             ignore_index=VOID,
-            serialize_data=False,  # some hundred paths; packing them collects the garbage of the whole process twice
+            serialize_data=False,  # a few hundred paths; serialising them runs a full garbage collection twice
         )
         # A test image is read once: there is nothing to gain from a cache.
         self.cache = None if test_mode else CachedPipeline(self.pipeline, len(self))
@@ -68,7 +68,7 @@ class ListDataset(BaseSegDataset):
         return super().prepare_data(idx) if self.cache is None else self.cache(idx, self.get_data_info)
 
     def read_image(self, place: int) -> np.ndarray:
-        """The image at a place of the list, uint8 (H, W, 3) RGB."""
+        """The image at a position of the list, uint8 (H, W, 3) RGB."""
         return self.source.read_image(Path(self.get_data_info(place)["img_path"]))
 
     def load_data_list(self) -> list[dict]:
@@ -109,7 +109,7 @@ def read_classes(path: str, source: str, size: tuple[int, int]) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """Reads an image by its data set's own reader; three channels become BGR, as MMSegmentation expects them."""
+    """Reads an image with its data set's own reader; three channels become BGR, as MMSegmentation expects them."""
 
     def transform(self, results: dict) -> dict:
         """Adds ``img`` and its sizes to the results."""
@@ -121,7 +121,7 @@ class LoadImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadLabel(BaseTransform):
-    """Reads a label by its data set's own reader, which compares its size and its values with image and classes."""
+    """Reads a label with its data set's own reader, which checks its size and values against image and classes."""
 
     def transform(self, results: dict) -> dict:
         """Adds ``gt_seg_map`` to the results and to their ``seg_fields``."""
@@ -132,7 +132,7 @@ class LoadLabel(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadRaters(BaseTransform):
-    """Reads the raters' maps of an image, once; each is warped like the label, whatever the pipeline does with it."""
+    """Reads the raters' maps of an image; all later transforms warp each of them like the label."""
 
     def transform(self, results: dict) -> dict:
         """Adds ``gt_rater0``, ``gt_rater1``, ... to the results and their ``seg_fields``; one without a map is void."""
@@ -182,9 +182,9 @@ class LoadTruth(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackSample(PackSegInputs):
-    """PackSegInputs that keeps the image's name and every map made beside the label.
+    """PackSegInputs that keeps the image's name and every map made in addition to the label.
 
-    The raters' maps become ``gt_raters`` (R, H, W), the known truth ``gt_truth`` (C, H, W). A transform of one's own
+    The raters' maps become ``gt_raters`` (R, H, W), the known truth ``gt_truth`` (C, H, W). A custom transform
     adds a map (H, W) or (channels, H, W) to the results and its name to ``results["pixel_fields"]``; it is stored in
     the data sample under that name. Such a map is warped like the label if it is (H, W), was made right after the
     label was read and its name is in ``seg_fields`` too; one made by ``before_packing`` needs no warping.
@@ -210,7 +210,8 @@ def check_readers(pipeline: Sequence[Mapping[str, Any]]) -> None:
         name = step.get("type", "")
         if transform is not None and name.startswith("Load") and not transform.__module__.startswith("segloss."):
             raise DatasetError(
-                f"a pipeline must read its files by LoadImage and LoadLabel, which ask the data set, got {name}"
+                "a pipeline must read its files with LoadImage and LoadLabel, which use the data set's readers, got "
+                f"{name}"
             )
 
 
@@ -223,8 +224,8 @@ def complete(
 
     Args:
         pipeline: The transforms of a data set's config.
-        beside_label: Transforms, as MMEngine's dicts, right after the label is read.
-        before_packing: Transforms of the sample as it is trained on.
+        beside_label: Transforms, as MMEngine's config dicts, inserted right after the label is read.
+        before_packing: Transforms inserted right before packing, for the sample as it is trained on.
 
     Raises:
         DatasetError: A step reads files without the data set.
@@ -242,15 +243,15 @@ def complete(
 
 
 def missing_raters(dataset: ListDataset) -> dict[str, int]:
-    """The number of images by the number of their raters without a map, for the record: ``{"0": 36, "1": 23}``."""
+    """The number of images by how many of their raters have no map, for the record: ``{"0": 36, "1": 23}``."""
     missing = Counter(sum(path is None for path in image["rater_paths"]) for image in dataset.load_data_list())
     return {str(number): missing[number] for number in sorted(missing)}
 
 
 class SampleSequence(Dataset):
-    """The n-th training sample for n = 0, 1, 2, ...: its image and its augmentation follow from the seed and n alone.
+    """The n-th training sample for n = 0, 1, 2, ...: its image and its augmentation depend on the seed and n alone.
 
-    So a training can start at any iteration without drawing what came before, and workers change nothing.
+    So training can start at any iteration without drawing the earlier samples, and the number of workers has no effect.
     Every pass over the images is one permutation of them.
     """
 
@@ -268,13 +269,13 @@ class SampleSequence(Dataset):
                 number,
                 np.random.default_rng((self.seed, number)).permutation(len(self.dataset)),
             )
-        # Transforms draw from both of Python's and numpy's global generators.
+        # Transforms draw from the global generators of both Python and numpy.
         sequence = np.random.SeedSequence((self.seed, number, place))
         state = sequence.generate_state(4)
         random.seed(state.tobytes())
         np.random.seed(state)
         sample = self.dataset[int(self._permutation[place])]
-        # From a stream of its own: whoever uses it or not, the augmentation is the same.
+        # From a separate stream: the augmentation is the same whether or not the number is used.
         draw = np.random.default_rng(sequence.spawn(1)[0]).random()
         sample["data_samples"].set_metainfo(dict(draw=draw))
         return sample

@@ -1,4 +1,4 @@
-"""Signed distances to the boundary of every class of a label, made by the data loader for losses on boundaries."""
+"""Signed distances to the boundary of every class of a label, computed in the data loader for boundary losses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,11 +20,11 @@ LABEL_TARGETS = ("hard", "teacher")
 
 
 def signed_distance_maps(labels: np.ndarray, num_classes: int, include_background: bool = True) -> np.ndarray:
-    """φ of every class: the distance to the class outside it, 1 minus the distance to its complement inside.
+    """φ of every class: outside the class the distance to it, inside it 1 minus the distance to its complement.
 
-    So it is 0 on the class's outermost pixels and negative further inside. A class that is absent or fills the image
-    has no boundary: 0 everywhere. Euclidean distances, exact up to 800 pixels and beyond to float32's rounding, as
-    `segloss.losses.boundary` needs them.
+    So φ is 0 on the class's outermost pixels and negative further inside. A class that is absent or fills the image
+    has no boundary: φ is 0 everywhere. The distances are Euclidean, exact up to 800 pixels and to float32's rounding
+    beyond, as `segloss.losses.boundary` needs them.
 
     Args:
         labels: Class ids, integers (H, W); ids from `num_classes` on are void, which belongs to no class.
@@ -41,7 +41,7 @@ def signed_distance_maps(labels: np.ndarray, num_classes: int, include_backgroun
             to_class, to_complement = (
                 cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for mask in (1 - inside, inside)
             )
-            # OpenCV's last bit varies with the place in memory; squared distances are integers.
+            # The last bit of OpenCV's result depends on the memory address; squared distances are integers.
             distances = np.sqrt(np.rint(np.square(to_class + to_complement)))
             maps[index] = np.where(inside, 1 - distances, distances)
     return maps
@@ -51,12 +51,12 @@ def signed_distance_maps(labels: np.ndarray, num_classes: int, include_backgroun
 class MakeDistanceMaps(BaseTransform):
     """Makes the signed distance maps of the label as it is trained on: after crops and flips, and padded.
 
-    They are made anew for every sample: a crop changes them, and where there is none, maps of eleven classes in the
-    cache would leave it room for a twelfth of the images.
+    They are computed anew for every sample: a crop changes them, and without crops, caching the maps of eleven classes
+    would leave room in the cache for only a twelfth of the images.
 
     Args:
         num_classes: Number of classes C.
-        size: Height and width to which a batch pads smaller labels with void, which ends a class like any other.
+        size: Height and width to which a batch pads smaller labels with void, which bounds a class like any other.
         include_background: Whether class 0 gets its distances. Default: False.
     """
 
@@ -76,8 +76,8 @@ class MakeDistanceMaps(BaseTransform):
 def distance_transforms(experiment: Experiment, size: Sequence[int]) -> list[dict[str, Any]]:
     """The transform that makes the distance maps of a cell's loss, for the end of its training pipeline.
 
-    There is none where no term of the loss needs them, nor where the target is another one than the label (smoothed
-    labels, raters): the loss computes the distances of that target on the training's device.
+    The list is empty if no term of the loss needs the maps. It is also empty if the target is not the label itself
+    (smoothed labels, raters): the loss then computes the distances of that target on the training device.
 
     Args:
         experiment: The cell, resolved.

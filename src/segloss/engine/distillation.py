@@ -22,18 +22,18 @@ from segloss.grid.zoo import OWN_TARGET
 
 
 class TeacherError(RuntimeError):
-    """The reason for which a cell has no teacher, in one sentence."""
+    """A cell has no usable teacher; the message is the reason, in one sentence."""
 
 
 def choose_teacher(experiment: Experiment, results: Path) -> dict[str, Any] | None:
     """The cell with the best validation mIoU among those that may be the teacher; on ties the lowest seed.
 
     Returns:
-        The record's entry: ``cell``, the SHA-256 of its weights' file, and the validation mIoU of all ``candidates``.
+        The record's entry: ``cell``, the SHA-256 of its weights file, and the validation mIoU of all ``candidates``.
         None for a cell without a teacher.
 
     Raises:
-        TeacherError: one of them is not trained, or was trained with other settings than those in configs/.
+        TeacherError: a candidate is not trained, or was trained with settings other than those in configs/.
     """
     candidates = {}
     for teacher in experiment.teachers:
@@ -42,7 +42,7 @@ def choose_teacher(experiment: Experiment, results: Path) -> dict[str, Any] | No
             raise TeacherError(f"{experiment.cell} needs its teacher first: segloss train {teacher.cell}")
         record = records.read(path)
         if record["config_hash"] != teacher.config_hash:
-            raise TeacherError(f"its teacher {teacher.cell} was trained with other settings than those in configs/")
+            raise TeacherError(f"its teacher {teacher.cell} was trained with settings other than those in configs/")
         candidates[str(teacher.cell)] = record["validation"]["metrics"]["mIoU"]
     if not candidates:
         return None
@@ -53,10 +53,10 @@ def choose_teacher(experiment: Experiment, results: Path) -> dict[str, Any] | No
 def training_identity(
     config_hash: str, training_data: str, teacher: Mapping[str, Any] | None, pretrained: Mapping[str, Any] | None
 ) -> str:
-    """The identity of a training, that of its checkpoints and weights.
+    """The identity of a training, stored with its checkpoints and weights.
 
     Args:
-        config_hash: That of its settings.
+        config_hash: The hash of its settings.
         training_data: The fingerprint of its training data: with corrected labels it is another training.
         teacher: The record's entry about its teacher.
         pretrained: The record's entry about its pretrained weights.
@@ -73,7 +73,7 @@ def weights_file(folder: Path) -> Path:
     """
     path = folder / "work" / "weights.pt"
     if not path.exists():
-        raise TeacherError(f"{path} is gone: delete {folder / 'record.json'} to train that cell again")
+        raise TeacherError(f"{path} is missing: delete {folder / 'record.json'} to train that cell again")
     return path
 
 
@@ -111,7 +111,7 @@ def whole_logits(model: nn.Module, inputs: Tensor) -> Tensor:
 def head_logits(model: nn.Module, inputs: Tensor) -> list[Tensor]:
     """The logits (B, C, H, W) of a segmentor's decode head and of its auxiliary heads, at the size of the images.
 
-    Of a cascade of decode heads those of the last alone.
+    For a cascade of decode heads, the logits of the last one only.
     """
     if not getattr(model, "with_auxiliary_head", False) or isinstance(model.decode_head, nn.ModuleList):
         return [whole_logits(model, inputs)]
@@ -128,13 +128,13 @@ def semantic_heads(heads: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def auxiliary_logits(head: nn.Module, features: Any, inputs: Tensor) -> Tensor:
-    """The logits (B, C, H, W) of an auxiliary head; of a head with several outputs those of the first."""
+    """The logits (B, C, H, W) of an auxiliary head; for a head with several outputs, those of the first."""
     logits = head(features)
     return resize_to(logits[0] if isinstance(logits, list | tuple) else logits, inputs, head.align_corners)
 
 
 def resize_to(logits: Tensor, inputs: Tensor, align_corners: bool) -> Tensor:
-    """Logits at the size of the images, bilinearly, as MMSegmentation's heads do it."""
+    """Resize logits bilinearly to the size of the images, as MMSegmentation's heads do."""
     return functional.interpolate(logits, inputs.shape[2:], mode="bilinear", align_corners=align_corners)
 
 
@@ -142,7 +142,9 @@ Labels = tuple[Tensor, Tensor]  # a target and its valid pixels
 
 
 class Teacher:
-    """A trained model that labels batches, without gradients, in half precision on a GPU; no submodule of its student.
+    """A trained model that labels batches, without gradients, in half precision on a GPU.
+
+    It is not a submodule of its student.
 
     Args:
         model: In evaluation mode.
@@ -159,7 +161,7 @@ class Teacher:
 
     @classmethod
     def load(cls, entry: dict[str, Any], experiment: Experiment, results: Path) -> "Teacher":
-        """The teacher of an experiment that ``choose_teacher`` chose."""
+        """The teacher of an experiment, from the entry that ``choose_teacher`` returned."""
         options = experiment.scenario["teacher"]
         weights = {key: options[key] for key in ("hard_weight", "region_hard_weight") if key in options}
         return cls(load_model(results / entry["cell"]), **weights)
@@ -188,15 +190,15 @@ class Teacher:
         """The targets of a student's losses.
 
         Pixel-wise losses: w L(z, y) + (1 - w) T^2 L(z / T, teacher) with w the hard weight, and T^2 so that the
-        gradient keeps its size (Hinton et al., 2015, https://arxiv.org/abs/1503.02531); cross-entropy against the
-        teacher is the KL divergence but for a constant. All other losses: v L(z, y) + (1 - v) L(z / T, teacher).
+        gradient keeps its magnitude (Hinton et al., 2015, https://arxiv.org/abs/1503.02531); cross-entropy against the
+        teacher is the KL divergence up to a constant. All other losses: v L(z, y) + (1 - v) L(z / T, teacher).
 
         Args:
             labelled: Class indices (B, H, W) and their valid pixels.
             taught: The teacher's probabilities (B, C, H, W) at that temperature, and their valid pixels.
             temperature: T.
-            distance_maps: The signed distances of the labels (B, C, H, W). Default: None: computed by the losses that
-                need them, as those of the teacher's probabilities are.
+            distance_maps: The signed distances of the labels (B, C, H, W). Default: None: the losses that need them
+                compute them, as they always do for the teacher's probabilities.
         """
         hard, region = self.hard_weight, self.region_hard_weight
         terms = [

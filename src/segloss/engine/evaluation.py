@@ -35,7 +35,7 @@ def truths(
 
     Returns:
         The hard labels int64 (1, H, W), bool (1, H, W) where they are valid, and the other arguments of
-        ``Counts.update``: ``truth``, ``raters`` and ``present`` as far as there are any.
+        ``Counts.update``: ``truth``, ``raters`` and ``present``, if any.
     """
     labels = sample["gt_sem_seg"]["data"].long().to(device)
     valid, soft = labels != VOID, {}
@@ -53,14 +53,14 @@ def truths(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The way in which a cell's predictions are made, compared and calibrated.
+    """How a cell's predictions are made, compared and calibrated.
 
     Attributes:
         num_classes: Number of classes.
-        reference: The hard truth: "label", the file the data set calls its label, or "majority" of its raters, the
-            lowest class where votes are equal.
-        protocol: The way in which predictions are made.
-        boundaries: The counts of boundaries to take beside those of pixels. Default: none.
+        reference: The hard truth: "label", the data set's label file, or "majority", the majority vote of its raters,
+            with ties broken in favour of the lowest class.
+        protocol: The inference protocol.
+        boundaries: The boundary counts to take in addition to the pixel counts. Default: none.
         calibrators: Post-hoc calibrators that are fitted on the validation images, names of ``CALIBRATORS``.
     """
 
@@ -81,14 +81,14 @@ class Evaluation:
 
 # Post-hoc calibrators by the suffix of their metrics' names.
 CALIBRATORS = {"scaled": TemperatureFit, "vector": VectorScalingFit, "isotonic": IsotonicFit}
-# Of the metrics on hard labels those that every calibrator changes. The other two also change predicted classes.
+# The metrics on hard labels that every calibrator changes. "vector" and "isotonic" also change predicted classes.
 SCALED_METRICS = ("ECE", "ECE_I", "MCE", "NLL", "Brier")
 CALIBRATED_METRICS = {name: SCALED_METRICS if name == "scaled" else ("mIoU", *SCALED_METRICS) for name in CALIBRATORS}
 # Isotonic maps are applied to each class on the CPU: 1.5 s an image of 512 x 683 pixels and 150 classes, .02 s with 11.
 ISOTONIC_CLASSES = 50
-# So many pixels of each image are enough for calibrators of few parameters.
+# This many pixels of each image are enough for calibrators with few parameters.
 FIT_PIXELS = 2**12
-# Vector scaling keeps the pixels it is fitted on, 4 C + 8 bytes each: about so many of all images together.
+# Vector scaling keeps the pixels it is fitted on, 4 C + 8 bytes each: about this many from all images together.
 VECTOR_PIXELS = 2**18
 
 Calibrator = Callable[[Tensor], Tensor]
@@ -130,7 +130,7 @@ def validation_miou(model: nn.Module, loader: DataLoader, evaluation: Evaluation
 
 
 def grid_of_pixels(shape: torch.Size, pixels: int) -> tuple[Any, ...]:
-    """An index of evenly spaced rows and columns of maps (..., H, W) that keeps about so many pixels, or more."""
+    """An index of evenly spaced rows and columns of maps (..., H, W) that keeps about ``pixels`` pixels, or more."""
     return (..., *[slice(None, None, math.isqrt(max(1, shape.numel() // max(1, pixels))))] * 2)
 
 
@@ -177,19 +177,19 @@ def evaluate(
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Count the predictions of the test images into counts.npz, and keep some in predictions.npz for a picture.
 
-    On data sets with raters their maps are counted too, and as soft truth the mean of those who drew the image, or the
-    known truth where there is one.
+    On data sets with raters, their maps are counted too; the soft truth is the mean over the raters who drew the image,
+    or the known truth if there is one.
 
     Args:
         model: A segmentor.
         loader: Of the test images.
         evaluation: The protocol.
-        calibrators: Those that ``validate`` fitted. They take the averaged probabilities, as they were fitted: after
-            windows and views are averaged.
+        calibrators: Those that ``validate`` fitted. As in fitting, they are applied to the probabilities averaged over
+            windows and views.
         folder: Where the files go.
-        samples: The ``picture_maps`` of so many images are kept, evenly spaced over the list.
-        read_image: Reads an image by its place in the list, uint8 (H, W, 3): it is kept too, as ``image/<name>``.
-            Default: None: no image is kept, since most data sets may not be redistributed.
+        samples: The number of images whose ``picture_maps`` are kept, evenly spaced over the list.
+        read_image: Reads an image by its position in the list, uint8 (H, W, 3); the image is kept too, as
+            ``image/<name>``. Default: None: no image is kept, since most data sets may not be redistributed.
 
     Returns:
         All metrics, and the ``CALIBRATED_METRICS`` of each calibrator.

@@ -1,8 +1,8 @@
 """From images to the class probabilities that are evaluated, at the size of the labels.
 
 Where windows, scales or mirrored images are combined, probabilities are averaged, not logits: mIoU and ECE are those of
-the mean of the predicted distributions. (MMSegmentation's ``slide_inference``
-averages the windows' logits, its ``SegTTAModel`` the views' probabilities.)
+the mean of the predicted distributions. (MMSegmentation's ``slide_inference`` averages the windows' logits, its
+``SegTTAModel`` the views' probabilities.)
 """
 
 import torch
@@ -37,7 +37,7 @@ def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def view_probabilities(model: nn.Module, inputs: Tensor, size: tuple[int, int], protocol: Protocol) -> Tensor:
     """Probabilities (B, C, *size) from one view of the images.
 
-    Of whole images the logits are resized before the softmax, as in MMSegmentation; of windows the mean of the
+    For whole images, the logits are resized before the softmax, as in MMSegmentation; for windows, the mean of the
     probabilities is resized.
     """
     if protocol.mode == "whole":

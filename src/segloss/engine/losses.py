@@ -17,7 +17,7 @@ VOID = 255  # MMSegmentation's own void index; data sets with another are mapped
 
 @dataclass(frozen=True)
 class TargetTerm:
-    """A target of the losses, instead of the index map a head hands them.
+    """A target of the losses, in place of the index map that a head passes to them.
 
     Attributes:
         target: Probabilities (B, C, H, W) or class indices (B, H, W).
@@ -25,9 +25,9 @@ class TargetTerm:
         weight: Factor of the loss against this target.
         temperature: The logits are divided by it.
         pixelwise: True: for losses that are means over pixels only, False: for the others only, None: for all.
-        distance_maps: The signed distances (B, C, H, W) of the label, where the target is the label; pixels that a
-            sampler leaves out keep their class in them. Default: None: a loss that needs distances computes those of
-            the target.
+        distance_maps: The signed distances (B, C, H, W) of the label, if the target is the label; pixels that a
+            sampler leaves out keep their class in these maps. Default: None: a loss that needs distances computes
+            those of the target.
     """
 
     target: Tensor
@@ -42,14 +42,14 @@ class TargetTerm:
         return self.pixelwise is None or CATALOGUE[loss].pixelwise == self.pixelwise
 
 
-# Heads hand their losses an index map and nothing else. Other targets are passed beside it, for one
-# ``loss`` call.
+# Heads pass an index map to their losses and nothing else. Other targets bypass the heads through this variable, for
+# one ``loss`` call.
 _TARGET: ContextVar[Sequence[TargetTerm]] = ContextVar("target", default=())
 
 
 @contextmanager
 def training_target(*terms: TargetTerm) -> Iterator[None]:
-    """Within this context every loss of the catalogue is the weighted sum over these terms that concern it."""
+    """Within this context every loss of the catalogue is the weighted sum over the terms that apply to it."""
     token = _TARGET.set(terms)
     try:
         yield
@@ -61,10 +61,10 @@ class SegmentationLoss(PlainLoss):
     """A loss of ``segloss.losses`` in MMSegmentation's form; its subclasses, one for each loss, are registered.
 
     Args:
-        loss_weight: Factor of the loss in the sum the optimiser sees. Default 1, as in MMSegmentation.
+        loss_weight: Factor of the loss in the sum that is minimised. Default 1, as in MMSegmentation.
         loss_name: Key in the training log; must contain ``loss`` to be part of the sum. Default: ``loss_<function>``.
-        use_sigmoid: Only False: MMEngine merges a config's loss into that of its base, which often names it.
-        avg_non_ignore: Either; the mean is over valid pixels always. Accepted for the same reason.
+        use_sigmoid: Only False; accepted as MMEngine merges a config's loss into that of its base, which often sets it.
+        avg_non_ignore: Has no effect: the mean is always over valid pixels. Accepted for the same reason.
         defer, ramp, exchange, options: As in ``segloss.losses.SegmentationLoss``.
 
     Raises:
@@ -122,7 +122,7 @@ class SegmentationLoss(PlainLoss):
             reduction_override: "none" for a map of losses, as a pixel sampler without a threshold needs.
 
         Raises:
-            ValueError: a map of other weights, or of losses, where the loss is not a mean over pixels.
+            ValueError: for weights other than zeros and ones, or for ``"none"``, if the loss is not a mean over pixels.
         """
         options = self.current_options()
         values = []
@@ -139,7 +139,7 @@ class SegmentationLoss(PlainLoss):
         return self.loss_weight * sum(values[1:], start=values[0])
 
     def options_for(self, term: TargetTerm, options: dict[str, Any]) -> dict[str, Any] | None:
-        """The options with which the loss is computed against a target; None where it is not."""
+        """The options with which the loss is computed against a target; None if the target does not concern it."""
         if "terms" in options:
             terms = [entry for entry in options["terms"] if term.concerns(entry["loss"])]
             return {**options, "terms": terms} if terms else None
@@ -157,8 +157,8 @@ class SegmentationLoss(PlainLoss):
             return valid, weight
         if not bool(((weight == 0) | (weight == 1)).all()):
             raise ValueError(
-                f"Expected a weight map of zeros and ones for {type(self).__name__}, which is no mean over pixels, got "
-                f"values from {float(weight.min()):g} to {float(weight.max()):g}."
+                f"Expected a weight map of zeros and ones for {type(self).__name__}, which is not a mean over pixels, "
+                f"got values from {float(weight.min()):g} to {float(weight.max()):g}."
             )
         return valid & (weight > 0), None
 

@@ -21,14 +21,14 @@ from segloss.engine import processes
 
 @dataclass(frozen=True)
 class Machine:
-    """The options with which a cell runs on a machine. They are recorded, but do not make it another cell.
+    """The options with which a cell runs on a machine. They are recorded, but are not part of the cell's identity.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
-        threads: CPU threads of one process. Results on a CPU are the same to the bit for the same number only.
-        workers: Processes that load data beside the training; 0 loads in the training process.
-        checkpoint_seconds: Time between two saves of the training's state.
-        precision: Of the training's forward and backward pass: ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
+        threads: CPU threads of one process. Results on a CPU are bitwise identical only for the same number.
+        workers: Number of data loader workers; with 0, the training process loads the data.
+        checkpoint_seconds: Time between two checkpoints of the training.
+        precision: Precision of the training's forward and backward pass: ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
         channels_last: Use the channels-last memory format.
         compiled: Compile the backbone with torch.compile.
         fused: Use the optimiser's fused implementation.
@@ -84,7 +84,7 @@ def optimizer(config: ConfigDict, machine: Machine) -> dict[str, Any]:
 
 
 def uses_channels_last(config: ConfigDict, machine: Machine) -> bool:
-    """True if the machine's options or the model's config ask for the channels-last memory format.
+    """True if the machine's options or the model's config request the channels-last memory format.
 
     It is faster, but sums in another order: models whose results were published without it keep the other format.
     """
@@ -97,7 +97,7 @@ class ChannelsLastHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        """Convert it."""
+        """Convert the model."""
         processes.unwrap(runner.model).to(memory_format=torch.channels_last)
 
 
@@ -105,7 +105,7 @@ class MachineRunner(Runner):
     """MMEngine's Runner with the model compiled, laid out and distributed by the machine's options.
 
     Args:
-        machine: These options.
+        machine: The machine's options.
         load_weights: Loads pretrained weights into the initialised model; None for none.
         channels_last: Use the channels-last memory format.
         runner: The arguments of MMEngine's Runner.
@@ -124,7 +124,7 @@ class MachineRunner(Runner):
             self.register_hook(ChannelsLastHook())
 
     def _init_model_weights(self) -> None:
-        """Initialise at random as without pretrained weights, then load these."""
+        """Initialise randomly, as without pretrained weights, then load the pretrained ones."""
         super()._init_model_weights()
         if self.load_weights:
             self.load_weights(processes.unwrap(self.model))
@@ -135,7 +135,7 @@ class MachineRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """The model as it is trained."""
         if self.machine.compiled:
-            model.backbone.compile()  # in place: the names of its weights stay
+            model.backbone.compile()  # in place: the names of its weights do not change
         if processes.world_size() > 1:
             model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
             if self.machine.device == "cpu":

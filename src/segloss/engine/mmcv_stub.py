@@ -1,11 +1,11 @@
-"""Import MMSegmentation where mmcv has no compiled operators, and timm beside a CPU build of torch.
+"""Import MMSegmentation where mmcv has no compiled operators, and timm with a CPU build of torch.
 
 ``mmseg.models`` imports ``mmcv._ext``, though no model of the benchmark calls it. mmcv-lite, the only mmcv 2.x with
 wheels everywhere, lacks it. A stub takes its place during the import alone: afterwards MMEngine must not find a full
 mmcv. Where the full mmcv is installed, nothing is replaced.
 
-PyPI's torchvision, which timm imports, is a CUDA build: beside a CPU build of torch its import fails for want of two
-operators. Declaring them is enough where no model calls them.
+PyPI's torchvision, which timm imports, is a CUDA build: with a CPU build of torch, its import fails because two
+operators are missing. Declaring them is enough as long as no model calls them.
 """
 
 import importlib
@@ -33,7 +33,7 @@ class _Stub(types.ModuleType):
 
         def missing(*_: object, **__: object) -> None:
             raise RuntimeError(
-                f"the compiled operator {name} needs the full mmcv; mmcv-lite, which is installed, has none"
+                f"the compiled operator {name} needs the full mmcv; the installed mmcv-lite has no compiled operators"
             )
 
         return missing
@@ -51,9 +51,9 @@ def declare_torchvision_operators() -> None:
 
 
 def import_mmseg() -> None:
-    """Import mmseg and its models, once; with the stub for ``mmcv._ext`` where mmcv has no compiled operators.
+    """Import mmseg and its models unless they are imported already, with the stub for ``mmcv._ext`` if it is missing.
 
-    timm, which takes seconds, is imported by ``import_timm`` when a model needs it.
+    timm, whose import takes seconds, is imported by ``import_timm`` when a model needs it.
     """
     if "mmseg.models" in sys.modules:
         return

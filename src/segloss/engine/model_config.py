@@ -50,7 +50,7 @@ def heads(model: ConfigDict) -> Iterator[tuple[ConfigDict, bool]]:
 
 
 def without_pretrained(config: Any) -> None:
-    """Remove the weights that a model's config names, at any depth: ``segloss.grid.weights`` is their only door."""
+    """Remove a model config's pretrained weights, at any depth: they come only through ``segloss.grid.weights``."""
     if isinstance(config, dict):
         if isinstance(config.get("pretrained"), str):
             config["pretrained"] = None
@@ -67,7 +67,7 @@ def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> t
     """The terms of the decode heads, those of each auxiliary head, and the weight of the latter.
 
     Auxiliary heads take cross-entropy at the weight in their config. With an ``auxiliary_share`` s in the loss's line,
-    they take the share s of the weight of its cross-entropy instead: the total of the JDT papers' code is
+    they take the share s of the weight of its cross-entropy instead: the total loss in the code of the JDT papers is
     .25 [.5 CE(main) + .5 CE(auxiliary)] + .75 JDT(main), and .25 CE + .75 JDT for a model without auxiliary heads.
     """
     terms, share = [dict(term) for term in experiment.loss], experiment.auxiliary_share
@@ -82,7 +82,7 @@ def head_terms(experiment: Experiment, auxiliary_heads: int, weight: float) -> t
 
 
 def set_losses(model: ConfigDict, experiment: Experiment, class_counts: list[int]) -> None:
-    """Give every head the cell's loss and classes; heads with a target of their own keep theirs."""
+    """Give every head the cell's loss and classes; heads with a target of their own are left unchanged."""
     semantic = [(head, auxiliary) for head, auxiliary in heads(model) if head.type not in zoo.OWN_TARGET]
     outputs = sum(zoo.OUTPUTS.get(head.type, 1) - (not auxiliary) for head, auxiliary in semantic)
     for head, auxiliary in semantic:
@@ -105,7 +105,7 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
     scenario's target.
 
     Raises:
-        ConfigError: if it cannot take that loss or that label scenario.
+        ConfigError: if the model cannot be trained with that loss or that label scenario.
     """
     cell, scenario = experiment.cell, experiment.scenario
     if experiment.not_applicable:
@@ -130,7 +130,7 @@ def model_config(experiment: Experiment, dataset: Config, class_counts: list[int
     normalisation = config.get("normalisation") or dataset.get("normalisation") or IMAGENET
     if source.channels != 3:
         model.backbone.in_channels = source.channels
-        normalisation = dataset.normalisation  # a model's own is that of three channels
+        normalisation = dataset.normalisation  # a model's own normalisation is for three channels
     model.data_preprocessor = dict(
         type="ViewsPreProcessor" if semi_supervised else "SegDataPreProcessor",
         size=dataset.crop_size,

@@ -18,8 +18,8 @@ class BestWeightsHook(Hook):
     Args:
         rule: ``last`` or ``best``.
         interval: For ``best``, the iterations between two validations; the last iteration is validated too.
-        validate: For ``best``, from the model to its mIoU on the validation images.
-        log: Takes the values.
+        validate: For ``best``, returns a model's mIoU on the validation images.
+        log: Called with each mIoU and its iteration.
         paused: A context in which the training's timer is paused.
     """
 
@@ -36,7 +36,7 @@ class BestWeightsHook(Hook):
         self.best: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed training needs to select as an undisturbed one does."""
+        """The state that a resumed training needs to select the same weights as an uninterrupted one."""
         return {"validations": self.validations, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Load pretrained weights into a model's backbone; every tensor of it must be found, with its shape."""
+"""Load pretrained weights into a model's backbone; the file must have every tensor of the backbone, with its shape."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from segloss.engine.mmcv_stub import import_timm
 from segloss.grid import ConfigError
 
-# Keys under which training frameworks store a model's tensors, and prefixes they put before their names.
+# Keys under which training frameworks store a model's tensors, and prefixes they prepend to the tensors' names.
 CONTAINERS = ("state_dict", "model", "model_ema")
 PREFIXES = ("module.", "backbone.", "encoder.")
 
@@ -26,21 +26,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own on a damaged file
+    except Exception as error:  # torch, zipfile, pickle and safetensors raise different errors on a damaged file
         text = " ".join(str(error).split())
-        raise ConfigError(f"{path} is damaged or holds no weights: {type(error).__name__}: {text[:200]}") from error
+        raise ConfigError(f"{path} is damaged or contains no weights: {type(error).__name__}: {text[:200]}") from error
     while isinstance(content, dict) and (key := next((key for key in CONTAINERS if key in content), None)):
         content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()) or not content:
-        raise ConfigError(f"{path} holds no weights: expected a dictionary of tensors")
+        raise ConfigError(f"{path} contains no weights: expected a dictionary of tensors")
     return content
 
 
 def rename_by_order(weights: dict[str, Tensor], model_name: str, path: Path) -> dict[str, Tensor]:
-    """The tensors under the names of timm's full model, which has them in the same order.
+    """The tensors under their names in timm's full model, which has them in the same order.
 
     Raises:
-        ConfigError: if number or shapes differ.
+        ConfigError: if the number or the shapes of the tensors differ.
     """
     import timm
 
@@ -54,17 +54,17 @@ def rename_by_order(weights: dict[str, Tensor], model_name: str, path: Path) -> 
 
 
 def comparable(name: str) -> str:
-    """A tensor's name for comparison: timm's feature extractors join some parts of a name by underscores."""
+    """A tensor's name for comparison: timm's feature extractors join some parts of a name with underscores."""
     while prefix := next((prefix for prefix in PREFIXES if name.startswith(prefix)), None):
         name = name.removeprefix(prefix)
     return name.replace(".", "_")
 
 
 def load_adapted(backbone: nn.Module, path: Path) -> None:
-    """Load a weights file as MMSegmentation's backbone does, which adapts positions to another resolution.
+    """Load a weights file with MMSegmentation's backbone, which adapts position embeddings to another resolution.
 
-    It skips missing tensors. Matrices are NaN before, so that a skipped one is seen; vectors, of which the norms
-    of the outputs are in no file, and tables of relative positions, which MAE starts at random, may be missing.
+    The backbone skips missing tensors. Matrices are filled with NaN before loading to detect skipped ones. Vectors may
+    be missing (no file has the output norms), and so may relative position tables, which MAE initialises randomly.
 
     Raises:
         ConfigError: if the file lacks a matrix of the backbone.
@@ -83,20 +83,20 @@ def load_adapted(backbone: nn.Module, path: Path) -> None:
     missing = [name for name in missing if "relative_position" not in name]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ConfigError(f"{path} holds the weights of another model: {missing[0]} is not there{more}")
+        raise ConfigError(f"{path} holds the weights of another model: {missing[0]} is missing{more}")
 
 
 def load_backbone(
     model: nn.Module, path: Path, names: str = "same", model_name: str | None = None, module: str = "backbone"
 ) -> None:
-    """Load a weights file into the backbone of a segmentor; what the file has beside it (a classifier) is left out.
+    """Load a weights file into the backbone of a segmentor; other tensors in the file (a classifier) are ignored.
 
     Args:
         model: The segmentor.
         path: The file.
         names: ``same``, ``order`` or ``adapted``, as in ``segloss.grid.weights.Pretrained``.
         model_name: timm's name of the backbone, for ``order``.
-        module: The module of the segmentor into which they are loaded.
+        module: The name of the segmentor's submodule into which the weights are loaded.
 
     Raises:
         ConfigError: if the file is damaged, or lacks a tensor of the backbone.
@@ -117,7 +117,7 @@ def load_backbone(
         if tensor is None:
             # A counter that only matters for a cumulative average of batch statistics; old files lack it.
             if not name.endswith("num_batches_tracked"):
-                problems.append(f"{name} is not there")
+                problems.append(f"{name} is missing")
         elif tensor.shape != value.shape:
             problems.append(f"{name} has the shape {tuple(tensor.shape)}, expected {tuple(value.shape)}")
     if problems:
@@ -127,7 +127,7 @@ def load_backbone(
 
 
 def prepare_timm(model: dict) -> None:
-    """Import timm if a model's backbone is one of its models.
+    """Import timm if a model's backbone is a timm model.
 
     Raises:
         ConfigError: if timm is not installed.

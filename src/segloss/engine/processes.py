@@ -1,7 +1,7 @@
 """One cell in several processes: shards of the same batches, counts merged exactly, one process that writes.
 
-The losses all-reduce their sums and SyncBN its statistics, so that several processes follow the training of one. On a
-CPU, where torch has no SyncBN, batch statistics are those of each process's shard.
+The losses all-reduce their sums and SyncBN its statistics, so training in several processes matches training in
+one. On a CPU, where torch has no SyncBN, batch statistics are those of each process's shard.
 """
 
 import os
@@ -77,7 +77,7 @@ def shard_of_images(images: int) -> range:
 
 
 def all_gather(value: Any) -> Sequence[Any]:
-    """The values of all processes, by rank, in each of them."""
+    """Return the values of all processes, ordered by rank, in every process."""
     if world_size() == 1:
         return [value]
     values = [None] * world_size()
@@ -86,7 +86,7 @@ def all_gather(value: Any) -> Sequence[Any]:
 
 
 def all_merge(counts: Any) -> Any:
-    """The counts of all processes, merged by their ``merge``, in each of them."""
+    """Return the counts of all processes, merged with their ``merge`` method, in every process."""
     first, *others = all_gather(counts)
     for other in others:
         first.merge(other)
@@ -100,5 +100,5 @@ def barrier() -> None:
 
 
 def peer_failed(error: Exception) -> bool:
-    """True if this process failed because another one had; that one's own error is the reason."""
+    """True if this process failed because another one had; the other process's error is the reason."""
     return world_size() > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error))

@@ -1,4 +1,4 @@
-"""What the stages of a cell hand on, and the record of a finished cell."""
+"""The results that the stages of a cell pass on, and the record of a finished cell."""
 
 import resource
 import sys
@@ -32,13 +32,13 @@ class Prepared:
         experiment: The cell, resolved.
         folder: Its folder in the results.
         source: Its data on disk.
-        data_folder: Their folder.
-        fingerprints: Those of its training and evaluation data.
+        data_folder: The folder of these data.
+        fingerprints: The fingerprints of its training and evaluation data.
         config: The MMEngine config.
         teacher: The teacher of a distillation.
         teacher_entry: The record's entry about the teacher.
         pretrained_entry: The record's entry about pretrained weights.
-        identity: The identity of its training, that of checkpoints and weights.
+        identity: The identity of its training, stored with its checkpoints and weights.
         evaluation: The protocol of its evaluation.
     """
 
@@ -57,7 +57,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model, its training images, its weights' file, and the training's first iteration and run time."""
+    """A trained model, its training images, its weights file's content, the training's first iteration and run time."""
 
     model: nn.Module
     images: Any
@@ -80,7 +80,7 @@ class Measured:
 def calibration_entry(
     evaluation: Evaluation, calibrators: Mapping[str, Any], metrics: Mapping[str, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
-    """The record's entry about calibrators: the metrics after each, or the reason for which it was not fitted."""
+    """The record's entry about calibrators: the metrics after each, or the reason why it was not fitted."""
     entry: dict[str, dict[str, Any]] = {name: {"metrics": measured} for name, measured in metrics.items()}
     if "scaled" in entry:
         entry["scaled"] = {"temperature": calibrators["scaled"].temperature, **entry["scaled"]}
@@ -90,7 +90,7 @@ def calibration_entry(
 def data_entry(prepared: Prepared, trained: Trained, measured: Measured) -> dict[str, Any]:
     """The record's entry about images and labels."""
     images, test = trained.images, measured.test
-    # By split and by the number of raters without a map: the number of images.
+    # The number of images, by split and by the number of raters without a map.
     missing = {"train": missing_raters(images), test.split: missing_raters(test)} if prepared.source.raters else None
     return {
         "source": prepared.source.name,
@@ -103,7 +103,7 @@ def data_entry(prepared: Prepared, trained: Trained, measured: Measured) -> dict
 
 
 def thinned(rows: Sequence[Any], most: int = ROWS) -> list[Any]:
-    """At most so many rows, evenly spaced: the first, the last, and whole rows between them; nothing is averaged."""
+    """At most ``most`` rows, evenly spaced: the first, the last, and rows between them; nothing is averaged."""
     if len(rows) <= most:
         return list(rows)
     return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
@@ -128,7 +128,7 @@ def training_entry(config: Config, trained: Trained) -> dict[str, Any]:
 
 
 def config_entry(config: Config) -> dict[str, Any]:
-    """The record's copy of the config, without the place of the data on this machine: records are published."""
+    """The record's copy of the config, without the location of the data on this machine: records are published."""
     entry = config.to_dict()
     for value in entry.values():
         if isinstance(value, dict) and "folder" in value:
@@ -137,14 +137,14 @@ def config_entry(config: Config) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """The largest resident size of this process so far, in bytes (Linux counts it in KiB)."""
+    """The peak resident set size of this process so far, in bytes (Linux reports it in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def publish(
     prepared: Prepared, trained: Trained, measured: Measured, machine: Machine, seconds: float
 ) -> dict[str, Any]:
-    """Write record.json; returns the record."""
+    """Write record.json and return the record."""
     config, teacher = prepared.config, prepared.teacher
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     record = {

@@ -32,7 +32,7 @@ def loader_options(machine: Machine) -> dict[str, Any]:
 
 
 def evaluation_loader(dataset: dict[str, Any], machine: Machine) -> DataLoader:
-    """Image by image. It draws no number from the training's generator: validating changes no training."""
+    """A loader of single images. It draws nothing from the training's generator: validation cannot affect training."""
     images = MMSEG_DATASETS.build(dataset)
     order, generator = processes.shard_of_images(len(images)), torch.Generator()
     return DataLoader(images, batch_size=1, sampler=order, generator=generator, **loader_options(machine))
@@ -41,14 +41,14 @@ def evaluation_loader(dataset: dict[str, Any], machine: Machine) -> DataLoader:
 def build_runner(
     config: Config, folder: Path, machine: Machine, start: int, hooks: Sequence[Any], experiment: Experiment
 ) -> Runner:
-    """MMEngine's Runner for a cell whose training starts at that iteration."""
+    """MMEngine's Runner for a cell whose training starts at iteration ``start``."""
     size = config.batch_size
     samples = config.iterations * size
     sequence = SampleSequence(MMSEG_DATASETS.build(config.train_dataset), config.seed, samples)
     shard = processes.BatchShardSampler(size, start, config.iterations)
     train_loader = DataLoader(sequence, batch_size=shard.shard_size, sampler=shard, **loader_options(machine))
     if config.unlabelled_dataset:
-        # A sequence of its own and a generator of its own: all else is drawn as it would be without it.
+        # A separate sequence and a separate generator: all other draws are the same as without unlabelled images.
         more = SampleSequence(MMSEG_DATASETS.build(config.unlabelled_dataset), config.seed + 2**31, samples)
         options = dict(sampler=shard, generator=torch.Generator(), **loader_options(machine))
         train_loader = TwoLoaders(train_loader, DataLoader(more, batch_size=shard.shard_size, **options))

@@ -27,14 +27,14 @@ def rater_weights(inputs: Tensor, data_samples: list) -> Tensor:
     return torch.tensor(weights, dtype=torch.float32, device=inputs.device)
 
 
-# Inputs that a scenario may need beside the labels: the name of its argument, and the function that makes it.
+# Inputs that a scenario may need in addition to the labels: the argument's name, and the function that computes it.
 NEEDS: dict[str, Callable[[Tensor, list], Tensor]] = {"draws": draws, "rater_weights": rater_weights}
 
 
 def stacked(data_samples: list, source: str) -> Tensor:
-    """The batch's labels, int64: one map per image (B, H, W) for the source "map", the raters' (B, R, H, W) for theirs.
+    """The batch's labels, int64: (B, H, W) for the source "map", the raters' maps (B, R, H, W) for "raters".
 
-    MMSegmentation pads a batch's labels at their lower right, but not the raters' maps: the same is done here.
+    MMSegmentation pads a batch's labels at the bottom and right, but not the raters' maps; this function pads them too.
     """
     labels = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
     if source == "map":
@@ -52,7 +52,7 @@ class _TrainsOnScenario:
 
     Args:
         scenario: ``dict(target=<name in segloss.labels>, <its options>)``.
-        mean_teacher: The options of ``MeanTeacher``, to learn from unlabelled images too. Default: None: none.
+        mean_teacher: The options of ``MeanTeacher``, to learn from unlabelled images too. Default: None.
         segmentor: The arguments of the segmentor.
     """
 
@@ -64,13 +64,13 @@ class _TrainsOnScenario:
         self.make_target = CATALOGUE[options.pop("target")]
         self.target_options = options
         self.teacher: Teacher | None = None
-        self.auxiliary_target: list[list[TargetTerm]] = []  # of each auxiliary head, where it has one of its own
+        self.auxiliary_target: list[list[TargetTerm]] = []  # one per auxiliary head, if they have their own
         self.mean_teacher = None if mean_teacher is None else MeanTeacher(self, **mean_teacher)
 
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor", unlabelled: dict | None = None
     ) -> Any:
-        """As any segmentor; in the mode ``loss`` with the losses on unlabelled images beside those on labelled ones."""
+        """As any segmentor; in the mode ``loss``, the result includes the losses on unlabelled images."""
         if mode == "loss" and self.mean_teacher is not None:
             self.mean_teacher.follow(self)
         result = super().forward(inputs, data_samples, mode)
@@ -85,7 +85,7 @@ class _TrainsOnScenario:
     def losses_against(
         self, target: list[TargetTerm], inputs: Tensor, data_samples: list, auxiliary: list[list[TargetTerm]] = ()
     ) -> dict[str, Tensor]:
-        """The losses of all heads against a target, of auxiliary heads against their own where they have one."""
+        """The losses of all heads against a target; auxiliary heads use their own target if they have one."""
         self.auxiliary_target = list(auxiliary)
         with training_target(*target):
             return super().loss(inputs, data_samples)
@@ -95,7 +95,7 @@ class _TrainsOnScenario:
         heads = self.auxiliary_head
         heads = list(heads) if isinstance(heads, torch.nn.ModuleList) else [heads]
         semantic = semantic_heads(heads)
-        if len(self.auxiliary_target) != len(semantic):  # a teacher without such heads: the decode head's target
+        if len(self.auxiliary_target) != len(semantic):  # the decode head's target
             return super()._auxiliary_head_forward_train(inputs, data_samples)
         targets = dict(zip(map(id, semantic), self.auxiliary_target, strict=True))
         losses = {}

@@ -1,7 +1,7 @@
 """Semi-supervised learning: two loaders, a weak and a strong view, and a mean teacher that labels the weak view.
 
-The student's moving average labels the weak view (geometry only) of an unlabelled image; the student is trained to
-predict the same on the strong view (colours, blur, CutMix). No label of such an image is ever read.
+The student's exponential moving average labels the weak view (geometry only) of an unlabelled image; the student is
+trained to predict the same on the strong view (colours, blur, CutMix). Labels of such images are never read.
 
 References: Tarvainen and Valpola, Mean teachers are better role models, 2017, https://arxiv.org/abs/1703.01780;
 Sohn et al., FixMatch, 2020, https://arxiv.org/abs/2001.07685; French et al., Semi-supervised semantic segmentation
@@ -47,7 +47,7 @@ class WholeImageShown(BaseTransform):
 
 @TRANSFORMS.register_module()
 class StrongView(BaseTransform):
-    """The strong view of the image beside the weak one, and the box that CutMix will fill with another image.
+    """Adds the strong view of the image alongside the weak one, and the box that CutMix will fill with another image.
 
     Brightness, contrast, saturation and hue as MMSegmentation's PhotoMetricDistortion; grey with probability .2;
     Gaussian blur with probability .5 and a standard deviation of .1 to 2 pixels, as in UniMatch
@@ -111,7 +111,7 @@ def unlabelled_pipeline(pipeline: list[dict], cutmix: float) -> list[dict]:
 
 
 class TwoLoaders:
-    """A labelled batch and beside it, under ``unlabelled``, an unlabelled one."""
+    """Yields labelled batches, each with an unlabelled batch under the key ``unlabelled``."""
 
     def __init__(self, labelled: DataLoader, unlabelled: DataLoader) -> None:
         self.labelled, self.unlabelled, self.dataset = labelled, unlabelled, labelled.dataset
@@ -120,7 +120,7 @@ class TwoLoaders:
         return len(self.labelled)
 
     def __iter__(self) -> Iterator[dict]:
-        # Started now and not at the first batch: a loader draws from torch's generator when it starts.
+        # Created now, not at the first batch: a DataLoader's iterator draws from torch's generator when it is created.
         pairs = zip(iter(self.labelled), iter(self.unlabelled), strict=True)
         return ({**batch, "unlabelled": unlabelled} for batch, unlabelled in pairs)
 
@@ -130,7 +130,7 @@ class ViewsPreProcessor(SegDataPreProcessor):
     """SegDataPreProcessor for labelled images and both views of unlabelled ones."""
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
-        """The batch for the segmentor, with both views of unlabelled images and their samples if there are any."""
+        """The batch for the segmentor, with both views of unlabelled images and their samples, if any."""
         unlabelled = data.get("unlabelled")
         done = super().forward({key: data[key] for key in data if key != "unlabelled"}, training)
         if unlabelled is None:
@@ -143,16 +143,16 @@ class ViewsPreProcessor(SegDataPreProcessor):
 
 
 class MeanTeacher(nn.Module):
-    """A moving average of the student's parameters that labels unlabelled images for it.
+    """An exponential moving average of the student's parameters that labels unlabelled images for the student.
 
     Args:
-        student: The segmentor; this module becomes a part of it, so that its state is saved with it.
-        momentum: α of average = α average + (1 - α) student after every iteration, less at the start:
-            min(1 - 1 / (n + 1), α) after n. Default .99. The running statistics of normalisation are averaged alike:
-            the student's own belong to other weights.
+        student: The segmentor; this module becomes its submodule, so that both states are saved together.
+        momentum: α of average = α average + (1 - α) student after every iteration, smaller at the start:
+            min(1 - 1 / (n + 1), α) after n. Default .99. The running statistics of normalisation layers are averaged in
+            the same way: the student's own belong to other weights.
         threshold: Pixels where the teacher's largest probability is below it are ignored. Default .95.
         soft: Use the teacher's probabilities as the target instead of its most probable class.
-        temperature: Of a soft target. Default 1.
+        temperature: Temperature of a soft target. Default 1.
         weight: Factor of the losses on unlabelled images. Default 1. At 0 these images are not used.
         ramp_up: Share of the training over which the weight grows, as exp(-5 (1 - t)^2). Default .1.
     """
@@ -175,7 +175,7 @@ class MeanTeacher(nn.Module):
         self.steps, self.progress = 0, 1.0
 
     def get_extra_state(self) -> Tensor:
-        """The number of iterations it has followed."""
+        """The number of updates so far."""
         return torch.tensor(self.steps)
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -209,8 +209,8 @@ class MeanTeacher(nn.Module):
         Args:
             student: The segmentor.
             weak: Normalised images (B, 3, H, W).
-            strong: The same, distorted.
-            samples: Their data samples: VOID in padding, and the boxes of CutMix.
+            strong: The strong views of the same images.
+            samples: Their data samples, with labels that are VOID in padding, and the boxes of CutMix.
 
         Returns:
             All losses of all heads, times the weight, and ``unlabelled.kept``, the share of pixels not ignored.

@@ -1,4 +1,4 @@
-"""MMEngine's training loop made resumable to the bit, and the failure of a training that cannot go on."""
+"""MMEngine's training loop with bitwise exact resumption, and the failure of a training that cannot continue."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from mmengine.runner import IterBasedTrainLoop
 
 
 class TrainingFailure(RuntimeError):
-    """A training that cannot go on; the message is the reason shown in the table."""
+    """A training that cannot continue; the message is the reason shown in the results table."""
 
 
 def failure(runner: Any, problem: str, iteration: int) -> TrainingFailure:
     """The failure of a training at an iteration, with the last checkpoint before it."""
     last = runner.last_checkpoint
-    checkpoint = f"the last good checkpoint is of iteration {last}" if last else "no checkpoint yet"
+    checkpoint = f"the last good checkpoint is from iteration {last}" if last else "no checkpoint yet"
     return TrainingFailure(f"{problem} iteration {iteration} of {runner.train_loop.max_iters} ({checkpoint})")
 
 
@@ -28,7 +28,7 @@ def check_weights(runner: Any, iteration: int) -> None:
 
 @LOOPS.register_module()
 class ResumableLoop(IterBasedTrainLoop):
-    """MMEngine's loop without drawing every earlier batch again on resume: the data start at the current iteration."""
+    """MMEngine's loop, but resuming does not redraw all earlier batches: the data start at the current iteration."""
 
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last."""
@@ -43,10 +43,10 @@ class ResumableLoop(IterBasedTrainLoop):
 
 
 class ProgressHook(Hook):
-    """Sets ``progress``, the finished fraction of the training, on modules that have it: deferred options, ramps."""
+    """Sets ``progress``, the completed fraction of the training, on modules that have it (deferred options, ramps)."""
 
     def before_train(self, runner: Any) -> None:
-        """Find these modules, once."""
+        """Find these modules."""
         self.modules = [module for module in runner.model.modules() if hasattr(module, "progress")]
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""The log of a training: rows of losses, learning rate and speed; it stops when a loss is NaN or infinite."""
+"""The log of a training: rows of losses, learning rate and speed; a NaN or infinite loss stops the training."""
 
 import math
 import resource
@@ -19,7 +19,7 @@ from segloss.records import progress
 from segloss.tracking import Run
 
 Row = dict[str, float]
-# Takes a row measured at an iteration.
+# Called with a row and the iteration at which it was measured.
 Log = Callable[[Row, int], None]
 
 
@@ -38,7 +38,7 @@ class TrainingLog:
             return
         self.run.log(row, step)
         speed = row.get("train/images_per_second")
-        if speed is None:  # a row of a validation
+        if speed is None:  # a validation row
             return
         progress.write(
             self.folder,
@@ -56,14 +56,14 @@ def _stack(values: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def peak_memory() -> int:
-    """The largest memory of this process so far in bytes: allocated by torch on a GPU, else its resident size."""
+    """The peak memory of this process so far in bytes: that allocated by torch on a GPU, else the resident set size."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def compound_losses(model: torch.nn.Module) -> dict[str, SegmentationLoss]:
-    """The losses of several terms in a model, by the head that has them: ``decode``, ``auxiliary.0``."""
+    """The losses with several terms in a model, by head: ``decode``, ``auxiliary.0``."""
     losses = {}
     for path, module in model.named_modules():
         if isinstance(module, SegmentationLoss) and len(module.options.get("terms", ())) > 1:
@@ -75,24 +75,25 @@ def compound_losses(model: torch.nn.Module) -> dict[str, SegmentationLoss]:
 class LogHook(Hook):
     """Logs rows of losses, learning rate, speed and memory; stops the training when a loss is NaN or infinite.
 
-    Of a loss of several terms a row also holds each term's value, and the norm of its gradient at the logits, in the
-    row's own iteration: which term drives the training. In several processes the norm is that of the first one's share
-    of the batch, and of several targets (distillation, pseudo-labels) both are those against the last one.
+    For a loss with several terms, a row also holds each term's value and the norm of its gradient with respect to the
+    logits, both at the row's own iteration: they show which term drives the training. With several processes, the norm
+    is that of rank 0's share of the batch; with several targets (distillation, pseudo-labels), value and norm are those
+    against the last target.
 
     Args:
-        log: Takes each row too.
+        log: Also called with each row.
         interval: Iterations between two rows; a row holds the means since the last one.
     """
 
     def __init__(self, log: Log, interval: int) -> None:
         self.log, self.interval = log, interval
         self.rows: list[Row] = []
-        # Of every iteration since the last row, on the device: read once per row, so that no iteration waits for it.
+        # Values of every iteration since the last row, on the device: read once per row, to avoid a sync per iteration.
         self.values: dict[str, list[torch.Tensor]] = {}
         self.started_at = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed training needs to log the rows of an undisturbed one."""
+        """The state that a resumed training needs to log the same rows as an uninterrupted one."""
         return {"rows": self.rows, "values": self.values}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -108,7 +109,7 @@ class LogHook(Hook):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not count the time inside the ``with`` as training time."""
+        """Exclude the time spent in this context from the training time."""
         started = time.monotonic()
         yield
         self.started_at += time.monotonic() - started
@@ -121,7 +122,7 @@ class LogHook(Hook):
                 raise failure(runner, f"the loss is {loss} at", number)
 
     def before_train(self, runner: Any) -> None:
-        """Find the losses of several terms, and start the timer."""
+        """Find the losses with several terms, and start the timer."""
         self.compound_losses = compound_losses(runner.model)
         self.started_at = time.monotonic()
 
@@ -130,7 +131,7 @@ class LogHook(Hook):
         return iteration % self.interval == 0 or iteration == runner.train_loop.max_iters
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Have the terms reported in an iteration that ends a row."""
+        """Enable the report of the terms in an iteration that ends a row."""
         for module in self.compound_losses.values():
             module.report_terms = self.ends_row(runner, batch_idx + 1)
 

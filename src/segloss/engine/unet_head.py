@@ -13,13 +13,13 @@ from torch.nn import functional
 
 @MODELS.register_module()
 class UNetHead(BaseDecodeHead):
-    """Upsamples the deepest feature step by step, with the next shallower one beside it, and two convolutions a step.
+    """Upsamples the deepest feature map in steps; each concatenates the next shallower map and has two convolutions.
 
     Ronneberger et al., U-Net, 2015, https://arxiv.org/abs/1505.04597.
 
     Args:
-        in_channels: Channels of the features, the shallowest first.
-        in_index: Their places among the backbone's features.
+        in_channels: Channels of the feature maps, the shallowest first.
+        in_index: Their indices among the backbone's outputs.
         channels: Channels of the last step; every deeper step has twice as many.
         head: The other arguments of a decode head.
     """
@@ -47,7 +47,7 @@ class UNetHead(BaseDecodeHead):
         return ConvModule(inputs, outputs, 3, padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """The logits (B, C, h, w) at the size of the shallowest feature."""
+        """The logits (B, C, h, w) at the size of the shallowest feature map."""
         *skips, deepest = self._transform_inputs(inputs)
         for step, skip in zip(self.steps, reversed(skips), strict=True):
             larger = functional.interpolate(deepest, skip.shape[2:], mode="nearest")

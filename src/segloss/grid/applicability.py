@@ -1,4 +1,4 @@
-"""Reasons for which a cell is skipped: known before any job, and shown in the tables. Imports no torch."""
+"""Reasons for skipping a cell: known before any job, and shown in the tables. Imports no torch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,25 +13,25 @@ from segloss.grid.zoo import cannot_take, cannot_train
 
 
 def evaluated_elsewhere(cell: Cell, source: str, trained: Experiment) -> str | None:
-    """The reason for which a cell's weights cannot be evaluated on another data set, None if they can."""
+    """The reason why a cell's weights cannot be evaluated on another data set, None if they can."""
     if trained.not_applicable:
         return f"{trained.cell} is not applicable: {trained.not_applicable}"
     if find(source).classes != find(trained.source).classes:
-        return f"{source} has other classes than {trained.source}"
+        return f"{source} does not have the classes of {trained.source}"
     return None
 
 
 def model_cannot_take(
     configs: Configs, files: Mapping[str, MMEngineFile], scenario: Mapping[str, Any], terms: list[dict[str, Any]]
 ) -> str | None:
-    """The reason for which a model takes no such data, label scenario or loss, None if it does."""
+    """The reason why a model does not support this data, label scenario or loss, None if it does."""
     soft = scenario["target"] != "hard" or "mean_teacher" in scenario
     pixelwise = all("reduction" in signatures("losses")[term["loss"]]["options"] for term in terms)
     key = (files["models"].path, files["datasets"].path, soft, pixelwise)
-    if key not in configs.reasons:  # thousands of cells share a few models, and a model's config is searched through
+    if key not in configs.reasons:  # thousands of cells share a few models, and each check searches a whole config
         model, dataset = (configs.values(files[kind]) for kind in ("models", "datasets"))
         model, mode = model.get("model"), (dataset.get("test_cfg") or {}).get("mode")
-        # Without a model the config is code; what it cannot do is found when it is built.
+        # Without ``model`` the config is code; its limits show only when the model is built.
         configs.reasons[key] = model and (
             cannot_train(model, soft, pixelwise) or cannot_take(model, dataset.get("crop_size"), mode)
         )
@@ -46,7 +46,7 @@ def not_applicable(
     teachers: tuple[Experiment, ...],
     dataset: Mapping[str, Any],
 ) -> str | None:
-    """The reason for which a cell cannot be trained, None if it can."""
+    """The reason why a cell cannot be trained, None if it can."""
     for teacher in teachers[:1]:
         if teacher.not_applicable:
             return f"its teacher is not applicable: {teacher.not_applicable}"

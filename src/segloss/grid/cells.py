@@ -1,4 +1,4 @@
-"""Cells: the points of a grid, each identified by its path. W&B calls a cell a run."""
+"""Cells: the points of a grid, each identified by its path. A cell is a run in W&B."""
 
 import hashlib
 import re
@@ -8,13 +8,13 @@ from segloss.grid.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 # ``<name>@<variant>``: a fold of a data set or the data set a model was trained on, pretrained weights of a model, a
-# schedule with another number of iterations.
+# different number of iterations of a schedule.
 AXIS = re.compile(rf"{NAME.pattern}(?:@{NAME.pattern})?")
-LONGEST = 200  # letters of a name or an axis; file systems take 255 bytes
+LONGEST = 200  # characters of a name or an axis; file systems allow 255 bytes
 
 
 def is_name(text: str) -> bool:
-    """True for a name that may be that of a file or a folder."""
+    """True if a text is valid as the name of a file or a folder."""
     return len(text) <= LONGEST and NAME.fullmatch(text) is not None
 
 
@@ -42,7 +42,7 @@ class Cell:
         *axes, seed = name.rstrip("/").split("/")
         names = len(axes) == 5 and all(AXIS.fullmatch(axis) and len(axis) <= LONGEST for axis in axes)
         if not names or not re.fullmatch(r"seed(0|[1-9]\d{0,5})", seed):
-            raise ConfigError(f"{name!r} is no cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>")
+            raise ConfigError(f"{name!r} is not a cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>")
         return cls(*axes, int(seed.removeprefix("seed")))
 
 

@@ -18,9 +18,9 @@ from segloss.grid.options import check_options, signatures
 from segloss.grid.yaml_files import read_yaml
 
 SCHEMAS = Path(__file__).with_name("schemas")
-# Keys of a line of labels.yaml beside its title, its target and the target's options.
+# Keys of a line of labels.yaml besides its title, its target and the target's options.
 TRAINING_KEYS = ("teacher", "labelled", "mean_teacher")
-# Keys of a line of losses.yaml beside its loss or terms.
+# Keys of a line of losses.yaml besides its loss or terms.
 LINE_KEYS = ("title", "auxiliary_share", "exchange", "processes")
 CHECKPOINTS = ("last", "best")  # which weights of a training are evaluated
 
@@ -38,11 +38,11 @@ def check_ramp(term: Mapping[str, Any], weights: set[str], where: str) -> None:
 
     Args:
         term: A term as `loss_terms` returns it.
-        weights: ``{"weight"}`` if the term's weight may grow too.
-        where: The beginning of an error.
+        weights: ``{"weight"}`` if the term's weight may be ramped too.
+        where: The beginning of the error message.
 
     Raises:
-        ConfigError: if it does not.
+        ConfigError: if a ramp does not.
     """
     numbers = {name for name, value in term.items() if type(value) in (int, float)} - {"weight"} | weights
     for name, (start, end) in term.get("ramp", {}).items():
@@ -55,18 +55,18 @@ def check_ramp(term: Mapping[str, Any], weights: set[str], where: str) -> None:
 
 
 def pair_side(side: str) -> tuple[str, str, str]:
-    """Schedule, label scenario and loss of a side of a claim's pair; each may be a star."""
+    """Schedule, label scenario and loss of a side of a claim's pair; each may be ``*``."""
     schedule, labels, loss = side.split("/") if side.count("/") == 2 else ("*", *side.split("/"))
     return schedule, labels, loss
 
 
 def model_name(entry: str) -> str:
-    """A model as grids name it, ``mmseg::<folder>/<config>`` included, as one part of a path."""
+    """The name of a model in a grid, ``mmseg::<folder>/<config>`` included, as a single path component."""
     return Path(entry.removeprefix(ZOO_PREFIX)).name.removesuffix(".py") if entry.startswith(ZOO_PREFIX) else entry
 
 
 class Configs:
-    """The configs of one checkout. Everything is read once, when it is first used.
+    """The configs of one checkout. Everything is read once, on first use.
 
     Args:
         root: The checkout, the folder that contains ``configs``.
@@ -79,12 +79,12 @@ class Configs:
         self.root, self.folder = Path(root), Path(root) / "configs"
         if not self.folder.is_dir():
             raise ConfigError(
-                f"no configs/ in {self.root.absolute()}: run this in a checkout of segloss or name it by --root"
+                f"no configs/ in {self.root.absolute()}: run this in a checkout of segloss or name it with --root"
             )
         self._files: dict[tuple[str, str], MMEngineFile] = {}
         self._values: dict[Path, Mapping[str, Any]] = {}
         self._checked: set[Any] = set()
-        self.reasons: dict[Any, Any] = {}  # for which a model cannot be trained, by what it depends on
+        self.reasons: dict[Any, Any] = {}  # why a model cannot be trained, by what this depends on
         self.experiments: dict[Any, Any] = {}  # resolved cells, by cell
 
     @cached_property
@@ -99,10 +99,12 @@ class Configs:
             if "terms" in line and (extra := set(line) - {*LINE_KEYS, "terms"}):
                 raise ConfigError(f"{path}: {name}: {unknown('key', min(extra), (*LINE_KEYS, 'terms'))}")
             if "auxiliary_share" in line and all(term["loss"] != "cross_entropy" for term in loss_terms(line)):
-                raise ConfigError(f"{path}: {name}: auxiliary_share is of the cross-entropy, and there is none")
+                raise ConfigError(
+                    f"{path}: {name}: auxiliary_share applies to the cross-entropy, and the loss has none"
+                )
             if line.get("exchange") is False and "processes" not in line:
                 raise ConfigError(
-                    f"{path}: {name}: exchange: false needs the number of processes that exchange nothing, processes: 2"
+                    f"{path}: {name}: exchange: false needs the number of processes, for example processes: 2"
                 )
             for term in loss_terms(line):
                 apart = {"loss", "weight", "exchange", "ramp", *(("defer",) if "loss" in line else ())}
@@ -190,7 +192,7 @@ class Configs:
         return self._files[kind, name]
 
     def values(self, file: MMEngineFile) -> Mapping[str, Any]:
-        """The variables of an MMEngine config and its bases, as far as they are no code (``mmengine_values``)."""
+        """The variables of an MMEngine config and its bases that can be evaluated (``mmengine_values``)."""
         if file.path not in self._values:
             self._values[file.path] = config_values(file.path)
         return self._values[file.path]
@@ -233,12 +235,12 @@ class Configs:
         return source
 
     def check_files(self, dataset: str, model: str, schedule: str, iterations: int | None = None) -> None:
-        """Raise ConfigError unless three configs assign what they must, with values in range.
+        """Raise ConfigError unless three configs assign all required variables, with values in range.
 
         Args:
             dataset: The name of a data set's config.
-            model: That of a model's.
-            schedule: That of a schedule's.
+            model: The name of a model's config.
+            schedule: The name of a schedule's config.
             iterations: The number of iterations that replaces the schedule's own. Default: its own.
         """
         data, network, training = (
@@ -256,19 +258,19 @@ class Configs:
         self._checked |= {data.path, network.path, training.path, (training.path, iterations)}
 
     def check_validation(self, dataset: str, schedule: str, source: str) -> None:
-        """Raise ConfigError unless the data set declares its validation and the schedule the evaluated weights."""
+        """Raise ConfigError unless the data set declares its validation and the schedule the weights to evaluate."""
         data, file = self.mmengine_file("datasets", dataset), self.mmengine_file("schedules", schedule)
         split, reason = data.literals.get("val_split"), data.literals.get("no_validation")
         if (split is None) == (reason is None):
             raise ConfigError(f"{data.path} must assign either val_split or, in a sentence, why there is no_validation")
-        if split is not None and split not in find(source).splits:  # a fold of a data set that has one
+        if split is not None and split not in find(source).splits:  # a fold without the validation list of its data set
             split, reason = None, f"{source} has no list {split!r}"
         choice, interval = file.literals.get("checkpoint") or "last", file.literals.get("validation_interval")
         if choice not in CHECKPOINTS:
             raise ConfigError(f"{file.path}: {unknown('checkpoint', str(choice), CHECKPOINTS)}")
         if (choice == "best") != (type(interval) is int and interval > 0):
             raise ConfigError(
-                f'{file.path}: checkpoint = "best" and validation_interval, a whole number from 1, go together; '
+                f'{file.path}: checkpoint = "best" and validation_interval, a whole number from 1, require each other; '
                 f"got {choice!r} and {interval!r}"
             )
         if choice == "best" and split is None:

@@ -1,18 +1,18 @@
 """Controls: cells that are evaluated like all others but not trained, the ceiling and the floor of a table.
 
-They depend on the data set alone, so that a grid has each once for a data set. Imports no torch.
+They depend on the data sets alone, so a grid has each of them once per data set. Imports no torch.
 """
 
 from segloss.grid.cells import Cell
 
-CONTROL = "control"  # in the place of the model in their cells
+CONTROL = "control"  # in place of the model in their cells
 POSTERIOR, FREQUENCIES, MAJORITY = "true-posterior", "class-frequencies", "majority-class"
-# In the place of the loss in their cells, and their titles: in a table they are rows beside the losses.
+# Names in place of the loss in their cells, and titles: in a table they are rows alongside the losses.
 CONTROLS = {POSTERIOR: "True posterior", FREQUENCIES: "Class frequencies", MAJORITY: "Majority class"}
 MEANING = (
     "Controls are not trained: every pixel is predicted with the probabilities that the labels are drawn from (true "
     "posterior), with the shares of the classes in the training labels (class frequencies), or with the most frequent "
-    "class. They take no part in tests, ranks and marks."
+    "class. They are excluded from tests, ranks and marks."
 )
 
 

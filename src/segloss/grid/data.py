@@ -34,7 +34,7 @@ def experiment_fingerprints(experiment: Experiment, data_root: Path) -> Fingerpr
 
 
 def known_fingerprints(experiments: Iterable[Experiment], data_root: Path) -> dict[tuple[str, ...], Fingerprints]:
-    """The fingerprints of experiments' data, by ``Experiment.data_key``; without those that are not on this machine."""
+    """The fingerprints of experiments' data, by ``Experiment.data_key``; data missing on this machine is left out."""
     known: dict[tuple[str, ...], Fingerprints] = {}
     missing = set()
     for experiment in experiments:

@@ -25,7 +25,7 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Co
 def _additional_properties(
     validator: jsonschema.protocols.Validator, allowed: Any, instance: Any, schema: Mapping[str, Any]
 ) -> Iterator[jsonschema.ValidationError]:
-    """The keyword ``additionalProperties``, which does not descend into names and numbers, as a record's metrics."""
+    """The keyword ``additionalProperties``, without descending into maps of names to numbers, as a record's metrics."""
     numbers = allowed == {"type": "number"} and not schema.keys() & {"properties", "patternProperties"}
     if numbers and isinstance(instance, dict) and all(type(value) in (int, float) for value in instance.values()):
         return
@@ -52,7 +52,7 @@ def validate(data: Any, schema: Path, where: str) -> None:
     errors = list(validator(schema).iter_errors(data))
     if not errors:
         return
-    # A misspelt key is also a missing one; its name is the more useful of the two.
+    # A misspelt key is also reported as a missing one; the misspelt name is the more useful of the two.
     misspelt = [error for error in errors if error.validator == "additionalProperties"]
     error = jsonschema.exceptions.best_match(misspelt or errors)
     place = ".".join(map(str, error.absolute_path))

@@ -1,4 +1,4 @@
-"""Experiments: cells resolved once against configs/. Everything behind takes this frozen value. Imports no torch."""
+"""Experiments: cells resolved once against configs/. All later stages take this frozen value. Imports no torch."""
 
 import hashlib
 import json
@@ -18,20 +18,20 @@ class Experiment:
 
     Attributes:
         cell: The cell.
-        settings: All that decides its result, as plain data.
+        settings: Everything that determines its result, as plain data.
         source: The data on disk that its data set reads, a name of ``segloss.datasets.DATASETS``.
         files: The MMEngine configs of its ``datasets``, ``models`` and ``schedules``.
         loss: The terms of its loss, ``{loss, weight, options...}``.
         auxiliary_share: The share of its cross-entropy that auxiliary heads take; None: the weight in their config.
-        processes: The number of processes that its loss prescribes; None: any number follows the same training.
+        processes: The number of processes that its loss prescribes; None: any number gives the same training.
         scenario: Its label scenario: ``target``, the target's options, and ``teacher``, ``labelled``, ``mean_teacher``.
-        teachers: The experiments one of which teaches this one: the best of their seeds on validation.
+        teachers: The candidates for its teacher, one per seed; the best of them on validation is used.
         resources: GPUs, CPU cores, gigabytes and minutes to request.
-        iterations: The number of iterations, where the cell's name has another than its schedule.
+        iterations: The number of iterations, if the cell's name replaces that of its schedule.
         trained: The experiment whose weights are evaluated on this data set; None if the cell is trained itself.
         pretrained: The weights from which its backbone starts; None for a model trained from scratch.
-        not_applicable: The reason for which it cannot be trained, None if it can.
-        control: The name of a control, which is evaluated without a training; None for all other cells.
+        not_applicable: The reason why it cannot be trained, None if it can.
+        control: The name of a control, which is evaluated without training; None for all other cells.
         folds: The experiments whose test images are pooled in this one, which is not trained: a cross-validation.
     """
 

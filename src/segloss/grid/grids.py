@@ -40,7 +40,7 @@ class Grid:
 
     @property
     def evaluated(self) -> tuple[Experiment, ...]:
-        """The experiments and the controls: all that leave a record."""
+        """The experiments and the controls: everything that leaves a record."""
         return (*self.experiments, *self.controls)
 
     @property
@@ -54,9 +54,9 @@ def grid_file(name: str, configs: Configs) -> Path:
     if name.endswith((".yaml", ".yml")):
         if len(Path(name).name) > LONGEST or not Path(name).is_file():
             raise ConfigError(f"no grid file {name}")
-        if not is_name(Path(name).stem):  # it names the folder of the reports
+        if not is_name(Path(name).stem):  # it becomes the name of the reports' folder
             raise ConfigError(
-                f"{name}: a grid file's name must be letters, digits and ._+- and begin with one of the first two"
+                f"{name}: a grid file's name must consist of letters, digits and ._+- and begin with a letter or digit"
             )
         return Path(name)
     file = configs.folder / "grids" / f"{name}.yaml"
@@ -66,7 +66,7 @@ def grid_file(name: str, configs: Configs) -> Path:
 
 
 def model_variants(entry: str, pretrained: str | list[str]) -> list[str]:
-    """The names of a model in cells: with each of the pretrained weights, without a suffix for none."""
+    """The names of a model in cells, one for each of the pretrained weights; no suffix stands for none."""
     variants = [pretrained] if isinstance(pretrained, str) else pretrained
     name = model_name(entry)
     return [name if variant == NONE or "@" in name else f"{name}@{variant}" for variant in variants]
@@ -81,7 +81,7 @@ def read_grid(file: Path) -> dict[str, Any]:
     """The content of a grid file, checked against its schema.
 
     Raises:
-        ConfigError: if it cannot be read or does not fit.
+        ConfigError: if it cannot be read or violates the schema.
     """
     content = read_yaml(file)
     validate(content, SCHEMAS / "grid.schema.json", str(file))
@@ -100,7 +100,7 @@ def load_grid(name: str, configs: Configs) -> Grid:
     datasets = [f"{name}{dataset_suffix(content)}" for name in content["datasets"]]
     datasets += [f"{other}@{name}" for other in content.get("evaluate_on", ()) for name in content["datasets"]]
     schedule = content["schedule"] + (f"@{int(content['iterations'])}" if "iterations" in content else "")
-    # YAML's 3.0 is a whole number for JSON schemas.
+    # JSON Schema accepts YAML's 3.0 as an integer.
     seeds = list(map(int, content["seeds"])) if isinstance(content["seeds"], list) else range(int(content["seeds"]))
     losses = configs.losses if content["losses"] == "all" else content["losses"]
     experiments, skipped = [], {}
@@ -119,6 +119,6 @@ def load_grid(name: str, configs: Configs) -> Grid:
     if content.get("controls"):
         titles = titles | {"losses": titles["losses"] | CONTROLS}
         controls = [resolve(control_cell(name, control), configs) for name in datasets for control in CONTROLS]
-    # The posterior is known of few data sets: its absence on the others is no gap of their tables.
+    # The posterior is known for few data sets: its absence on the others is not a gap in their tables.
     controls = tuple(control for control in controls if not control.not_applicable)
     return Grid(file.stem, content["title"], tuple(experiments), skipped, titles, name, controls)

@@ -1,6 +1,6 @@
 """Options of torch's optimisers and MMEngine's schedulers, read from the source of the installed packages.
 
-Nothing here imports torch or MMEngine. Where a package is not installed nothing is known of it, and nothing is checked.
+Nothing here imports torch or MMEngine. Without a package, its options are unknown and nothing is checked.
 """
 
 import ast
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 
 from segloss.options import Above, AtLeast, AtMost, Below, Count, Length, NonNegative, Positive, Share, is_setting
 
-# Folders of source in which transforms and schedulers are registered.
+# Source folders in which transforms and schedulers are registered.
 REGISTRIES = (
     ("mmengine", "optim/scheduler"),
     ("mmcv", "transforms"),
@@ -34,9 +34,9 @@ UNUSABLE = {
     "ReduceOnPlateauMomentum": "counts epochs, and trainings here count iterations",
     "ReduceOnPlateauParamScheduler": "counts epochs, and trainings here count iterations",
 }
-# MMEngine registers it under another name.
+# Optimisers that MMEngine registers under another name.
 RENAMED = {"Adafactor": "TorchAdafactor"}
-# Ranges that the packages check when they are called, or should: annotations in their source have the type alone.
+# Ranges that the packages check, or should check, at call time: annotations in their source have only the type.
 BETA = Annotated[float, AtLeast(0), Below(1)]
 OPTIMISER_RANGES = {
     "betas": Annotated[Sequence[BETA], Length(2)],
@@ -49,7 +49,7 @@ OPTIMISER_RANGES = {
 SCHEDULER_RANGES = {
     "anneal_strategy": Literal["cos", "linear"],
     "begin": Annotated[int, AtLeast(0)],
-    "by_epoch": Literal[False],  # an iteration-based training never ends an epoch: the rate would stay as it begins
+    "by_epoch": Literal[False],  # iteration-based training never ends an epoch: the rate would never change
     "eta_min_ratio": NonNegative | None,
     "last_step": Annotated[int, AtLeast(-1)],
     "periods": Sequence[Count],
@@ -123,7 +123,7 @@ def _definitions(package: str, path: str) -> dict[str, ast.ClassDef | ast.Functi
 
 
 def _annotation(node: ast.expr | None) -> Any:
-    try:  # the source of an installed package
+    try:  # evaluates only the source of an installed package
         kind = eval(compile(ast.Expression(node), "<annotation>", "eval"), {}, _Names(NAMES)) if node else object
     except (AttributeError, TypeError):
         return object
@@ -131,7 +131,7 @@ def _annotation(node: ast.expr | None) -> Any:
 
 
 def _parameters(function: ast.FunctionDef) -> Iterator[tuple[str, Any, bool]]:
-    """Name, annotation and whether it is required of every parameter that can be given by name."""
+    """Name, annotation and whether it is required, for every parameter that can be passed by keyword."""
     arguments = function.args
     first = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(first) - len(arguments.defaults)) + arguments.defaults
@@ -141,7 +141,7 @@ def _parameters(function: ast.FunctionDef) -> Iterator[tuple[str, Any, bool]]:
 
 
 def _constructor(name: str, definitions: Mapping[str, Any]) -> dict[str, tuple[Any, bool]]:
-    """The parameters of a class; where ``**kwargs`` passes some to its bases, theirs too."""
+    """The parameters of a class and, if ``**kwargs`` passes some to its bases, the parameters of the bases."""
     node = definitions.get(name)
     if not isinstance(node, ast.ClassDef):
         return {}
@@ -155,7 +155,7 @@ def _constructor(name: str, definitions: Mapping[str, Any]) -> dict[str, tuple[A
 
 
 def _signature(parameters: Mapping[str, Any], ranges: Mapping[str, Any], given: Sequence[str]) -> Signature:
-    """The signature without the parameters that the caller gives, with ranges where the annotation has no more."""
+    """The signature without the parameters that the caller supplies, with ranges unless the annotation has more."""
     options = {
         name: ranges[name] if name in ranges and not _is_sequence(kind, ranges[name]) else kind
         for name, (kind, _) in parameters.items()

@@ -8,7 +8,7 @@ from segloss.grid.grids import read_grid
 
 
 def first_comment(file: Path) -> str:
-    """The first comment line of a file, without its sign."""
+    """The first comment line of a file, without the ``#``."""
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("#"):
             return line.lstrip("# ").rstrip()

@@ -19,7 +19,7 @@ NOT_HASHED = ("needs",)
 
 @functools.cache
 def package_folder() -> Path | None:
-    """The configs in the installed MMSegmentation; None without it."""
+    """The folder of configs in the installed MMSegmentation; None without it."""
     spec = importlib.util.find_spec("mmseg")
     return None if spec is None or spec.origin is None else (Path(spec.origin).parent / ".mim" / "configs").resolve()
 
@@ -34,7 +34,7 @@ def parse(file: Path) -> ast.Module:
     """The syntax tree of a config.
 
     Raises:
-        ConfigError: if it is not Python in UTF-8, or is not there.
+        ConfigError: if it is not Python in UTF-8, or is missing.
     """
     try:
         return ast.parse(file.read_text(encoding="utf-8"))
@@ -48,7 +48,7 @@ def bases_of(tree: ast.Module, file: Path) -> list[str]:
     """The configs that a config names in ``_base_``.
 
     Raises:
-        ConfigError: if it assigns something else.
+        ConfigError: if ``_base_`` is anything but a path or a list of paths.
     """
     for node in tree.body:
         if _assigned_name(node) == "_base_":
@@ -79,7 +79,7 @@ def literals(tree: ast.Module) -> dict[str, Any]:
 def canonical(node: Any) -> Any:
     """A syntax tree as nested lists without positions, the same in every version of Python.
 
-    ``ast.dump`` would not do: what it prints of empty fields depends on the version.
+    ``ast.dump`` is unsuitable: its output for empty fields depends on the version.
     """
     if isinstance(node, ast.AST):
         fields = [(name, canonical(value)) for name, value in ast.iter_fields(node)]
@@ -110,7 +110,7 @@ def read_mmengine_file(path: Path) -> MMEngineFile:
     """Read a config and its bases; bases in ``mmseg::`` are fixed by the pinned package and are not read.
 
     Raises:
-        ConfigError: if one of them is not Python in UTF-8, or is not there.
+        ConfigError: if one of them is not Python in UTF-8, or is missing.
     """
     values: dict[str, Any] = {}
     assigned: set[str] = set()

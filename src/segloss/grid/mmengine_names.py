@@ -35,7 +35,7 @@ DATASET = {
     "normalisation": Options,
     **dict.fromkeys(("description", "needs"), object),
 }
-# MMSegmentation's configs also share ``norm_cfg``; those of timm's backbones here, ``common``.
+# MMSegmentation's configs also share ``norm_cfg``; the configs of timm's backbones here share ``common``.
 MODEL = {
     "model": Options,
     "imagenet": Options | None,
@@ -58,8 +58,8 @@ def check_assigned(kind: str, file: MMEngineFile, values: Mapping[str, Any], kno
     Args:
         kind: ``datasets``, ``models`` or ``schedules``.
         file: The config.
-        values: Its variables, as far as they are no code.
-        known: Name -> annotation; of any name if empty.
+        values: Its variables that can be evaluated.
+        known: Name -> annotation; if empty, any name is accepted.
 
     Raises:
         ConfigError: if a name is unknown or missing, or a value is outside its range.
@@ -94,7 +94,7 @@ def check_schedule(file: MMEngineFile, values: Mapping[str, Any]) -> None:
 def check_model(file: MMEngineFile, values: Mapping[str, Any]) -> None:
     """Check the config of a model; arguments and errors as for ``check_assigned``.
 
-    MMSegmentation's own configs have variables of other names.
+    MMSegmentation's own configs use variables of other names, which are not checked.
     """
     folder = package_folder()
     in_zoo = folder is not None and file.path.resolve().is_relative_to(folder)

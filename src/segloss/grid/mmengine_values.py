@@ -84,7 +84,7 @@ def _item(container: Any, key: Any) -> Any:
 
 
 def merged(child: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """A dictionary over its base, by MMEngine's rules: dictionaries are merged unless they have ``_delete_``."""
+    """A dictionary merged into its base by MMEngine's rules: nested ones are merged unless they have ``_delete_``."""
     result = dict(base)
     for key, value in child.items():
         if isinstance(value, Mapping):
@@ -101,10 +101,10 @@ def config_values(file: Path, replaced: Mapping[str, Any] | None = None) -> dict
 
     Args:
         file: The config.
-        replaced: Variables that the config itself assigns, with other values. Default: none.
+        replaced: Variables that the config itself assigns, with the values to use instead. Default: none.
 
     Raises:
-        ConfigError: if a file is not Python in UTF-8, or is not there, or does not assign what is replaced.
+        ConfigError: if a file is not Python in UTF-8, is missing, or does not assign a replaced variable.
     """
     if replaced:
         return _values(file, replaced)

@@ -9,13 +9,13 @@ from segloss import options
 from segloss.grid.errors import ConfigError, unknown
 
 PACKAGE = Path(__file__).parents[1]
-# Keyword-only parameters that belong to a call, or that the engine supplies, beside all that are tensors.
+# Keyword-only parameters that belong to a call, or that the engine supplies, in addition to all tensors.
 NO_SETTINGS = {"reduction", "terms", "class_counts"}
 
 
 @functools.cache  # of the installed package, which does not change while a process runs
 def signatures(room: str) -> dict[str, dict[str, Any]]:
-    """The functions registered in segloss.<room>, read from the source so that nothing imports torch.
+    """The functions registered in segloss.<room>, read from the source, so torch is not imported.
 
     Returns:
         For each function the keyword arguments of its ``@register(...)`` line and, under ``options``, its keyword-only

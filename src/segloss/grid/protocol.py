@@ -1,4 +1,4 @@
-"""The inference protocol and all else that ``test_cfg`` in the config of a data set may have. Imports no torch."""
+"""The inference protocol and everything else that a data set's ``test_cfg`` may contain. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -8,7 +8,7 @@ from segloss.grid.errors import ConfigError, unknown
 from segloss.options import AtLeast, Below, Count, Length, NonNegative, Positive, check
 
 Size = Annotated[Sequence[Count], Length(2)]
-# Post-hoc calibrators and tolerances of boundary metrics; tests hold both against the engine and segloss.metrics.
+# Post-hoc calibrators and tolerances of boundary metrics; tests compare both with the engine and segloss.metrics.
 CALIBRATORS = ("scaled", "vector", "isotonic")
 DIAGONAL = Annotated[float, AtLeast(0), Below(1)]
 BOUNDARIES = {
@@ -25,10 +25,10 @@ class Protocol:
     Attributes:
         mode: ``whole`` images or ``slide``, overlapping windows.
         crop_size: Height and width of a window.
-        stride: Its steps; default two thirds of the window, rounded up.
+        stride: Vertical and horizontal step of the windows; default two thirds of a window, rounded up.
         scales: Sizes at which each image is predicted, relative to that of the test pipeline. Default: that size.
         flip: Predict each view mirrored too.
-        size_divisor: Height and width are filled up with zeros to a multiple of it, as in MMSegmentation's
+        size_divisor: Height and width are zero-padded to a multiple of this number, as in MMSegmentation's
             SegDataPreProcessor: a U-Net of five stages needs 16. Default 1.
 
     Raises:
@@ -47,7 +47,10 @@ class Protocol:
         for field in fields(self):
             check(field.name, getattr(self, field.name), hints[field.name])
         if (self.mode == "slide") != (self.crop_size is not None) or (self.stride and not self.crop_size):
-            raise ValueError(f"mode 'slide', and no other, needs a crop_size; got {self.mode!r} and {self.crop_size}")
+            raise ValueError(
+                f"a crop_size is required for mode 'slide' and not allowed otherwise; got {self.mode!r} and "
+                f"{self.crop_size}"
+            )
         if self.crop_size and not self.stride:
             object.__setattr__(self, "stride", tuple(-(-2 * size // 3) for size in self.crop_size))
         if self.stride and not all(step <= size for step, size in zip(self.stride, self.crop_size, strict=True)):
@@ -62,7 +65,7 @@ def check_test_cfg(entry: Mapping[str, Any], num_classes: int, where: str) -> No
     Args:
         entry: ``test_cfg``.
         num_classes: Number of classes of the data set.
-        where: The beginning of an error.
+        where: The beginning of the error message.
 
     Raises:
         ConfigError: if a key is unknown or a value is outside its range.

@@ -17,7 +17,7 @@ from segloss.grid.weights import declared_weights
 
 FOLD = re.compile(r"fold(?:0|[1-9]\d*)")
 FOLDS = re.compile(r"folds\d+(\+\d+)+")
-# What a cell without a training needs: a control, and folds that are pooled.
+# Resources of cells without training: controls, and folds that are pooled.
 UNTRAINED = {"gpus": 0, "cpus": 1, "memory_gb": 8, "minutes": 60}
 ITERATIONS = re.compile(r"[1-9]\d{0,8}")
 
@@ -26,7 +26,7 @@ def resolve(cell: Cell, configs: Configs) -> Experiment:
     """The experiment of a cell.
 
     Raises:
-        ConfigError: if a part of its name does not exist, or a file behind it is wrong.
+        ConfigError: if a part of its name does not exist, or a file that it refers to is wrong.
     """
     if cell not in configs.experiments:
         kind = _resolve_control if cell.model == CONTROL else _resolve
@@ -46,7 +46,7 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
             raise ConfigError(f"{cell}: {axis} has no variant {variant!r}")
     dataset, source, trained = _data(cell, configs)
     if length is not None and not ITERATIONS.fullmatch(length):
-        raise ConfigError(f"{cell}: expected a number of iterations behind {schedule}@, got {length!r}")
+        raise ConfigError(f"{cell}: expected a number of iterations after {schedule}@, got {length!r}")
     configs.check_validation(dataset, schedule, source)
     configs.check_files(dataset, model, schedule, int(length) if length else None)
     names = {"datasets": dataset, "models": model, "schedules": schedule}
@@ -87,11 +87,11 @@ def _resolve(cell: Cell, configs: Configs) -> Experiment:
 
 
 def _resolve_control(cell: Cell, configs: Configs) -> Experiment:
-    """The experiment of a control: of all configs it reads the data set's alone."""
+    """The experiment of a control; the only config that it reads is the data set's."""
     if cell.loss not in CONTROLS:
         raise unknown("control", cell.loss, CONTROLS)
     if cell != (expected := control_cell(cell.dataset, cell.loss)):
-        raise ConfigError(f"{cell} is no control: expected {expected}")
+        raise ConfigError(f"{cell} is not a control: expected {expected}")
     dataset, source, trained = _data(cell, configs)
     file, scenario = configs.mmengine_file("datasets", dataset), {"target": "hard"}
     settings = {
@@ -124,11 +124,11 @@ def _resolve_control(cell: Cell, configs: Configs) -> Experiment:
 
 
 def _resolve_folds(cell: Cell, configs: Configs) -> Experiment:
-    """The experiment that pools the folds of a cross-validation: all but its data is that of the first fold."""
+    """The experiment that pools the folds of a cross-validation: all except its data is taken from the first fold."""
     name, place = split_variant(cell.dataset)
     numbers = sorted(set(map(int, place.removeprefix("folds").split("+"))))
     if place != (expected := folds_variant(numbers)):
-        raise ConfigError(f"{cell}: expected the folds in their order, each once: {name}@{expected}")
+        raise ConfigError(f"{cell}: expected the folds in ascending order without repetition: {name}@{expected}")
     folds = tuple(resolve(replace(cell, dataset=f"{name}@fold{number}"), configs) for number in numbers)
     settings = {
         "cell": str(cell),
@@ -153,7 +153,7 @@ def folds_variant(numbers: Sequence[int]) -> str:
 
 
 def _data(cell: Cell, configs: Configs) -> tuple[str, str, Experiment | None]:
-    """The data set of a cell, its data on disk, and the experiment that is trained on other data."""
+    """The data set of a cell, its data on disk, and the experiment trained on another data set, if any."""
     dataset, place = split_variant(cell.dataset)
     fold = place if place and FOLD.fullmatch(place) else None
     trained = resolve(replace(cell, dataset=place), configs) if place and not fold else None
@@ -166,7 +166,7 @@ def _data(cell: Cell, configs: Configs) -> tuple[str, str, Experiment | None]:
 
 
 def teacher_cells(cell: Cell, scenario: Mapping[str, Any]) -> list[Cell]:
-    """The cells one of which teaches a cell with that label scenario; empty for most."""
+    """The candidates for the teacher of a cell with that label scenario, one per seed; empty for most."""
     teacher = scenario.get("teacher")
     if teacher is None:
         return []

@@ -1,8 +1,8 @@
-"""Resources that a cell requests from a scheduler, as the files in configs/mmseg declare them; they change no result.
+"""Resources that a cell requests from a scheduler, as declared in configs/mmseg; they do not affect results.
 
 A data set, a model or a schedule may assign ``needs = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 300}``, or
-some of these. The largest request counts; without any, the default. It is that of one process: a cell
-whose loss prescribes several requests the sum of their GPUs, cores and memory.
+some of these. The largest request counts; without any, the default. Requests are for one process: a cell whose loss
+prescribes several processes requests the sum of their GPUs, cores and memory.
 """
 
 from collections.abc import Iterable

@@ -18,7 +18,7 @@ CUSTOM = {"lr_mult": NonNegative, "decay_mult": NonNegative}
 
 
 def check_type(entry: Any, kind: str, known: Iterable[str], where: str) -> None:
-    """Raise ConfigError unless the ``type`` of a dictionary is among the known names; all are where none is known."""
+    """Raise ConfigError unless the ``type`` of a dictionary is a known name; any is accepted if none is known."""
     name = entry.get("type")
     if known and isinstance(name, str) and name in UNUSABLE and kind != "transform":
         raise ConfigError(f"{where}: {name} {UNUSABLE[name]}; possible: {', '.join(sorted(known))}")
@@ -40,7 +40,7 @@ def check_keys(entry: Mapping[str, Any], known: Mapping[str, Any], where: str, k
 
 
 def check_call(entry: Mapping[str, Any], known: Mapping[str, Signature], name: str, where: str) -> None:
-    """Check the arguments of an optimiser, a scheduler or a clipping; of one that is not known nothing."""
+    """Check the arguments of an optimiser, a scheduler or a gradient clipping; unknown ones are not checked."""
     if name not in known:
         return
     where, signature = f"{where}: {name}", known[name]
@@ -106,7 +106,7 @@ def check_paramwise(entry: Mapping[str, Any], optimizer: Mapping[str, Any], wher
     Args:
         entry: ``paramwise_cfg``.
         optimizer: The optimiser, whose ``lr`` and ``weight_decay`` are multiplied.
-        where: The beginning of an error.
+        where: The beginning of the error message.
 
     Raises:
         ConfigError: if a key is unknown, a value is outside its range, or ``optimizer`` has nothing to multiply.

@@ -1,4 +1,4 @@
-"""The one door for pretrained weights: which file a model needs, where it is looked for, and its SHA-256. No torch.
+"""The entry point for pretrained weights: which file a model needs, where it is looked for, its SHA-256. No torch.
 
 ``<model>@imagenet`` starts from the weights that the model's config declares as ``imagenet``::
 
@@ -7,11 +7,11 @@
         "url": "https://...",  # or "package", an installed package that contains the file
         "megabytes": 45,
         "licence": "Apache-2.0",
-        "names": "order",  # optional: its tensors have other names than the backbone's, but are in the same order
+        "names": "order",  # optional: tensor names differ from the backbone's, but the order is the same
     }
 
 ``<model>@<name>`` starts from ``<name>.pth``, ``.pt`` or ``.safetensors``. Files are looked for in the folder of
-SEGLOSS_WEIGHTS (default ``weights/``), then in torch's cache of downloads, then in the package.
+SEGLOSS_WEIGHTS (default ``weights/``), then in torch's download cache, then in the package.
 """
 
 import functools
@@ -31,7 +31,7 @@ NONE, IMAGENET = "none", "imagenet"
 SUFFIXES = (".pth", ".pt", ".safetensors")
 KEYS = {"file": str, "url": str, "package": str, "megabytes": (int, float), "licence": str, "names": str}
 NAMES = ("same", "order")
-# Backbones whose weights MMSegmentation adapts to the model (positions at another resolution) when it loads them.
+# Backbones whose weights MMSegmentation adapts to the model (position embeddings at another resolution) on loading.
 ADAPTED = ("VisionTransformer", "SwinTransformer", "BEiT", "MAE")
 
 
@@ -41,8 +41,8 @@ class Pretrained:
 
     Attributes:
         name: ``imagenet``, or the name of a file without its suffix.
-        files: File names that are looked for; the first found is taken.
-        package: An installed package that contains the file; None for none.
+        files: File names that are looked for; the first one found is used.
+        package: An installed package that contains the file, if any.
         url: The address of the file; None if it is not known.
         megabytes: Its size; None if it is not known.
         licence: Its licence; None if it is not known.
@@ -77,7 +77,7 @@ def declared_weights(file: MMEngineFile, name: str, model: Mapping[str, Any]) ->
     Args:
         file: The config of the model.
         name: ``imagenet``, or the name of a file without its suffix.
-        model: The ``model`` of that config. The weights it names count where the config assigns no ``imagenet``.
+        model: The ``model`` of that config. The weights it names are used if the config assigns no ``imagenet``.
 
     Raises:
         ConfigError: if the model declares no weights of that kind, or declares them wrongly.
@@ -102,8 +102,8 @@ def declared_weights(file: MMEngineFile, name: str, model: Mapping[str, Any]) ->
 
 
 def weights_folder() -> Path:
-    """The folder that is looked at first: SEGLOSS_WEIGHTS, else weights/."""
-    return Path(os.path.expanduser(os.environ.get("SEGLOSS_WEIGHTS") or "weights"))  # also of an unknown user
+    """The folder that is searched first: SEGLOSS_WEIGHTS, else weights/."""
+    return Path(os.path.expanduser(os.environ.get("SEGLOSS_WEIGHTS") or "weights"))  # accepts ~unknown_user
 
 
 def search_path(pretrained: Pretrained) -> Iterator[Path]:
@@ -136,7 +136,7 @@ def require_weights(pretrained: Pretrained, model: str) -> Path:
     """The file of pretrained weights.
 
     Raises:
-        ConfigError: if it is not on this machine; the sentence describes how to get it.
+        ConfigError: if it is not on this machine; the message describes how to get it.
     """
     path = find_weights(pretrained)
     if path is None:
@@ -150,7 +150,7 @@ def _sha256(path: Path, _size: int, _time: int) -> str:
 
 
 def weights_sha256(path: Path) -> str:
-    """SHA-256 of a weights file, computed once as long as its size and time stay the same."""
+    """SHA-256 of a weights file, cached as long as its size and time stay the same."""
     state = path.stat()
     return _sha256(path, state.st_size, state.st_mtime_ns)
 

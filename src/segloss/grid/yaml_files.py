@@ -8,7 +8,7 @@ import yaml
 
 from segloss.grid.errors import ConfigError
 
-# YAML 1.1, which PyYAML reads, takes a number without a point or a sign in its exponent for text.
+# PyYAML implements YAML 1.1, where 1e-3, without a point, and 1.0e3, without an exponent sign, are text.
 FLOAT = re.compile(
     r"""^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+
     |[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)
@@ -17,7 +17,7 @@ FLOAT = re.compile(
 )
 
 
-# libyaml where PyYAML has it: every command reads the configs.
+# libyaml if PyYAML was built with it: every command reads the configs.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -25,13 +25,13 @@ class _StrictLoader(SafeLoader):
     """SafeLoader with unique text keys and YAML 1.2's floats."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping whose keys are texts, each of them once; keys merged by ``<<`` may be overridden."""
+        """A mapping with unique text keys; keys merged by ``<<`` may be overridden."""
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
-            problem = "no text, quote it" if not isinstance(key, str) else "a duplicate" if key in seen else None
+            problem = "not text: quote it" if not isinstance(key, str) else "a duplicate" if key in seen else None
             if problem:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is {problem}", key_node.start_mark)
             seen.add(key)

@@ -1,7 +1,7 @@
-"""What a model's config can be used for, known before the first job from its types alone. Imports no torch.
+"""What a model's config can be used for, determined before the first job from its types alone. Imports no torch.
 
-Every ``type`` of MMSegmentation 1.2.2 that needs another package, a compiled operator or a target of its own has a line
-below. tests/engine/test_zoo.py builds all models of the zoo and holds these lines against them.
+Every ``type`` of MMSegmentation 1.2.2 that needs another package, a compiled operator or its own target has a line
+below. tests/engine/test_zoo.py builds all models of the zoo and compares them with these lines.
 """
 
 import functools
@@ -14,24 +14,24 @@ from typing import Any
 Model = Mapping[str, Any]
 
 SEGMENTORS = ("EncoderDecoder", "CascadeEncoderDecoder")
-# Heads that cannot take a loss that is chosen, with the reason.
+# Heads that cannot be trained with a chosen loss, with the reason.
 REFUSED_HEADS = {
     "MaskFormerHead": "predicts masks of queries, which are matched to segments; its loss cannot be chosen",
     "Mask2FormerHead": "predicts masks of queries, which are matched to segments; its loss cannot be chosen",
     "SideAdapterCLIPHead": "predicts masks of queries, which are matched to segments; its loss cannot be chosen",
-    "IterativeDecodeHead": "contains heads with losses of their own (K-Net); its loss cannot be chosen",
+    "IterativeDecodeHead": "contains heads with their own losses (K-Net); its loss cannot be chosen",
     "VPDDepthHead": "predicts depth, not classes",
-    "PIDHead": "needs a map of edges beside each label map, which no data set here has",
+    "PIDHead": "needs an edge map in addition to each label map, which no data set here has",
 }
-# Types that call an operator that only the full mmcv has.
+# Types that call an operator compiled only in the full mmcv.
 COMPILED = {"PSAHead": "psamask"}
-# Heads with a target of their own: they keep their loss, and no label scenario changes their target.
+# Heads with their own target: they keep their loss, and no label scenario changes their target.
 OWN_TARGET = ("STDCHead",)
 # Heads with several outputs in training, each with its loss: the first takes the cell's, the others cross-entropy.
 OUTPUTS = {"DDRHead": 2}
-# Backbones whose positions are tied to one size of images.
+# Backbones whose position embeddings are tied to one image size.
 ONE_SIZE = ("BEiT", "MAE")
-# Heads whose pooling needs features of at least 49 pixels at stride 8: the side of the smallest crops.
+# Heads whose pooling needs features of at least 49 pixels at stride 8: the minimum side of crops.
 SMALLEST = {"LRASPPHead": 392}
 # Heads that sample points of the label map: soft targets would have to be sampled with them.
 POINT_HEADS = ("PointHead",)
@@ -67,7 +67,7 @@ def installed(module: str) -> bool:
 
 
 def cannot_build(model: Model) -> str | None:
-    """The reason for which a model cannot be built or trained on this machine; None if it can."""
+    """The reason why a model cannot be built or trained on this machine; None if it can."""
     if model.get("type") in ("MultimodalEncoderDecoder", "DepthEstimator"):
         return f"it is a {model['type']}, which takes more than images or predicts no classes"
     channels = (model.get("backbone") or {}).get("in_channels", 3)
@@ -86,7 +86,7 @@ def cannot_build(model: Model) -> str | None:
 
 
 def cannot_take(model: Model, crop_size: Any, mode: Any) -> str | None:
-    """The reason for which a model cannot be trained on crops of that size; None if it can.
+    """The reason why a model cannot be trained on crops of that size; None if it can.
 
     Args:
         model: The model of its config.
@@ -106,15 +106,17 @@ def cannot_take(model: Model, crop_size: Any, mode: Any) -> str | None:
     if tuple(crop_size) == size and mode == "slide":
         return None
     text = "x".join(map(str, size))
-    return f"its {backbone['type']} takes crops of {text} only, in training and in windows; the data set has others"
+    return (
+        f"its {backbone['type']} takes crops of {text} only, in training and in windows; the data set uses other sizes"
+    )
 
 
 def cannot_train(model: Model, soft: bool, pixelwise: bool) -> str | None:
-    """The reason for which a model cannot be trained with a loss and a label scenario; None if it can.
+    """The reason why a model cannot be trained with a loss and a label scenario; None if it can.
 
     Args:
         model: The model of its config.
-        soft: Whether its target is not the label map: probabilities, or the predictions of a teacher.
+        soft: Whether its target is not the label map but probabilities or the predictions of a teacher.
         pixelwise: Whether all terms of the loss are means over pixels.
     """
     if reason := cannot_build(model):

@@ -3,7 +3,7 @@
 Every function of ``CATALOGUE`` is called as ``scenario(labels, valid, num_classes, **options)``:
 
 - ``labels``: class ids, int64; (B, *spatial) if the function's ``source`` is "map", one map per image, and
-  (B, R, *spatial) if it is "raters", one map per rater. Anything where ``valid`` is False.
+  (B, R, *spatial) if it is "raters", one map per rater. Arbitrary where ``valid`` is False.
 - ``valid``: bool of the same shape, False for void; a missing rater is False everywhere.
 - ``num_classes``: the number of classes C.
 
@@ -11,7 +11,7 @@ It returns ``(target, valid)``: the target an int64 class map (B, *spatial) or f
 and a bool mask (B, *spatial). The function's ``needs`` are the options that are tensors of the batch ("draws",
 "teacher_logits"). ``pseudo_labels`` is not in the catalogue: it is for images without labels.
 
-Every private module of this folder is imported, so that a scenario in a new file is found by being there.
+Every private module of this package is imported, so a scenario in a new file is registered automatically.
 """
 
 import importlib

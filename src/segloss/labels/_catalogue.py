@@ -1,4 +1,4 @@
-"""The catalogue of label scenarios, and the one check of their input."""
+"""The catalogue of label scenarios, and the check of their input."""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Scenario(Protocol[P]):
     Attributes:
         source: What it reads: "map", one class map per image, or "raters", a stack of the raters' maps.
         needs: The options that are tensors of the batch, not settings: the caller supplies them.
-        soft_targets: Whether the target is probabilities; False for a class map, on which every loss is defined.
+        soft_targets: Whether the target holds probabilities; False for a class map, on which every loss is defined.
         options: Its keyword-only parameters and their annotations.
     """
 
@@ -37,14 +37,14 @@ CATALOGUE: dict[str, Scenario[...]] = {}
 def register(
     source: Literal["map", "raters"], *, needs: tuple[str, ...] = (), soft_targets: bool = True
 ) -> Callable[[Callable[P, tuple[Tensor, Tensor]]], Scenario[P]]:
-    """Put a label scenario into the catalogue under its own name.
+    """Add a label scenario to the catalogue under its own name.
 
-    When it is called, its options are checked against their annotations (see `segloss.options`).
+    On each call its options are checked against their annotations (see `segloss.options`).
 
     Args:
         source: What the scenario reads: one class map per image, or a stack of the raters' maps.
         needs: Names of the keyword arguments that are tensors of the batch, not settings: the caller supplies them.
-        soft_targets: Whether the target is probabilities; False for a class map, on which every loss is defined.
+        soft_targets: Whether the target holds probabilities; False for a class map, on which every loss is defined.
     """
 
     def add(function: Callable[P, tuple[Tensor, Tensor]]) -> Scenario[P]:
@@ -74,7 +74,7 @@ def without_void(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
     Class ids are checked on the CPU only: on a GPU the check would make every step wait for the device.
 
     Raises:
-        ValueError: Wrong type or shape, or on a valid pixel a class outside 0..num_classes-1.
+        ValueError: Wrong type or shape, or a class outside 0..num_classes-1 at a valid pixel.
     """
     if labels.dtype != torch.int64:
         raise ValueError(f"Expected labels of int64 class ids, got {labels.dtype}.")

@@ -69,7 +69,7 @@ def boundary_smoothing(
     Reference: Wang et al., Dice Semimetric Losses, 2023, https://arxiv.org/abs/2303.16296
     """
     labels = without_void(labels, valid, num_classes)
-    # float32 holds class ids exactly, and pooling of integers does not exist on every device.
+    # float32 holds class ids exactly, and not every device supports max pooling of integers.
     ids = labels.to(torch.float32)
     highest, minus_lowest, void = _window_maximum(torch.stack([ids, -ids, (~valid).to(ids)]), kernel_size)
     boundary = ((highest != ids) | (minus_lowest != -ids)) & (void == 0)
@@ -86,7 +86,7 @@ def gaussian_smoothing(
     kernel_size: OddWidth = 3,
     own_weight: Share = 0.5,
 ) -> tuple[Tensor, Tensor]:
-    """Spatially varying label smoothing: the one-hot map blurred by a Gaussian whose centre has a weight of its own.
+    """Spatially varying label smoothing: the one-hot map blurred by a Gaussian whose centre has a separate weight.
 
     target = own_weight onehot(y) + (1 - own_weight) * Gaussian-weighted class shares among the other valid pixels of
     the window. Pixels outside the image and void pixels have no share; a pixel without valid neighbours stays one-hot.
@@ -112,7 +112,7 @@ def gaussian_smoothing(
     one_hot = torch.zeros(labels.shape[0], num_classes, *labels.shape[1:], device=labels.device)
     one_hot.scatter_(1, labels.unsqueeze(1), valid.unsqueeze(1).to(one_hot))
     # The window's weights are a product over the axes with 1 at the centre: (1 + sides) of one axis, times (1 + sides)
-    # of the next, less the pixel itself. Leaving it out from the start, not subtracting it, keeps small weights exact.
+    # of the next, minus the pixel itself. Leaving it out from the start, not subtracting it, keeps small weights exact.
     others = torch.zeros_like(one_hot)
     for axis in range(2, one_hot.ndim):
         others += _sides(one_hot + others, axis, weights)
@@ -131,12 +131,12 @@ def _smoothed(labels: Tensor, epsilon: Tensor, num_classes: int) -> Tensor:
 
 
 def _window_maximum(maps: Tensor, width: int) -> Tensor:
-    """Maximum over a window of ``width`` along every spatial axis of (K, B, *spatial), the border cut off.
+    """Maximum over a window of ``width`` along every spatial axis of (K, B, *spatial), clipped at the border.
 
-    One axis after the other: the window is a product, its cost grows with ``width`` and not with its area, and any
-    number of axes will do.
+    One axis after another, as the window is separable: the cost grows with ``width`` and not with the window's area,
+    and any number of axes works.
     """
-    for axis in range(2, maps.ndim if maps.numel() else 0):  # max_pool2d takes no empty batch
+    for axis in range(2, maps.ndim if maps.numel() else 0):  # max_pool2d rejects an empty batch
         as_columns = maps.reshape(maps.shape[:axis].numel(), maps.shape[axis], -1)
         maps = functional.max_pool2d(as_columns, (width, 1), stride=1, padding=(width // 2, 0)).view_as(maps)
     return maps

@@ -33,7 +33,7 @@ def majority(labels: Tensor, valid: Tensor, num_classes: int, *, tie_is_void: bo
             these classes wins.
 
     Returns:
-        int64 (B, *spatial), and bool (B, *spatial): whether any rater labelled the pixel, less the void ties.
+        int64 (B, *spatial), and bool (B, *spatial): whether any rater labelled the pixel, excluding void ties.
     """
     votes = _votes(without_void(labels, valid, num_classes), valid.to(torch.float32), num_classes)
     target, kept = votes.argmax(1), valid.any(1)  # argmax takes the first, that is the lowest, of equal classes
@@ -91,11 +91,11 @@ def random_rater(labels: Tensor, valid: Tensor, num_classes: int, *, draws: Tens
 
     Args:
         labels, valid, num_classes: As in every scenario, see `segloss.labels`.
-        draws: One uniform number in [0, 1) per image, any float type (B,): u takes the floor(u n)-th of the n raters
+        draws: One uniform number in [0, 1) per image, any float type (B,): u selects the floor(u n)-th of the n raters
             with any label in this image.
 
     Returns:
-        int64 (B, *spatial), class 0 standing at void pixels, and bool (B, *spatial): where this rater has a label.
+        int64 (B, *spatial), with class 0 at void pixels, and bool (B, *spatial): where this rater has a label.
 
     Raises:
         ValueError: draws is not a float tensor (B,).
@@ -117,15 +117,15 @@ def random_rater(labels: Tensor, valid: Tensor, num_classes: int, *, draws: Tens
 def dice_rater_weights(labels: Tensor, valid: Tensor, num_classes: int, *, background: int | None = 0) -> Tensor:
     """Weight of each rater: the Dice of that rater's map with the majority of all, and 1 without any overlap.
 
-    The mean over the classes that occur in the rater's map or in the majority of 2 |both| / (|rater| + |majority|),
-    counted over the pixels this rater labelled. A rater who shares no pixel with the majority gets weight 1, as in the
-    authors' code: by Dice alone a lesion that only one of several raters saw would vanish from the target.
+    The Dice is the mean of 2 |both| / (|rater| + |majority|) over the classes that occur in the rater's map or in the
+    majority, counted over the pixels this rater labelled. A rater who shares no pixel with the majority gets weight 1,
+    as in the authors' code: by Dice alone, a lesion that only one of several raters saw would vanish from the target.
 
     Args:
         labels, valid, num_classes: As in every scenario, see `segloss.labels`; of whole images, if the weights are to
             be those of the reference.
-        background: Class left out of the Dice, since a large background makes all raters alike. Default 0; None: every
-            class counts.
+        background: Class left out of the Dice, since a large background makes all raters look similar. Default 0; None:
+            every class counts.
 
     Returns:
         float32 (B, R), above 0 and at most 1.
@@ -161,6 +161,6 @@ def _dice(labels: Tensor, chosen: Tensor, valid: Tensor, num_classes: int, backg
 
 
 def _votes(labels: Tensor, weights: Tensor, num_classes: int) -> Tensor:
-    """Sum of ``weights`` (B, R, *spatial) per chosen class: (B, C, *spatial), without any one-hot map."""
+    """Sum of ``weights`` (B, R, *spatial) per chosen class: (B, C, *spatial), without building a one-hot map."""
     votes = weights.new_zeros(labels.shape[0], num_classes, *labels.shape[2:])
     return votes.scatter_add_(1, labels, weights)

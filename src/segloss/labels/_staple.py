@@ -9,16 +9,16 @@ from segloss.options import Count
 
 @register(source="raters")
 def staple(labels: Tensor, valid: Tensor, num_classes: int, *, iterations: Count = 50) -> tuple[Tensor, Tensor]:
-    """Posterior of the true class by expectation maximisation, each image (or crop) by itself.
+    """Posterior of the true class by expectation maximisation, for each image (or crop) separately.
 
     Rater r chooses class d where s is true with probability theta_r[s, d], independently of the other raters; the prior
-    f of the classes is their share among all votes of the image. Until the end, in turn:
+    f of the classes is their share among all votes of the image. Each iteration computes in turn:
     W_i(s) ~ f(s) prod_r theta_r[s, d_ir]; theta_r[s, d] = sum of W_i(s) over r's pixels with d / sum over r's pixels.
-    Pixels in which all raters chose alike have the same posterior, so the work is done once per combination of votes.
+    Pixels with the same votes have the same posterior, so the work is done only once per combination of votes.
 
     Args:
         labels, valid, num_classes: As in every scenario, see `segloss.labels`.
-        iterations: Number of steps, 1 or more; a fixed number, so that no device has to be waited for.
+        iterations: Number of steps, 1 or more; fixed, so that no step synchronises with the device.
 
     Returns:
         float32 (B, C, *spatial), arbitrary but finite at void pixels, and bool (B, *spatial): whether any rater
@@ -43,7 +43,7 @@ def staple(labels: Tensor, valid: Tensor, num_classes: int, *, iterations: Count
         sums.index_add_(0, cell.flatten(), weights.repeat_interleave(num_raters, 0))
         return sums.view(num_images, num_raters, num_classes + 1, num_classes)[:, :, :num_classes]
 
-    tiny = 1e-12  # no error is held for impossible, and classes nobody chose stay improbable without log(0)
+    tiny = 1e-12  # no error counts as impossible, and classes that no rater chose stay improbable without log(0)
     count = pixels.double().unsqueeze(1)
     chosen = sum_per_vote(count.expand(-1, num_classes))[..., 0].sum(1)
     prior = (chosen / chosen.sum(1, keepdim=True).clamp_min(1)).clamp_min(tiny)
@@ -62,7 +62,7 @@ def staple(labels: Tensor, valid: Tensor, num_classes: int, *, iterations: Count
 
 
 def _patterns(labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The different combinations of votes of each image, class C standing for no vote.
+    """The distinct combinations of votes of each image, class C standing for no vote.
 
     Returns:
         For P combinations: the votes int64 (P, R), the image (P,), the number of pixels (P,); and for every pixel of
@@ -73,7 +73,7 @@ def _patterns(labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor,
     if num_images * base**num_raters >= 2**63:
         raise ValueError(
             f"STAPLE of {num_raters} raters, {num_classes} classes and {num_images} images at a time has too many "
-            "combinations of votes to number them in 63 bits; hand in fewer images or raters"
+            "combinations of votes to index in 63 bits; pass fewer images or raters"
         )
     code = torch.arange(num_images, device=labels.device).view(-1, *[1] * (labels.ndim - 2)).expand_as(labels[:, 0])
     for rater in range(num_raters):

@@ -1,4 +1,4 @@
-"""Targets that a teacher network makes: distillation on labelled images, pseudo-labels on unlabelled ones."""
+"""Targets from a teacher network: distillation on labelled images, pseudo-labels on unlabelled ones."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from segloss.options import Positive, Share, check
 
 
 def teacher_probabilities(teacher_logits: Tensor, *, temperature: Positive = 1.0) -> Tensor:
-    """softmax(logits / temperature) over the classes, in float32 whatever the teacher computes in.
+    """softmax(logits / temperature) over the classes, in float32 whatever the teacher's dtype.
 
     Args:
         teacher_logits: Any float type (B, C, *spatial).
@@ -34,12 +34,12 @@ def teacher(
 ) -> tuple[Tensor, Tensor]:
     """Distillation: softmax(teacher_logits / temperature) on the labelled pixels.
 
-    The weight of the hard labels beside the teacher, and a temperature's factor T^2, belong to the loss and not to its
-    target.
+    The weight of the hard labels relative to the teacher, and a temperature's factor T^2, belong to the loss and not to
+    its target.
 
     Args:
-        labels: Class ids, int64 (B, *spatial); anything where ``valid`` is False.
-        valid: bool (B, *spatial), False for void; the teacher is not asked there either.
+        labels: Class ids, int64 (B, *spatial); arbitrary where ``valid`` is False.
+        valid: bool (B, *spatial), False for void; the teacher's output is ignored there too.
         num_classes: Number of classes C.
         teacher_logits: Any float type (B, C, *spatial), of the same view of the images.
         temperature: Above 0; 1 as in Wang et al.
@@ -67,7 +67,7 @@ def pseudo_labels(
     Args:
         teacher_logits: Any float type (B, C, *spatial), of the weak view.
         valid: bool (B, *spatial), False in padding.
-        threshold: Least probability, at temperature 1, of the most probable class, 0..1; 0.95 as in the reference.
+        threshold: Minimum probability, at temperature 1, of the most probable class, 0..1; 0.95 as in the reference.
         soft: Whether the target is the teacher's probabilities instead of the most probable class.
         temperature: Of the soft target; above 0.
 

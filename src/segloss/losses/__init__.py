@@ -4,18 +4,18 @@ Every loss is called as ``loss(logits, target, *, valid=None, <options>)`` and r
 
 - ``logits``: (B, C, *spatial), any float type and any number of spatial axes; half precision is computed in float32.
 - ``target``: int64 class map (B, *spatial), or probabilities (B, C, *spatial) that sum to 1 over the classes.
-- ``valid``: bool (B, *spatial), False for void, where the target may hold anything; None: every pixel is valid. Void
-  pixels add nothing to value and gradient; without valid pixels the loss is exactly 0, with zero gradient.
+- ``valid``: bool (B, *spatial), False for void, where the target is arbitrary; None: every pixel is valid. Void
+  pixels contribute nothing to value or gradient; without valid pixels the loss is exactly 0, with zero gradient.
 
-No gradient is NaN or infinite for finite logits, and no value as long as logits, weights and exponents leave it inside
-the type: log p is cut off at -1e30. Under ``torch.distributed`` the sums are added up over the processes: W processes
+For finite logits no gradient is NaN or infinite, nor is any value unless the logits, weights and exponents overflow the
+dtype: log p is clamped at -1e30. Under ``torch.distributed`` the sums are all-reduced over the processes: W processes
 give the value and, after DDP's averaging, the gradient of one process with all the data. Target values are checked,
-which waits for the device; ``with unchecked():`` leaves that out.
+which synchronises with the device; ``with unchecked():`` skips the checks.
 
 Each loss is an ``nn.Module`` too, under the name it has in MMSegmentation's registry: `JaccardMetricLoss` takes the
 options when it is built, and logits, target and ``valid`` or ``ignore_index`` when it is called.
 
-Every private module of this folder is imported, so that a loss in a new file is found by being there.
+Every private module of this package is imported, so a loss in a new file is registered automatically.
 
 >>> import torch
 >>> from segloss.losses import compound
@@ -49,7 +49,7 @@ from segloss.losses._unified_focal import asymmetric_focal, asymmetric_focal_tve
 from segloss.losses._weights import class_weights
 
 for _module in pkgutil.iter_modules(__path__):
-    if _module.name != "_fused":  # needs Triton; imported where there is a GPU
+    if _module.name != "_fused":  # needs Triton; imported only for logits on a GPU
         importlib.import_module(f"{__name__}.{_module.name}")
 globals().update(CATALOGUE)
 

@@ -19,13 +19,13 @@ class _SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        # Every process computes the same loss from the same total, so the gradient needs no second exchange. DDP will
-        # average the parameters' gradients over the processes where their sum is the true one: hence the factor.
+        # Every process computes the same loss from the same total, so the gradient needs no second exchange. DDP
+        # averages the parameters' gradients over the processes, but their sum is the true gradient: hence the factor.
         return gradient * ctx.processes
 
 
 def sum_over_processes(*sums: Tensor) -> Sequence[Tensor]:
-    """Add up tensors over all processes by one all-reduce of their concatenation; alone, return them as they are."""
+    """Sum tensors over all processes by one all-reduce of their concatenation; without exchange, return them as is."""
     if not exchange_on():
         return sums
     flat = _SumOverProcesses.apply(torch.cat([tensor.reshape(-1) for tensor in sums]))
@@ -34,15 +34,15 @@ def sum_over_processes(*sums: Tensor) -> Sequence[Tensor]:
 
 
 def mean_over_processes(total: Tensor, weight: Tensor) -> Tensor:
-    """total / weight, both summed over all processes; exactly 0, with zero gradient, where nothing has weight."""
+    """total / weight, both summed over all processes; exactly 0, with zero gradient, if the total weight is 0."""
     total, weight = sum_over_processes(total, weight)
     return total / torch.where(weight > 0, weight, 1)
 
 
 def gather_pixels(errors: Tensor, target: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Concatenate the pixels of all processes: errors (1, C, N), target (1, N), and the index of this process's first.
+    """Concatenate the pixels of all processes: errors (1, C, N), target (1, N), and the index of this rank's first.
 
-    The processes may hold different numbers of pixels: they are padded to the largest with errors of NaN.
+    The processes may hold different numbers of pixels: all are padded to the largest number with NaN errors.
     """
     pixels = torch.zeros(torch.distributed.get_world_size(), dtype=torch.int64, device=errors.device)
     rank = torch.distributed.get_rank()

@@ -33,7 +33,7 @@ Value = TypeVar("Value")
 
 
 def _once(function: "Callable[[Batch], Value]") -> Value:
-    """A property that is computed on first use. The one of functools holds a lock, which torch.compile cannot trace."""
+    """A property computed on first use. `functools.cached_property` holds a lock, which torch.compile cannot trace."""
 
     @wraps(function)
     def value(batch: "Batch") -> Value:
@@ -51,11 +51,11 @@ class Batch:
 
     Attributes:
         logits: (B, C, N), float32 or float64.
-        target: (B, N) class indices, or (B, C, N) probabilities of the logits' type; as given, so anything where void.
+        target: (B, N) class indices, or (B, C, N) probabilities in the logits' dtype; arbitrary where void.
         valid: (B, N) bool, or None where every pixel is valid.
         soft: Whether the target holds probabilities.
-        sums: The names, among likelihood, minimum, product, predicted and squares, of what the terms read.
-        spatial: The spatial axes, for a map of losses.
+        sums: The names of the sums that the terms read: some of likelihood, minimum, product, predicted and squares.
+        spatial: The sizes of the spatial axes, for a map of losses.
         pixel_weights: (B, N), 0 where void, or None: each valid pixel weighs 1 in a mean over pixels.
         reduction: ``"mean"``, or ``"none"``: a mean over pixels is left as a map.
     """
@@ -89,14 +89,15 @@ class Batch:
         pixel_weights: Tensor | None = None,
         reduction: str = "mean",
     ) -> "Batch":
-        """Check and flatten the arguments of a loss; a batch that was read before is returned as it is.
+        """Check and flatten the arguments of a loss; an existing batch is returned as it is.
 
         Args:
             logits: (B, C, *spatial), or a batch.
             target: int64 (B, *spatial) or float (B, C, *spatial); None with a batch.
             valid: bool (B, *spatial) or None.
             sums: What the loss reads, see `Batch`.
-            foreground_channel: The logits have one channel, class 1 of a hard target, read as probabilities 0 and 1.
+            foreground_channel: Whether the logits have one channel, class 1 of a hard target; 0 and 1 are read as
+                probabilities.
             exclusive: Whether target probabilities sum to 1, or are those of independent classes.
             pixel_weights: (B, *spatial), at least 0, or None.
             reduction: See `Batch`.
@@ -104,7 +105,7 @@ class Batch:
         if isinstance(logits, Batch):
             return logits
         if target is None:
-            raise ValueError("Expected a target beside the logits, got None.")
+            raise ValueError("Expected a target with the logits, got None.")
         check_shapes(logits, target, valid, foreground_channel)
         images, classes, *spatial = logits.shape
         pixels = math.prod(spatial)
@@ -130,7 +131,7 @@ class Batch:
         return Batch(logits, target, valid, sums, spatial, pixel_weights, reduction)
 
     def derived(self, *, logits: Tensor | None = None, target: Tensor | None = None) -> "Batch":
-        """The same batch with other logits or another target, for a loss that is a likelihood of those."""
+        """The same batch with other logits or another target, for a loss based on their likelihood."""
         return Batch(
             self.logits if logits is None else logits,
             self.target if target is None else target,
@@ -158,7 +159,7 @@ class Batch:
 
     def _sum(self, name: str) -> Tensor:
         if name not in self.sums:
-            raise KeyError(f"A loss reads the sum {name!r} and was registered with {', '.join(self.sums)} only.")
+            raise KeyError(f"A loss reads the sum {name!r} but was registered with {', '.join(self.sums)} only.")
         return cast(Tensor, self._sums[name])
 
     @property
@@ -211,14 +212,14 @@ class Batch:
 
     @_once
     def pixels(self) -> Tensor:
-        """How many pixels of each image are valid: (B,)."""
+        """Number of valid pixels of each image: (B,)."""
         if self.valid is None:
             images, _, pixels = self.logits.shape
             return self.logits.new_full((images,), pixels)
         return self.valid.sum(-1).to(self.logits.dtype)
 
     def present(self, threshold: float) -> Tensor:
-        """Whether a class occurs in an image: (B, C) bool; in a soft target, where its largest probability is above."""
+        """Whether a class occurs in an image: (B, C) bool; in a soft target, if its maximum exceeds the threshold."""
         if not self.soft:
             return self.true > 0
         if not self.target.shape[-1]:

@@ -1,4 +1,4 @@
-"""Losses on distances to the class boundaries: boundary loss and Hausdorff loss by distance transforms."""
+"""Losses based on distances to the class boundaries: boundary loss and Hausdorff loss by distance transforms."""
 
 from collections.abc import Callable
 
@@ -24,25 +24,25 @@ def boundary(
 ) -> Tensor:
     """Boundary loss: the mean of p_c·φ_c over images, classes and valid pixels; lower is better.
 
-    φ_c is the signed distance to the boundary of class c in pixels: the distance to the class outside it, and inside
-    1 minus the distance to its complement: 0 on its outermost pixels, negative further inside, 0 everywhere if the
-    class is absent or fills the image. The loss may be negative, and its minimum puts all probability on the class with
-    the smallest φ: it favours over-confidence. The article adds it to generalized Dice with a weight that grows
-    from .01.
+    φ_c is the signed distance to the boundary of class c in pixels: outside the class the distance to it, inside 1
+    minus the distance to its complement. So it is 0 on the outermost pixels of the class, negative further inside, and
+    0 everywhere if the class is absent or fills the image. The loss may be negative, and its minimum puts all
+    probability on the class with the smallest φ: it favours over-confidence. The article adds it to generalized Dice
+    with a weight that grows from .01.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`; the target is a class map. A void pixel belongs
             to no class.
-        distance_maps: φ, float (B, C, *spatial), finite. It depends on the labels alone, so a data loader makes it.
-            Default: None: computed here at each call, on the logits' device; on a CPU core 10 ms for each class in an
-            image of 256x256 and 100 ms at 512x1024, with objects of a quarter of the side.
+        distance_maps: φ, float (B, C, *spatial), finite. It depends only on the labels, so a data loader can
+            compute it. Default: None: computed at each call, on the logits' device; on one CPU core this takes 10 ms
+            per class in an image of 256x256 and 100 ms at 512x1024, with objects of a quarter of the side.
         include_background: Whether class 0 counts. Default: False, as in the authors' scripts.
 
     Returns:
         A scalar in pixels.
 
     Raises:
-        ValueError: target probabilities, shapes or types that do not fit.
+        ValueError: target probabilities, or invalid shapes or types.
 
     Reference: Kervadec et al., "Boundary loss for highly unbalanced segmentation", 2018,
         https://arxiv.org/abs/1812.07032
@@ -51,7 +51,7 @@ def boundary(
     if batch.soft:
         raise ValueError(
             "Expected an int64 class map, got target probabilities: a soft class has no boundary to measure distances "
-            "from; use hausdorff, which takes that of the pixels above one half."
+            "from; use hausdorff, which takes the boundary of the pixels above one half."
         )
     first = 0 if include_background else 1
     distances = _distances(batch, distance_maps, first, signed_distances)
@@ -78,26 +78,26 @@ def hausdorff(
     """Hausdorff loss by distance transforms: the mean of (p_c - y_c)²·(d_p^α + d_y^α); lower is better.
 
     The mean is over images, classes and valid pixels. d is a pixel's distance to the other side of a class's boundary,
-    0 if the class is absent or fills the image: d_y of the label, d_p of the prediction, without gradient. Predicted is
-    the most probable class; MONAI takes p_c > ½, which with three and more classes may hold nowhere. The value grows
-    with the image's size, and a weight must follow it. MMSegmentation's HuasdorffDisstanceLoss compares p_c with the
-    class index and is not 0 for a perfect prediction of three classes.
+    0 if the class is absent or fills the image: d_y of the label, d_p of the prediction, without gradient. The
+    predicted class is the most probable one; MONAI uses p_c > ½, which with three or more classes may hold nowhere. The
+    value grows with the image's size, so the weight must be chosen accordingly. MMSegmentation's
+    HuasdorffDisstanceLoss compares p_c with the class index and is not 0 for a perfect prediction of three classes.
 
     Args:
-        logits, target, valid: As in every loss, see `segloss.losses`; of probabilities d_y is that of y_c > ½. A void
+        logits, target, valid: As in every loss, see `segloss.losses`; for probabilities, d_y is that of y_c > ½. A void
             pixel belongs to no class.
-        distance_maps: φ as `boundary` describes it, (B, C, *spatial), from which d_y follows; of probabilities φ of
-            y_c > ½, which a loader's maps of a class map are not. d_p needs a transform of the prediction at every step
-            all the same. Default: None: computed here.
+        distance_maps: φ as in `boundary`, (B, C, *spatial), from which d_y follows; for probabilities it must be φ of
+            y_c > ½, unlike a data loader's maps of a class map. d_p still needs a transform of the prediction at every
+            step. Default: None: computed here.
         alpha: α, above 0. Default 2, MONAI's and the article's.
         include_background: Whether class 0 counts. Default: False, as in MONAI.
-        log: log(1 + ·) of the mean. Default: False.
+        log: Whether to take log(1 + ·) of the mean. Default: False.
 
     Returns:
         A scalar in [0, ∞), in pixels^α.
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Karimi and Salcudean, "Reducing the Hausdorff Distance in Medical Image Segmentation with Convolutional
         Neural Networks", 2019, https://arxiv.org/abs/1904.10030
@@ -137,7 +137,7 @@ def _mean(batch: Batch, total: Tensor, first: int) -> Tensor:
 def _distances(
     batch: Batch, distance_maps: Tensor | None, first: int, function: Callable[[Tensor], Tensor]
 ) -> Callable[[slice], Tensor]:
-    """Distances (b, C, N) of some images, 0 below the first class: those given, or a function of the class's masks."""
+    """A function from some images to their distances (b, C, N), 0 below class `first`: given or computed from masks."""
     if distance_maps is None:
         return lambda part: _of_masks(one_hot(batch, part) > 0.5, batch, first, function)
     images, classes, _ = batch.logits.shape
@@ -156,7 +156,7 @@ def _distances(
 
 
 def _of_masks(masks: Tensor, batch: Batch, first: int, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """A function of masks (K, *spatial) for every class from the first one on, as (b, C, N); 0 for the others."""
+    """`function` of the masks (K, *spatial) of every class from `first` on, as (b, C, N); 0 for the others."""
     images, classes, pixels = masks.shape
     result = batch.logits.new_zeros(images, classes, pixels)
     chosen = masks[:, first:].reshape(images * (classes - first), *batch.spatial)
@@ -165,7 +165,7 @@ def _of_masks(masks: Tensor, batch: Batch, first: int, function: Callable[[Tenso
 
 
 def _squares(signed: Tensor, inside: Tensor) -> Tensor:
-    """The squared boundary distances of signed ones (b, C, N)."""
+    """The squared boundary distances, from signed distances (b, C, N)."""
     if not signed.numel():
         return signed
     split = (signed > 0).any(-1, keepdim=True)  # else the class is absent or fills the image

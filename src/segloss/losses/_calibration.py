@@ -28,15 +28,15 @@ def confidence_penalty(
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
-        alpha: α, at least 0. Default .1, the article's for images; code that averages the entropy over classes, too, as
-            that of MbLS, means α / C by it.
-        ce_weight: Weight of cross-entropy; 0 leaves the penalty alone, as a term beside other losses. Default 1.
+        alpha: α, at least 0. Default .1, the article's for images; an α in code that also averages the entropy over
+            classes, such as that of MbLS, corresponds to α / C here.
+        ce_weight: Weight of cross-entropy; 0 leaves only the penalty, as a term next to other losses. Default 1.
 
     Returns:
         A scalar in [-α log C, ∞), in nats.
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Pereyra et al., "Regularizing Neural Networks by Penalizing Confident Output Distributions", 2017,
         https://arxiv.org/abs/1701.06548
@@ -63,21 +63,21 @@ def margin_label_smoothing(
 ) -> Tensor:
     """Margin-based label smoothing (MbLS): cross-entropy + α · mean_c max(0, max_k z_k - z_c - m); lower is better.
 
-    Logits may differ by the margin m; what they differ by beyond it is penalised, the mean being over pixels and
-    classes, that of the largest logit included. The authors' code includes void pixels in the penalty unless it is
-    given their label; here they never count.
+    Logits may differ by the margin m; any excess is penalised, averaged over pixels and classes, including the class of
+    the largest logit. The authors' code includes void pixels in the penalty unless it is given their label; here they
+    never count.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
         margin: m, in logits, at least 0. Default 10, the article's.
         alpha: α, at least 0. Default .1, the article's.
-        ce_weight: Weight of cross-entropy; 0 leaves the penalty alone, as a term beside other losses. Default 1.
+        ce_weight: Weight of cross-entropy; 0 leaves only the penalty, as a term next to other losses. Default 1.
 
     Returns:
         A scalar in [0, ∞).
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Liu et al., "The Devil is in the Margin: Margin-based Label Smoothing for Network Calibration", 2022,
         https://arxiv.org/abs/2111.15430
@@ -108,9 +108,10 @@ def neighbor_aware_calibration(
 ) -> Tensor:
     """Neighbour-aware calibration (NACL): cross-entropy + α · mean_c |τ_c - z_c|; lower is better.
 
-    τ_c is the share of class c in the window around the pixel, itself included. The distance is that of the raw logits
-    z, and not the same for z + constant: it holds them within [0, 1]. Void pixels are no neighbours. MONAI's form with
-    the mean kernel is ``border="zero"``; its Gaussian kernel and the authors' one are two further losses.
+    τ_c is the share of class c in the window around the pixel, the pixel included. The distance is that of the raw
+    logits z, which it keeps within [0, 1]; adding a constant to them changes it. Void pixels do not count as
+    neighbours. MONAI's form with the mean kernel is ``border="zero"``; its Gaussian kernel and the authors' make two
+    other losses.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
@@ -118,20 +119,20 @@ def neighbor_aware_calibration(
         alpha: α, at least 0. Default .1, the authors'.
         distance: ``"l1"`` or ``"l2"``: absolute or squared differences. Default: l1, the authors' best.
         border: ``"valid"``: shares among the window's valid pixels in the image, so that Σ_c τ_c = 1. ``"zero"``:
-            shares of the whole window, of which what is outside or void belongs to no class. Default: valid.
-        ce_weight: Weight of cross-entropy; 0 leaves the penalty alone, as a term beside other losses. Default 1.
+            shares of the whole window, in which pixels outside the image or void belong to no class. Default: valid.
+        ce_weight: Weight of cross-entropy; 0 leaves only the penalty, as a term next to other losses. Default 1.
 
     Returns:
         A scalar in [0, ∞).
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Murugesan et al., "Trust your neighbours: Penalty-based constraints for model calibration", 2023,
         https://arxiv.org/abs/2303.06268
     """
     batch = Batch.read(logits, target, valid, neighbor_aware_calibration.sums)
-    most = -LEAST if distance == "l1" else 1e15  # so that no sum of them overflows
+    most = -LEAST if distance == "l1" else 1e15  # so that sums of gaps do not overflow
 
     def difference(logits: Tensor, log_p: Tensor, p: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         gaps = (logits - _neighbour_shares(batch, part, kernel_size, border)).clamp_(-most, most)
@@ -157,7 +158,7 @@ def _neighbour_shares(batch: Batch, part: slice, kernel_size: int, border: str) 
 
 
 def _window_sums(maps: Tensor, width: int) -> Tensor:
-    """Sums over a window around each pixel of (K, L, *spatial), 0 outside; axis by axis, as the window is a product."""
+    """Sums over a window around each pixel of (K, L, *spatial), 0 outside; axis by axis, as the window is separable."""
     for axis in range(2, maps.dim()):
         size, sums = maps.shape[axis], maps.clone()
         for shift in range(1, min(width // 2, size - 1) + 1):

@@ -32,28 +32,29 @@ def average_calibration_error(
 ) -> Tensor:
     """Marginal L1 average calibration error (mL1-ACE): mean over occupied bins of |mean p_c - mean y_c|, over classes.
 
-    For each class against the rest the pixels are binned by p_c, and every occupied bin weighs the same, however few
-    pixels it holds. Then the mean over classes and images. It is 0 for any calibrated prediction, a constant one
-    included: always a term beside cross-entropy, with weights of 1 : 1 in the authors' code. Lower is better.
+    For each class against the rest, pixels are binned by p_c, and every occupied bin has the same weight, however few
+    pixels it holds; the errors are averaged over classes and images. The loss is 0 for any calibrated prediction, even
+    a constant one, so it should always be combined with cross-entropy, with weights of 1 : 1 in the authors' code.
+    Lower is better.
 
-    Hard bins [b/M, (b+1)/M) pass the gradient through mean p_c alone. In soft bins a pixel belongs to the two bins
-    whose centres are nearest, by a triangular weight, which has a gradient too.
+    With hard bins [b/M, (b+1)/M) the gradient flows only through mean p_c. With soft bins a pixel belongs to the two
+    bins with the nearest centres, with triangular weights, which have a gradient too.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
         bins: M, at least 2. Default 20, the authors'.
         soft_bins: Whether bins are soft. Default: False.
-        per_image: Bins of each image on its own, as the authors do; False: of the batch, summed over all processes.
-            Default: True.
+        per_image: Whether each image has its own bins, as in the authors' code; False: the bins of the batch are summed
+            over all processes. Default: True.
         classes: ``"present"``: the mean over the classes that occur (in the image, or in the batch); ``"all"``.
-            Default: present. The authors' later code counts absent classes as 0 in the mean, the first one in full.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+            Default: present. The authors' later code counts absent classes as 0 in the mean, their first code in full.
+        threshold: A class is present in a soft target if its largest probability is above this. Default .01.
 
     Returns:
         A scalar in [0, 1].
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Barfoot et al., "Average Calibration Error: A Differentiable Loss for Improved Reliability in Image
         Segmentation", 2024, https://arxiv.org/abs/2403.06759
@@ -72,7 +73,7 @@ def average_calibration_error(
 
 
 class _AverageCalibrationError(torch.autograd.Function):
-    """Σ over images (or of the batch) and counted classes of the error; only the gradient is kept."""
+    """The error summed over images (or of the batch) and counted classes; only the gradient is kept."""
 
     @staticmethod
     def forward(ctx, logits, batch: Batch, counted: Tensor, bins: int, soft: bool, pooled: bool, wanted: bool):
@@ -89,8 +90,8 @@ class _AverageCalibrationError(torch.autograd.Function):
         gap = (predicted - true) / torch.where(occupied, weight, 1)
         total = (share * gap.abs()).sum().to(logits.dtype)
         if wanted:
-            # |P/W - Y/W| with W, P and Y the bin's sums of w, w·p and w·y: its derivative by a pixel's w is
-            # s (p - y - gap) / W, and by its p beside that s w / W.
+            # A bin's error is |P/W - Y/W|, where W, P and Y are its sums of w, w·p and w·y. Its derivative with respect
+            # to a pixel's w is s (p - y - gap) / W, and that with respect to the pixel's p is additionally s w / W.
             by_bin = (share * gap.sign() / torch.where(occupied, weight, 1)).to(logits.dtype)
             if pooled and exchange_on():
                 by_bin = by_bin * torch.distributed.get_world_size()  # see _SumOverProcesses
@@ -111,7 +112,7 @@ class _AverageCalibrationError(torch.autograd.Function):
 
 
 def _bins(probabilities: Tensor, bins: int, soft: bool) -> tuple[Tensor, Tensor | None]:
-    """The lower bin of each entry and its weight in the next one; hard bins have no next one."""
+    """The lower bin of each entry and the entry's weight in the next bin, None for hard bins."""
     scaled = probabilities * bins
     if not soft:
         return scaled.long().clamp_(max=bins - 1), None
@@ -155,7 +156,7 @@ def _tables(probabilities: Tensor, batch: Batch, part: slice, bins: int, soft: b
 
 
 def _by_probability(p: Tensor, batch: Batch, part: slice, by_bin: Tensor, gap: Tensor, soft: bool) -> Tensor:
-    """The derivative by p of the errors (b, C, N), 0 where void; by_bin and gap are (b or 1, C, M)."""
+    """The derivative of the errors with respect to p (b, C, N), 0 where void; by_bin and gap are (b or 1, C, M)."""
     bins = by_bin.shape[-1]
     lower, upper_weight = _bins(p, bins, soft)
     by_bin, gap = by_bin.expand(len(p), -1, -1), gap.expand(len(p), -1, -1)

@@ -18,12 +18,12 @@ class Loss(Protocol[P]):
     Attributes:
         module_name: The name of its ``nn.Module``, in `segloss.losses` and in MMSegmentation's ``MODELS``.
         soft_targets: Whether it is defined on target probabilities.
-        sums: What it reads of a `Batch`.
+        sums: The sums it reads from a `Batch`.
         options: Its keyword-only parameters and their annotations.
-        pixelwise: Whether it is a mean over pixels of a function of the target's likelihood, as cross-entropy is, and
-            not of sums over regions.
-        needs: Names of its keyword arguments that are tensors of the batch and no options.
-        takes_class_counts: Whether it has the option ``class_counts``, the training set's pixels of each class.
+        pixelwise: Whether it is a mean over pixels of a function of the target's likelihood, like cross-entropy, and
+            not a function of sums over regions.
+        needs: Names of its keyword arguments that are tensors of the batch, not options.
+        takes_class_counts: Whether it has the option ``class_counts``, the number of training pixels of each class.
     """
 
     __name__: str
@@ -39,7 +39,7 @@ class Loss(Protocol[P]):
 
 
 CATALOGUE: dict[str, Loss[...]] = {}
-# Keys of a term beside the options of its loss. Only a module, which has a progress, can have a ramp.
+# Keys of a term besides the options of its loss. A ramp needs a module, which has a `progress`.
 TERM_KEYS = ("loss", "weight", "exchange", "ramp")
 
 
@@ -51,18 +51,18 @@ def register(
     pixelwise: bool | None = None,
     needs: Sequence[str] = (),
 ) -> Callable[[Callable[P, Tensor]], Loss[P]]:
-    """Put a loss function into the catalogue under its own name.
+    """Add a loss function to the catalogue under its own name.
 
-    When it is called, its options are checked against their annotations (see `segloss.options`).
+    On each call its options are checked against their annotations (see `segloss.options`).
 
     Args:
         module_name: The CamelCase name of its module; must not shadow one of MMSegmentation's.
         soft_targets: Whether the loss is defined on target probabilities.
-        sums: What the loss reads of a `Batch`: some of likelihood, minimum, product, predicted, squares. A compound
-            loss computes what any of its terms reads, once.
-        pixelwise: Sets that attribute where `sums` does not show it. Default: None: the sums decide.
-        needs: Names of the keyword arguments that are tensors of the batch, no options: the caller supplies them, or
-            the loss computes them anew.
+        sums: The sums the loss reads from a `Batch`: some of likelihood, minimum, product, predicted, squares. A
+            compound loss computes what any of its terms reads, and only once.
+        pixelwise: The attribute of that name, where `sums` does not imply it. Default: None: derived from `sums`.
+        needs: Names of the keyword arguments that are tensors of the batch, not options: the caller supplies them, or
+            the loss computes them itself.
     """
 
     def add(function: Callable[P, Tensor]) -> Loss[P]:
@@ -91,13 +91,13 @@ def register(
 
 
 def get(name: str) -> Loss[...]:
-    """Look a loss up by its name.
+    """Look up a loss by its name.
 
     Raises:
-        ValueError: an unknown name; the sentence lists the known ones.
+        ValueError: an unknown name; the message lists the known ones.
     """
     if name not in CATALOGUE:
-        raise ValueError(f"Expected the name of a loss, got {name!r}; known are {', '.join(sorted(CATALOGUE))}.")
+        raise ValueError(f"Expected the name of a loss, got {name!r}; known losses: {', '.join(sorted(CATALOGUE))}.")
     return CATALOGUE[name]
 
 
@@ -123,7 +123,7 @@ def checked_terms(terms: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, A
     """Check the terms of a compound loss: each has a loss, and a weight that is a number.
 
     Raises:
-        ValueError: no terms, a term without a loss, or a weight that is no number.
+        ValueError: no terms, a term without a loss, or a weight that is not a number.
     """
     if not terms:
         raise ValueError(f"Expected at least one term such as {{'loss': 'dice', 'weight': 0.5}}, got {terms!r}.")

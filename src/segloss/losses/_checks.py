@@ -1,9 +1,9 @@
-"""Validation of the tensors a loss is called with, with readable errors."""
+"""Validation of the tensors passed to a loss, with readable errors."""
 
 import torch
 from torch import Tensor
 
-# Probabilities may miss 1 by what their type rounds away, 150 classes included.
+# Sums of probabilities may deviate from 1 by the rounding of their dtype, even with 150 classes.
 SUM_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 1e-2}
 
 
@@ -17,7 +17,7 @@ def check_shapes(logits: Tensor, target: Tensor, valid: Tensor | None, foregroun
     if not foreground_channel and logits.shape[1] < 2:
         raise ValueError(
             f"Expected logits of at least two channels, got shape {tuple(logits.shape)}; a single foreground "
-            "channel z is the two channels (0, z), and bce_dice takes it as it is with foreground_channel=True."
+            "channel z is the two channels (0, z), and bce_dice accepts it directly with foreground_channel=True."
         )
     images, classes, *spatial = logits.shape
     hard, soft = (images, *spatial), (images, classes, *spatial)
@@ -41,7 +41,7 @@ def check_shapes(logits: Tensor, target: Tensor, valid: Tensor | None, foregroun
 
 
 def _check_size(logits: list[int], label: tuple[int, ...], else_equal: bool) -> None:
-    """Networks that predict at a fraction of the label's size are common; then the logits are at fault."""
+    """Reject logits smaller than the label, as many networks predict at a fraction of its size."""
     sizes = list(zip(label, logits, strict=False))
     if else_equal and len(label) == len(logits) and list(label) != logits and all(a >= b > 0 for a, b in sizes):
         raise ValueError(
@@ -61,9 +61,9 @@ def check_indices(target: Tensor, classes: int) -> None:
 
 
 def check_probabilities(target: Tensor, valid: Tensor | None, *, exclusive: bool) -> None:
-    """Check probabilities (B, C, N): finite, not negative, and 1 in all over exclusive classes, at most 1 over others.
+    """Check probabilities (B, C, N): finite, not negative, summing to 1 over exclusive classes, or each at most 1.
 
-    Everything is computed on the device, which is waited for once.
+    Everything is computed on the device, with a single synchronisation if they are valid.
     """
     if not target.numel():
         return
@@ -95,8 +95,8 @@ def check_probabilities(target: Tensor, valid: Tensor | None, *, exclusive: bool
 
 
 def check_pixel_weights(weights: Tensor, shape: tuple[int, ...], values: bool) -> None:
-    """Check a map of pixel weights; its values only if asked to, which waits for the device."""
+    """Check a map of pixel weights; its values only if `values` is true, which synchronises with the device."""
     if tuple(weights.shape) != shape:
         raise ValueError(f"Expected pixel_weights of shape {shape}, got {tuple(weights.shape)}.")
     if values and not bool((weights >= 0).all() & weights.isfinite().all()):
-        raise ValueError("Expected finite pixel_weights of at least 0, got others.")
+        raise ValueError("Expected finite pixel_weights of at least 0, got negative or non-finite ones.")

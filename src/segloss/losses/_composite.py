@@ -1,4 +1,4 @@
-"""The fixed sums of the literature: BCE + Dice, Dice + focal, exponential logarithmic."""
+"""Fixed sums of losses from the literature: BCE + Dice, Dice + focal, exponential logarithmic."""
 
 from typing import Literal
 
@@ -33,25 +33,25 @@ def bce_dice(
 ) -> Tensor:
     """Binary cross-entropy + Dice, each class against the rest: BCE(σ(z), y) + 1 - (2 Σσy + s) / (Σσ + Σy + s).
 
-    The channels are independent sigmoids σ(z_c), so that probabilities need not sum to 1. BCE is the mean over valid
-    pixels and channels, Dice is over the batch. Lower is better.
+    The channels are independent sigmoids σ(z_c), so probabilities need not sum to 1. BCE is averaged over valid pixels
+    and channels, Dice is computed over the batch. Lower is better.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`; (B, 1, *spatial) with `foreground_channel`.
-        foreground_channel: The logits have one channel, the foreground, class 1 of a class map of 0 and 1. Default:
-            False: one channel per class, two in the binary case.
+        foreground_channel: Whether the logits have one channel, the foreground: class 1 of a class map of 0s and 1s.
+            Default: False: one channel per class, two in the binary case.
         bce_weight: Weight of BCE. Default 1.
         dice_weight: Weight of Dice. Default 1.
-        classes: Over which channels Dice is averaged: ``"present"`` or ``"all"``. Default: present.
+        classes: The channels over which Dice is averaged: ``"present"`` or ``"all"``. Default: present.
         threshold: As in `tversky`. Default .01.
-        smooth: s, in pixels. Default 1, usual for this sum.
+        smooth: s, in pixels. Default 1, the usual value for this sum.
         class_weights: Weights of both means over channels. Default: 1 each.
 
     Returns:
         A scalar in [0, ∞).
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Isensee et al., "nnU-Net", 2018, https://arxiv.org/abs/1809.10486 (region-based training)
     """
@@ -104,7 +104,7 @@ def dice_focal(
         A scalar in [0, ∞).
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Zhu et al., "AnatomyNet", 2018, https://arxiv.org/abs/1808.05238
     """
@@ -114,12 +114,12 @@ def dice_focal(
 
 
 def _power_value(log_p: Tensor, gamma: float) -> Tensor:
-    """(-log p)^γ, cut off where p is nearly 1."""
+    """(-log p)^γ, clamped where p is nearly 1."""
     return (-log_p).clamp_min(NEARLY_PERFECT).pow(gamma)
 
 
 def _power_derivative(log_p: Tensor, gamma: float) -> Tensor:
-    """The derivative of `_power_value` by log p."""
+    """The derivative of `_power_value` with respect to log p."""
     derivative = -gamma * (-log_p).clamp_min(NEARLY_PERFECT).pow(gamma - 1)
     return torch.where(log_p <= -NEARLY_PERFECT, derivative, 0)
 
@@ -141,25 +141,25 @@ def exponential_logarithmic(
 ) -> Tensor:
     """Exponential logarithmic loss .8 · E_c[(-ln Dice_c)^γ] + .2 · E[w_y (-ln p_y)^γ]; lower is better.
 
-    w_c = (Σ_k f_k / f_c)^½ from the class frequencies of the training set. Dice_c is over the batch. Both powers have
-    an infinite slope at a perfect prediction: within 1e-6 of it they are constant.
+    w_c = (Σ_k f_k / f_c)^½ from the class frequencies of the training set. Dice_c is computed over the batch. Both
+    powers have infinite slope at a perfect prediction, so they are constant within 1e-6 of it.
 
     Args:
-        logits, target, valid: As in every loss, see `segloss.losses`; on probabilities the second term is
+        logits, target, valid: As in every loss, see `segloss.losses`; for probabilities the second term is
             E[Σ_c w_c y_c (-ln p_c)^γ].
         gamma_dice: γ of the Dice term, above 0. Default .3, the article's best.
         gamma_cross: γ of the cross-entropy term, above 0. Default .3, the article's best.
         dice_weight: Default .8, the article's.
         cross_weight: Default .2, the article's.
         classes, threshold: As in `dice`.
-        smooth: Added above and below in Dice, in pixels. Default 1, the article's.
+        smooth: Added to numerator and denominator of Dice, in pixels. Default 1, the article's.
         class_counts: Number of pixels of each class in the training set. Default: None: w_c = 1.
 
     Returns:
         A scalar in [0, ∞).
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Wong et al., "3D Segmentation with Exponential Logarithmic Loss for Highly Unbalanced Object Sizes",
         2018, https://arxiv.org/abs/1809.00076

@@ -31,17 +31,17 @@ def compound(
         logits, target, valid: As in every loss, see `segloss.losses`.
         terms: One mapping per term: its ``loss`` (a name of the catalogue), its ``weight`` (default 1), and the options
             of that loss, e.g. ``{"loss": "tversky", "weight": 0.75, "alpha": 0.5}``; with ``"exchange": False`` its
-            sums stay with each process, see `switches`.
-        class_counts: Number of pixels of each class in the training set, for the terms that take it. Default: None: no
-            term gets it from here.
-        distance_maps: As in `boundary`, for the terms that take them. Default: None: these compute them.
-        pixel_weights, reduction: As in `cross_entropy`; only where every term is a mean over pixels.
+            sums are not exchanged between processes, see `switches`.
+        class_counts: Number of pixels of each class in the training set, for the terms that take it. Default: None: not
+            passed to any term.
+        distance_maps: As in `boundary`, for the terms that take them. Default: None: those terms compute them.
+        pixel_weights, reduction: As in `cross_entropy`; only if every term is a mean over pixels.
 
     Returns:
         A scalar, or a map without reduction.
 
     Raises:
-        ValueError: no terms, a term without a loss, a name that is not in the catalogue, and what the losses raise.
+        ValueError: no terms, a term without a loss, a name that is not in the catalogue, and anything the losses raise.
     """
     losses = [get(term["loss"]) for term in checked_terms(terms)]
     if pixel_weights is not None or reduction == "none":
@@ -65,7 +65,7 @@ def check_takes_pixel_weights(losses: Sequence[Loss[...]]) -> None:
 
 
 def _sums(loss: Loss[...], term: Mapping[str, Any]) -> frozenset[str]:
-    """The sums that a term reads: those of squares only where it asks for them."""
+    """The sums that a term reads: those of squares only if its options need them."""
     squared = term.get("squared", False) or "squared" not in loss.options
     return loss.sums if squared else loss.sums - {"squares"}
 
@@ -99,13 +99,13 @@ def term_report(
 ) -> dict[str, dict[str, Tensor]]:
     """The value of each term of a compound loss and the norm of its gradient at the logits, weights included.
 
-    It shows which term drives the training. It costs a forward and a backward pass per term.
+    The norms show which term drives training. The report costs a forward and a backward pass per term.
 
     Args:
         logits, target, valid, terms, class_counts, distance_maps: As in `compound`.
 
     Returns:
-        For each term, by its loss's name (with its place from 1 where a name comes again), ``value`` and
+        For each term, keyed by the name of its loss (plus its position, from 1, if the name recurs), ``value`` and
         ``gradient_norm``, scalars without gradient.
     """
     report = {}

@@ -1,21 +1,21 @@
-"""Exact Euclidean distances to the boundaries of masks, for any number of axes, where the tensors are."""
+"""Exact Euclidean distances to the boundaries of masks, for any number of axes, computed on the masks' device."""
 
 import torch
 from torch import Tensor
 
-FAR = 1e9  # pixels; finite, so that products with it can be 0
-CACHED = 1 << 18  # numbers of the maps that are computed together: they stay in a core's own cache
-# PyTorch computes an operation on fewer numbers than this in one thread. Thousands of short operations follow each
-# other here, and waking a second thread for each took four times as long as computing in one.
+FAR = 1e9  # pixels; finite, so that 0 times it is 0
+CACHED = 1 << 18  # elements of the maps computed together: they fit in a core's private cache
+# PyTorch runs an operation on fewer elements than this in one thread. Here thousands of short operations follow one
+# another, and waking a second thread for each took four times as long as running them in one.
 GRAIN_SIZE = 1 << 15
 
 
 def squared_boundary_distances(masks: Tensor) -> Tensor:
-    """The squared distance of every pixel to the nearest one on the other side of its mask (K, *spatial) bool.
+    """Squared distances of all pixels to the nearest one across the boundary of their mask (K, *spatial) bool.
 
-    Inside the mask it is that to the complement, outside that to the mask; 0 where the mask is empty or full.
+    Inside the mask this is the distance to the complement, outside that to the mask; 0 if the mask is empty or full.
     """
-    # How much is computed depends on values: to a compiler it is one operator.
+    # The amount of work depends on values, so a compiler treats it as one opaque operator.
     return _OPERATOR(masks) if torch.compiler.is_compiling() else _of_masks(masks)
 
 
@@ -23,7 +23,7 @@ def _of_masks(masks: Tensor) -> Tensor:
     dtype = _dtype(masks)
     squares = masks.new_zeros(masks.shape, dtype=dtype)
     flat = masks.reshape(len(masks), masks.shape[1:].numel())
-    # Masks that are empty or full have no boundary: with many classes most of them.
+    # Empty and full masks have no boundary; with many classes, most are of this kind.
     divided = (flat.any(1) & ~flat.all(1)).nonzero()[:, 0]
     step = max(1, len(divided)) if masks.is_cuda else max(1, CACHED // max(1, flat.shape[1]))
     for first in range(0, len(divided), step):
@@ -34,11 +34,11 @@ def _of_masks(masks: Tensor) -> Tensor:
 
 
 def _dtype(masks: Tensor) -> torch.dtype:
-    """Squared distances are integers, and float32 holds them up to 2^24."""
+    """Squared distances are integers, which float32 represents exactly up to 2^24."""
     return torch.float32 if sum(size**2 for size in masks.shape[1:]) < 1 << 24 else torch.float64
 
 
-# The name is this module's, so that a copy of the package has an operator of its own.
+# Named after this module, so that a copy of the package registers a separate operator.
 _OPERATOR = torch.library.custom_op(
     f"{__name__.replace('.', '_')}::squared_boundary_distances", _of_masks, mutates_args=()
 )
@@ -50,15 +50,15 @@ def _(masks: Tensor) -> Tensor:
 
 
 def _squared_distances(pixels: Tensor, dtype: torch.dtype) -> Tensor:
-    """The squared distance of every pixel to the nearest True one of its map (K, *spatial), which has one.
+    """The squared distance of every pixel to the nearest True one of its map (K, *spatial), which must have one.
 
-    The sum over axes of (i - j)² is minimised axis by axis. Along the last axis two scans do that; along another one
-    every shift is tried until its square alone is more than any distance found. So the cost is N times the largest
-    distance per further axis.
+    The sum over axes of (i - j)² is minimised axis by axis. Along the last axis two scans do that; along any other
+    axis every shift is tried until its square alone exceeds every distance found, so each of these axes costs N times
+    the largest distance.
     """
     there = pixels.to(dtype)
     far = (1 - there).mul_(FAR)
-    # By products: to select from two tensors takes longer than all the rest.
+    # Products, because torch.where takes longer than everything else here.
     position = torch.arange(pixels.shape[-1], dtype=dtype, device=pixels.device)
     there *= position
     before = position - (there - far).cummax(-1).values
@@ -92,9 +92,9 @@ def _nearest(squares: Tensor) -> Tensor:
 
 
 def signed_distances(masks: Tensor) -> Tensor:
-    """φ of masks (K, *spatial) bool: the distance to the mask outside it, 1 - that to the complement inside.
+    """φ of masks (K, *spatial) bool: outside a mask the distance to it, inside 1 - the distance to its complement.
 
-    So it is 0 on the mask's outermost pixels and negative further inside; 0 everywhere where the mask is empty or full.
+    So φ is 0 on the mask's outermost pixels and negative further inside; 0 everywhere if the mask is empty or full.
     """
     distances = squared_boundary_distances(masks).sqrt_()
     inside = (masks & (distances > 0)).to(distances.dtype)

@@ -1,4 +1,4 @@
-"""Two switches around any loss: checks of target values, and the exchange of sums between processes."""
+"""Two switches for all losses: checks of target values, and the exchange of sums between processes."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,13 +10,14 @@ _state = {"checks": True, "exchange": True}
 
 @contextmanager
 def switches(*, checks: bool | None = None, exchange: bool | None = None) -> Iterator[None]:
-    """Set either switch for the time of a ``with`` block; ``None`` leaves it as it is.
+    """Set either switch within a ``with`` block; ``None`` leaves it unchanged.
 
     Args:
-        checks: Whether target values are checked (class indices in range, probabilities that sum to 1). A check makes
-            the host wait for the device, so a training loop whose labels were checked once turns them off. Default on.
-        exchange: Whether sums are exchanged between the processes of ``torch.distributed``. Turn it off where only some
-            of the processes compute a loss, or they wait for each other forever. Default on.
+        checks: Whether target values are checked (class indices in range, probabilities that sum to 1). A check
+            synchronises host and device, so a training loop turns checks off once its labels are known to be valid.
+            Default on.
+        exchange: Whether sums are exchanged between the processes of ``torch.distributed``. Turn it off if only some
+            of the processes compute a loss; otherwise they deadlock. Default on.
     """
     before = dict(_state)
     set_switches(checks=checks, exchange=exchange)
@@ -27,7 +28,7 @@ def switches(*, checks: bool | None = None, exchange: bool | None = None) -> Ite
 
 
 def unchecked() -> AbstractContextManager[None]:
-    """Leave target values unchecked for the time of a ``with`` block: no wait for the device, no graph break."""
+    """Leave target values unchecked within a ``with`` block: no synchronisation with the device, no graph break."""
     return switches(checks=False)
 
 

@@ -1,10 +1,10 @@
-"""The core of `_sums` as fused GPU kernels in Triton: the same sums and gradients, reading the logits once each way.
+"""The core of `_sums` as fused GPU kernels in Triton: the same sums and gradients, reading the logits once per pass.
 
 Forward reads the logits and writes one number per pixel and one row of sums per block of pixels; backward recomputes
-the softmax and writes the gradient. Nothing but the caller's own tensors is kept. Blocks write their sums side by side,
-to be added up by torch: unlike atomic additions, that gives the same bits every time.
+the softmax and writes the gradient. Only the caller's own tensors are kept. Blocks write their sums separately, to be
+added up by torch: unlike atomic additions, this is bitwise reproducible.
 
-A block holds all classes of BLOCK_N pixels; the class axis is filled up to a power of two.
+A block holds all classes of BLOCK_N pixels; the class axis is padded to a power of two.
 """
 
 from collections.abc import Collection
@@ -15,8 +15,8 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Numbers in a block. With 8 warps a thread then needs 73 to 149 registers on sm_90, so that blocks can wait for memory
-# in each other's stead; twice as many numbers would leave one block per multiprocessor.
+# Elements per block. With 8 warps a thread then needs 73 to 149 registers on sm_90, so that resident blocks hide each
+# other's memory latency; twice as many elements would leave one block per multiprocessor.
 TILE = 4096
 LEAST = tl.constexpr(-1e30)  # as in `_sums`
 
@@ -170,7 +170,7 @@ def _backward(ctx, kernel, g_log_likelihood: Tensor, *g_sums: Tensor) -> Tensor:
 
 
 class HardSums(torch.autograd.Function):
-    """`_sums.HardSums`; every sum is computed, because here they cost nothing."""
+    """`_sums.HardSums`; every sum is computed, because here they cost nothing extra."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None, wanted: Collection[str]):
@@ -184,7 +184,7 @@ class HardSums(torch.autograd.Function):
 
 
 class SoftSums(torch.autograd.Function):
-    """`_sums.SoftSums`; every sum is computed, because here they cost nothing."""
+    """`_sums.SoftSums`; every sum is computed, because here they cost nothing extra."""
 
     @staticmethod
     def forward(ctx, logits, target, valid, valid_target, wanted: Collection[str]):

@@ -25,10 +25,11 @@ def topk_cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy over the share k of the valid pixels where it is largest; lower is better.
 
-    The pixels are those of the whole batch, of all processes: their values, one float per pixel, are gathered. At least
-    one pixel is kept; of equal ones at the limit the first. nnU-Net counts void pixels among those the share is of, and
-    gives NaN below ten pixels. On soft labels the pixels are ranked by KL(y‖p) = CE - H(y), so that ambiguous ones are
-    not the hardest for ever; which pixels are kept depends on p, and so p = y is not the minimum there.
+    Pixels are ranked over the whole batch of all processes: their values, one float per pixel, are gathered. At least
+    one pixel is kept; of pixels tied at the cut-off, the first are kept. nnU-Net takes the share of all pixels, void
+    ones included, and returns NaN below ten pixels. On soft labels the pixels are ranked by KL(y‖p) = CE - H(y), so
+    that ambiguous ones do not stay the hardest forever; which pixels are kept depends on p, so p = y is not the minimum
+    there.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
@@ -38,7 +39,7 @@ def topk_cross_entropy(
         A scalar in [0, ∞), in nats.
 
     Raises:
-        ValueError: shapes or types that do not fit, k outside (0, 1].
+        ValueError: invalid shapes or types, k outside (0, 1].
 
     Reference: Wu et al., "Bridging Category-level and Instance-level Semantic Image Segmentation", 2016,
         https://arxiv.org/abs/1605.06885
@@ -58,22 +59,22 @@ def ohem_cross_entropy(
 ) -> Tensor:
     """Online hard example mining: mean cross-entropy over the pixels with p_y below a threshold; lower is better.
 
-    Where fewer than `min_kept` are below it, the hardest `min_kept` are kept, and all where there are no more. Counted
-    and ranked over all processes, as in `topk_cross_entropy`. MMSegmentation's OhemCrossEntropy leaves out the easiest
-    pixel where min_kept is not less than their number, and its OHEMPixelSampler divides by the number of all pixels.
-    On soft labels exp(-KL(y‖p)) takes the place of p_y.
+    If fewer than `min_kept` pixels are below it, the hardest `min_kept` are kept, or all pixels if there are no more.
+    Pixels are counted and ranked over all processes, as in `topk_cross_entropy`. MMSegmentation's OhemCrossEntropy
+    drops the easiest pixel if min_kept is not less than the number of pixels, and its OHEMPixelSampler divides by the
+    number of all pixels. On soft labels exp(-KL(y‖p)) replaces p_y.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
         threshold: Probability below which a pixel is hard, above 0 and at most 1; None: only `min_kept` decides.
             Default .7, MMSegmentation's.
-        min_kept: Least number of pixels of the batch that are kept, at least 1. Default 100000, MMSegmentation's.
+        min_kept: Minimum number of pixels kept in the batch, at least 1. Default 100000, MMSegmentation's.
 
     Returns:
         A scalar in [0, ∞), in nats.
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example Mining", 2016,
         https://arxiv.org/abs/1604.03540
@@ -84,9 +85,9 @@ def ohem_cross_entropy(
 
 
 def _mean_of_hardest(batch: Batch, shared: bool, *, share: float, least: int, limit: float) -> Tensor:
-    """Mean cross-entropy over a share of the valid pixels, at least so many, and all whose KL is above the limit."""
+    """Mean cross-entropy over a share of the valid pixels, at least `least`, and all whose KL is above the limit."""
     if shared or batch.soft or batch.logits.is_cuda or torch.compiler.is_compiling():
-        losses = -batch.log_likelihood.flatten()  # other terms read it, too, or a compiler
+        losses = -batch.log_likelihood.flatten()  # shared with other terms, or needed by a compiler
     else:
         losses = _CrossEntropies.apply(batch.logits, batch.target, batch.valid).flatten()
     with torch.no_grad():
@@ -101,9 +102,9 @@ def _mean_of_hardest(batch: Batch, shared: bool, *, share: float, least: int, li
 
 
 class _CrossEntropies(torch.autograd.Function):
-    """-log p_y of each pixel (B, N), 0 where void, from logits (B, C, N) and a class map; only these are kept.
+    """-log p_y of each pixel (B, N), 0 where void, from logits (B, C, N) and a class map; only its inputs are kept.
 
-    Backward computes the softmax of those pixels alone whose gradient is not zero.
+    Backward computes the softmax only for pixels with a nonzero gradient.
     """
 
     @staticmethod
@@ -134,7 +135,7 @@ class _CrossEntropies(torch.autograd.Function):
 
 
 def _hardest(hardness: Tensor, share: float, least: int, limit: float) -> Tensor:
-    """Which pixels of this process (n,) are kept, of those of all processes; void ones have hardness -inf."""
+    """Which pixels of this process (n,) are kept, chosen over all processes; void pixels have hardness -inf."""
     first, everyones = 0, hardness
     if exchange_on():
         everyones, _, first = gather_pixels(hardness[None, None], hardness.new_zeros(1, len(hardness)))
@@ -144,18 +145,18 @@ def _hardest(hardness: Tensor, share: float, least: int, limit: float) -> Tensor
 
 
 def _by_selection(hardness: Tensor, share: float, least: int, limit: float) -> Tensor:
-    """Which pixels are kept, by a selection of the smallest of them: it waits for values."""
+    """Which pixels are kept, by selecting the smallest kept value, with data-dependent branches."""
     pixels = int((hardness > -torch.inf).sum())
     number = min(pixels, max(least, math.floor(share * pixels + 1e-9)))
     if number == pixels:
         return hardness > -torch.inf
     smallest = torch.kthvalue(hardness, len(hardness) - number + 1).values
-    # A limit that is met by more pixels than the least number is the lower of the two.
+    # If more than `number` pixels are above the limit, the limit is below `smallest`.
     return _first_of_ties(hardness, smallest, number) if limit >= smallest else hardness > limit
 
 
 def _by_sorting(hardness: Tensor, share: float, least: int, limit: float) -> Tensor:
-    """As `_by_selection`, without a branch that depends on values, which a compiler or a GPU would wait for."""
+    """Like `_by_selection`, but without data-dependent branches, which break graphs and synchronise with a GPU."""
     if not len(hardness):
         return hardness > -torch.inf
     pixels = (hardness > -torch.inf).sum()

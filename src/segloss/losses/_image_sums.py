@@ -1,7 +1,7 @@
 """Losses that are a sum over images, whose gradient is computed together with the value.
 
-Autograd over a whole batch keeps every temporary of the formula for backward. Here a few images at a time go through
-it, so that the temporaries stay in the processor's cache, and only the gradient by the logits is kept.
+Autograd over a whole batch keeps every intermediate of the formula for backward. Here the formula is evaluated on a few
+images at a time, so that the intermediates stay in cache, and only the gradient with respect to the logits is kept.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from segloss.losses._all_reduce import sum_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._sums import LEAST, slices
 
-# (logits of some images (b, C, N), which images, whether a gradient is wanted) -> their loss, and its gradient or None.
+# (logits of some images (b, C, N), their slice, whether a gradient is needed) -> their loss, and its gradient or None.
 Formula = Callable[[Tensor, slice, bool], tuple[Tensor, Tensor | None]]
 
 
@@ -51,7 +51,7 @@ def sum_over_images(batch: Batch, formula: Formula) -> Tensor:
     return _SumOverImages.apply(batch.logits, formula, gradient_wanted(batch.logits))
 
 
-# (logits, log p and p of some images, which images) -> a penalty of each pixel (b, N), its gradient by the logits.
+# (logits, log p and p of some images, their slice) -> penalty per pixel (b, N), gradient with respect to the logits.
 Penalty = Callable[[Tensor, Tensor, Tensor, slice], tuple[Tensor, Tensor]]
 
 
@@ -59,7 +59,7 @@ def penalised_cross_entropy(batch: Batch, ce_weight: float, alpha: float, penalt
     """The mean over the valid pixels of all processes of weighted cross-entropy plus α times a penalty."""
 
     def formula(logits: Tensor, part: slice, wanted: bool) -> tuple[Tensor, Tensor | None]:
-        # Bounded, so that products with it stay finite where p underflows.
+        # Clamped, so that products with it stay finite where p underflows.
         log_p = torch.log_softmax(logits, 1).clamp_(min=LEAST)
         p = log_p.exp()
         values, by_logits = penalty(logits, log_p, p, part)
@@ -112,7 +112,7 @@ def mean_of_log_p(batch: Batch, value: OfLogP, derivative: OfLogP, parameters: A
 
 
 def through_softmax(probabilities: Tensor, derivative: Tensor) -> Tensor:
-    """The gradient by the logits (b, C, N) from that by the probabilities; overwrites the latter."""
+    """Turn the gradient with respect to the probabilities into that with respect to the logits (b, C, N), in place."""
     derivative *= probabilities
     return derivative.addcmul_(probabilities, derivative.sum(1, keepdim=True), value=-1)
 

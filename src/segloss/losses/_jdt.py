@@ -26,15 +26,15 @@ def compatible_tversky(
 ) -> Tensor:
     """Compatible Tversky loss 1 - (tp + s) / (tp + α·fp + β·fn + s) with tp = Σ min(p, y); lower is better.
 
-    fp = Σp - tp and fn = Σy - tp, so that on hard labels it is `tversky`; on soft labels it is 0 just where p = y.
+    fp = Σp - tp and fn = Σy - tp, so on hard labels it equals `tversky`; on soft labels it is 0 exactly where p = y.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
         alpha: Weight of false positives, at least 0. Default .3, as in `tversky`.
         beta: Weight of false negatives, at least 0. Default .7, as in `tversky`.
-        classes: The classes of the mean, as in `tversky`: ``"present"``, ``"all"`` or ``"agnostic"``. Default None: as
-            in the authors' code present on a class map and all on probabilities, where a class without any mass is
-            evidence too.
+        classes: The classes averaged over, as in `tversky`: ``"present"``, ``"all"`` or ``"agnostic"``. Default
+            None: as in the authors' code, present for a class map and all for probabilities, where a class without any
+            mass is evidence too.
         smooth: s, in pixels. Default 1e-3, that of the authors' class; their configurations have 1.
         level_weights, threshold, power, log, class_weights: As in `tversky`.
 
@@ -42,7 +42,7 @@ def compatible_tversky(
         A scalar in [0, 1] without `log`.
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Wang et al., "Dice Semimetric Losses: Optimizing the Dice Score with Soft Labels", 2023,
         https://arxiv.org/abs/2303.16296; the levels: Wang et al., "Revisiting Evaluation Metrics for
@@ -84,19 +84,19 @@ def jaccard_metric(
 ) -> Tensor:
     """Jaccard metric loss 1 - (Σ min(p, y) + s) / (Σ max(p, y) + s); lower is better.
 
-    Without s it is a metric of [0, 1]^n, the Jaccard (Soergel) distance; on hard labels it is `jaccard`, and on soft
-    labels it is 0 just where p = y.
+    Without s it is a metric on [0, 1]^n, the Jaccard (Soergel) distance; on hard labels it equals `jaccard`, and on
+    soft labels it is 0 exactly where p = y.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
-        classes, smooth: As in `compatible_tversky`. Default: present on a class map, all on probabilities; 1e-3.
+        classes, smooth: As in `compatible_tversky`. Default: present for a class map, all for probabilities; 1e-3.
         level_weights, threshold, power, log, class_weights: As in `tversky`.
 
     Returns:
         A scalar in [0, 1] without `log`.
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Wang et al., "Jaccard Metric Losses: Optimizing the Jaccard Index with Soft Labels", 2023,
         https://arxiv.org/abs/2302.05666; the levels: Wang et al., "Revisiting Evaluation Metrics for
@@ -134,19 +134,19 @@ def dice_semimetric(
 ) -> Tensor:
     """Dice semimetric loss 1 - (tp + s) / (tp + ½·fp + ½·fn + s) with tp = Σ min(p, y); lower is better.
 
-    Without s it is 1 - 2 Σ min(p, y) / (Σp + Σy), a metric but for the triangle inequality; on hard labels it is `dice`
-    (with half its smooth), and on soft labels it is 0 just where p = y.
+    Without s it is 1 - 2 Σ min(p, y) / (Σp + Σy), a metric except for the triangle inequality; on hard labels it equals
+    `dice` (with half its smooth), and on soft labels it is 0 exactly where p = y.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
-        classes, smooth: As in `compatible_tversky`. Default: present on a class map, all on probabilities; 1e-3.
+        classes, smooth: As in `compatible_tversky`. Default: present for a class map, all for probabilities; 1e-3.
         level_weights, threshold, power, log, class_weights: As in `tversky`.
 
     Returns:
         A scalar in [0, 1] without `log`.
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Wang et al., "Dice Semimetric Losses: Optimizing the Dice Score with Soft Labels", 2023,
         https://arxiv.org/abs/2303.16296; the levels: Wang et al., "Revisiting Evaluation Metrics for

@@ -28,14 +28,14 @@ def lovasz_softmax(
     """Lovász-softmax loss: for each class the Lovász extension of its Jaccard loss, at the errors |[y = c] - p_c|.
 
     With a class's errors sorted, e_(1) ≥ e_(2) ≥ ..., it is Σ_i e_(i) (J_i - J_(i-1)), J_i being the Jaccard loss if
-    the first i pixels, and no others, were predicted wrong; then the mean over classes. Lower is better.
+    only the first i pixels were mispredicted; this is averaged over classes. Lower is better.
 
-    In several processes the batch-wide form gathers every process's errors, as the order is that of all pixels; per
-    image two numbers are exchanged.
+    With several processes the batch-wide form gathers the errors of all processes, because it sorts all pixels
+    together; the per-image form exchanges only two numbers.
 
     Args:
-        logits, target, valid: As in every loss, see `segloss.losses`; the target a class map.
-        per_image: Sort each image on its own, then average over the images in which a class counts. Default: False, the
+        logits, target, valid: As in every loss, see `segloss.losses`; the target must be a class map.
+        per_image: Sort each image separately, then average over the images in which a class counts. Default: False, the
             whole batch as one image, as in the authors' code.
         classes: ``"present"``: the mean over the classes that occur; ``"all"``; or a list of class ids. Default:
             present, the authors'.
@@ -45,7 +45,7 @@ def lovasz_softmax(
         A scalar in [0, 1].
 
     Raises:
-        ValueError: target probabilities, shapes, types or options that do not fit.
+        ValueError: target probabilities, or invalid shapes, types or options.
 
     Reference: Berman et al., "The Lovász-Softmax loss", 2018, https://arxiv.org/abs/1705.08790
     """
@@ -60,7 +60,7 @@ def lovasz_softmax(
         weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
     if not isinstance(classes, str):
         if not classes or max(classes) >= batch.classes:
-            raise ValueError(f"Expected classes from 0 to {batch.classes - 1}, at least one of them, got {classes!r}.")
+            raise ValueError(f"Expected at least one class from 0 to {batch.classes - 1}, got {classes!r}.")
         chosen = batch.logits.new_zeros(batch.classes)
         chosen[list(classes)] = 1
         weights = chosen if weights is None else chosen * weights
@@ -86,24 +86,24 @@ def lovasz_hinge(
 ) -> Tensor:
     """Lovász hinge loss, each class against the rest: the Lovász extension of its Jaccard loss at max(0, 1 - s·z_c).
 
-    s is 1 on the class and -1 elsewhere; the mean is over classes. It was made for one foreground, with one channel of
-    logits. Lower is better. In several processes as in `lovasz_softmax`.
+    s is 1 on the class and -1 elsewhere; the mean is over classes. The loss was designed for one foreground class with
+    one channel of logits. Lower is better. Several processes are handled as in `lovasz_softmax`.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`; (B, 1, *spatial) with `foreground_channel`; the
-            target a class map.
-        foreground_channel: The logits have one channel, the foreground, class 1 of a class map of 0 and 1. Default:
-            False: one channel per class.
+            target must be a class map.
+        foreground_channel: Whether the logits have one channel, the foreground: class 1 of a class map of 0s and 1s.
+            Default: False: one channel per class.
         per_image: As in `lovasz_softmax`. Default: False.
-        classes: ``"all"``, or ``"present"``: those that occur. Default: all, so that an image without foreground pays
-            for its largest error, as in the authors' code.
+        classes: ``"all"``, or ``"present"``: those that occur. Default: all, so that an image without foreground is
+            penalised for its largest error, as in the authors' code.
         class_weights: Weights of the mean over classes. Default: 1 each.
 
     Returns:
         A scalar in [0, ∞).
 
     Raises:
-        ValueError: target probabilities, shapes, types or options that do not fit.
+        ValueError: target probabilities, or invalid shapes, types or options.
 
     Reference: Yu and Blaschko, "The Lovász Hinge", 2015, https://arxiv.org/abs/1512.07797; Berman et al., 2018,
         https://arxiv.org/abs/1705.08790

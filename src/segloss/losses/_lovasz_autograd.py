@@ -9,13 +9,13 @@ from segloss.losses._all_reduce import gather_pixels
 from segloss.losses._sort import descending_order, sort_within_rows
 from segloss.losses._sums import BITS, LEAST, slices
 
-CACHED = 1 << 18  # numbers of the rows that are sorted at once
+CACHED = 1 << 18  # elements of the rows that are sorted at once
 
 
 class LovaszSoftmax(torch.autograd.Function):
-    """Sum over images (or of the one that is the whole batch) of the mean loss of its classes, and how many have any.
+    """Sum over images (or the batch as one) of the mean loss over classes, and the number of images with any class.
 
-    The loss is linear in the errors once their order is known, so its gradient is found together with its value, and
+    The loss is linear in the errors once their order is known, so its gradient is computed together with its value, and
     only the gradient is kept.
     """
 
@@ -42,7 +42,7 @@ class LovaszSoftmax(torch.autograd.Function):
         slopes = slopes[..., first : first + errors.shape[-1]]
         if together:
             slopes = slopes * torch.distributed.get_world_size()  # see _SumOverProcesses
-        slopes.scatter_(1, index, -slopes.gather(1, index))  # of 1 - p_y
+        slopes.scatter_(1, index, -slopes.gather(1, index))  # the target's error is 1 - p_y
         slopes *= rows
         slopes.addcmul_(rows, slopes.sum(1, keepdim=True), value=-1)
         if not per_image:
@@ -59,7 +59,7 @@ class LovaszSoftmax(torch.autograd.Function):
 
 
 def _nan_where_void(rows: Tensor, valid: Tensor) -> Tensor:
-    """A copy of (images, C, N) with NaN where void: on the bits, where a selection takes several times as long."""
+    """A copy of (images, C, N) with NaN where void, set on the bits: torch.where takes several times as long."""
     bits = BITS[rows.dtype]
     nan = torch.full((), torch.nan, dtype=rows.dtype, device=rows.device).view(bits)
     return (rows.view(bits) | torch.where(valid, 0, nan)[:, None]).view(rows.dtype)
@@ -68,9 +68,9 @@ def _nan_where_void(rows: Tensor, valid: Tensor) -> Tensor:
 def _rows(
     errors: Tensor, target: Tensor, error_of_target: Tensor, weights: Tensor | None, all_classes: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """From signed errors (images, C, N), which it may overwrite, and the sizes of those with y = c (images, N): the sum
-    over images of the mean loss over classes, how many images have any class to count, and the sum's slope by each
-    error's size.
+    """From signed errors (images, C, N), which may be overwritten, and the magnitudes of those with y = c (images, N):
+    the sum over images of the mean loss over classes, the number of images with any class that counts, and the
+    derivative of the sum with respect to each error's magnitude.
     """
     images, classes, _ = errors.shape
     # Counted in integers: float32 stops counting at 2^24 pixels.
@@ -95,7 +95,7 @@ def _rows(
 
 
 def _all_sorted(errors: Tensor, target: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of share·loss and its slopes, by sorting all errors: with shapes that a compiler knows in advance."""
+    """The sum of share·loss and its slopes, by sorting all errors, with shapes known at compile time."""
     sizes = errors.abs()
     increments = _increments_at_pixels(sizes, _is_class(target, errors.shape[1]) & ~errors.isnan()) * share[..., None]
     return (increments * sizes.nan_to_num(0)).sum(dtype=torch.float64), increments
@@ -107,7 +107,7 @@ def _few_sorted(
     """The sum of share·loss and its slopes, by sorting the errors that matter."""
     images, classes, pixels = errors.shape
     # A pixel of another class with an error below that of every pixel of this class changes nothing: the Jaccard loss
-    # is 1 already. That leaves few to sort. A class without pixels jumps to 1 at its largest error.
+    # is already 1. That leaves few to sort. The Jaccard loss of a class without pixels jumps to 1 at its largest error.
     threshold = torch.full_like(true, torch.inf, dtype=errors.dtype)
     threshold.scatter_reduce_(1, target, error_of_target.nan_to_num(torch.inf), "amin")
     if all_classes:
@@ -115,9 +115,9 @@ def _few_sorted(
     # Classes without a share are not sorted at all.
     threshold, true = torch.where(share > 0, threshold, torch.inf), torch.where(share > 0, true, 0)
     threshold, true, share = threshold.flatten(), true.flatten(), share.flatten()
-    rows = errors.reshape(images * classes, pixels).contiguous()  # with one pixel the strides may be any
+    rows = errors.reshape(images * classes, pixels).contiguous()  # with one pixel the strides are arbitrary
     total = errors.new_zeros((), dtype=torch.float64)
-    # Float32 holds the counts of such rows.
+    # Whether float32 holds the counts in these rows exactly.
     countable = rows.dtype == torch.float32 and not rows.is_cuda and pixels <= 1 << 24
     for part in slices(rows):
         kept = rows[part].abs() >= threshold[part, None]
@@ -131,13 +131,13 @@ def _few_sorted(
 
 
 def _of_kept(rows: Tensor, kept: Tensor, true: Tensor, share: Tensor) -> Tensor:
-    """The terms, slope·error, of the errors kept of each row (R, N), in whose place it writes the slopes."""
+    """The terms slope·error of the errors kept in each row (R, N); overwrites the rows with the slopes."""
     pixels = rows.shape[1]
     row, column = kept.nonzero(as_tuple=True)
     values, column, hit = sort_within_rows(rows.view(-1).index_select(0, row * pixels + column), row, column, pixels)
     length = torch.zeros_like(true).scatter_add_(0, row, torch.ones_like(row))
     rank = torch.arange(1, len(row) + 1, device=row.device) - (length.cumsum(0) - length).index_select(0, row)
-    # All true pixels are among those kept, so each row's count of them starts where the true pixels before it end.
+    # All true pixels are among those kept, so each row's count starts after the true pixels of the rows before it.
     hits = hit.cumsum(0) - (true.cumsum(0) - true).index_select(0, row)
     slopes = _increments(hit, hits, rank - hits, true.index_select(0, row), values.dtype) * share.index_select(0, row)
     rows.zero_().view(-1).scatter_(0, row * pixels + column, slopes)
@@ -145,7 +145,7 @@ def _of_kept(rows: Tensor, kept: Tensor, true: Tensor, share: Tensor) -> Tensor:
 
 
 def _of_whole_rows(rows: Tensor, kept: Tensor, true: Tensor, share: Tensor) -> Tensor:
-    """As `_of_kept`, by sorting all errors of each row, of which `kept` are: faster where that is more than half."""
+    """Like `_of_kept`, but sort all errors of each row, of which `kept` are kept: faster if they are more than half."""
     pixels = rows.shape[1]
     terms = torch.empty_like(rows)
     rank = torch.arange(1, pixels + 1, dtype=rows.dtype)
@@ -164,8 +164,8 @@ def _of_whole_rows(rows: Tensor, kept: Tensor, true: Tensor, share: Tensor) -> T
 
 
 def _increments_in_order(hit: Tensor, rank: Tensor, true: Tensor) -> Tensor:
-    """`_increments` of whole rows (R, N), in the type of the ranks, which must hold the counts; in fewer passes."""
-    # By products with 0 and 1: to fill by a mask takes several times as long as all of them.
+    """`_increments` of whole rows (R, N), in fewer passes; in the ranks' dtype, which must hold the counts exactly."""
+    # Products with 0 and 1: masked_fill takes several times as long as all of them.
     hit = hit.to(rank.dtype)
     other, missed = 1 - hit, true[:, None] - hit.cumsum(1)
     union = rank + missed
@@ -176,10 +176,10 @@ def _increments_in_order(hit: Tensor, rank: Tensor, true: Tensor) -> Tensor:
 
 
 def _increments(hit: Tensor, hits: Tensor, others: Tensor, true: Tensor, dtype: torch.dtype) -> Tensor:
-    """J_i - J_(i-1) of sorted errors, for each whether it is of the row's class.
+    """J_i - J_(i-1) of sorted errors, given for each whether its pixel is of the row's class.
 
     With P true pixels in the row, and f of them and b others among the first i, J_i = 1 - (P - f) / (P + b). A true
-    pixel adds 1 / (P + b), another one (P - f) / ((P + b - 1) (P + b)): as quotients, where differences would cancel.
+    pixel adds 1 / (P + b), any other (P - f) / ((P + b - 1) (P + b)): these quotients avoid cancellation.
     """
     union = true + others
     other = (true - hits).to(dtype) / (union * (union - 1)).clamp_min(1)
@@ -188,7 +188,7 @@ def _increments(hit: Tensor, hits: Tensor, others: Tensor, true: Tensor, dtype: 
 
 
 class LovaszHinge(torch.autograd.Function):
-    """As `LovaszSoftmax`, for errors max(0, 1 - s·z); only the gradient is kept."""
+    """Like `LovaszSoftmax`, for errors max(0, 1 - s·z); only the gradient is kept."""
 
     @staticmethod
     def forward(ctx, logits, index, valid, weights, per_image: bool, only_present: bool, together: bool):
@@ -198,7 +198,7 @@ class LovaszHinge(torch.autograd.Function):
             z = z.movedim(1, 0).reshape(1, classes, images * pixels)
             index, valid = index.reshape(1, images * pixels), valid.reshape(1, images * pixels)
         is_class = _is_class(index, classes)
-        # Errors beyond the type are cut off: their sum stays finite. Void errors are no numbers, and sorted last.
+        # Errors that overflow the dtype are clamped: their sum stays finite. Void errors are NaN and sorted last.
         errors = (1 - torch.where(is_class, z, -z)).clamp_(LEAST, -LEAST).masked_fill_(~valid[:, None], torch.nan)
         first, all_errors, all_index = 0, errors, index
         if together:
@@ -235,7 +235,7 @@ def _is_class(index: Tensor, classes: int) -> Tensor:
 
 
 def _increments_at_pixels(errors: Tensor, hit: Tensor) -> Tensor:
-    """J_i - J_(i-1) at each pixel's place in the order of its row's errors, (B, C, N); 0 where the error is NaN."""
+    """J_i - J_(i-1) at each pixel's rank among its row's errors, (B, C, N); 0 where the error is NaN."""
     void = errors.isnan()
     order = errors.masked_fill(void, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     counted, hit = ~void.gather(-1, order), hit.gather(-1, order)

@@ -31,25 +31,25 @@ def ldam(
 ) -> Tensor:
     """Label-distribution-aware margin loss: cross-entropy of s·(z - Δ·y), Δ_c = m · n_c^-¼ / max_k n_k^-¼.
 
-    The rarest class gets the margin m, the others less. Lower is better. A prediction stays softmax(z), without margin:
-    calibration is measured on that.
+    The rarest class gets the margin m, the others a smaller one. Lower is better. The prediction remains softmax(z),
+    without margins; calibration is measured on it.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
-        class_counts: n_c, number of pixels of each class in the training set; a class without any counts as the rarest.
+        class_counts: n_c, number of pixels of each class in the training set; one with none is treated as the rarest.
         max_margin: m, in logits, at least 0. Default .5, the article's.
         scale: s, above 0. Default 1, for raw logits; the article has 30 with a cosine classifier, whose logits are
             between -1 and 1.
         reweighting: β of the class weights (1 - β) / (1 - β^n_c), averaged as in `cross_entropy`. The article defers
-            it to the last fifth of the training, with β = .9999 and n images; n being pixels, weights differ only where
-            n is not far above 1 / (1 - β). Default: None: every class weighs 1.
+            it to the last fifth of training, with β = .9999 and n counting images; with n counting pixels, the weights
+            differ only where n is not far above 1 / (1 - β). Default: None: every class has weight 1.
         pixel_weights, reduction: As in `cross_entropy`.
 
     Returns:
         A scalar (or a map) in [0, ∞), in nats.
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", 2019,
         https://arxiv.org/abs/1906.07413; Cui et al., 2019, https://arxiv.org/abs/1901.05555 (the class weights)
@@ -77,7 +77,7 @@ def ldam(
 
 
 def _scaled(logits: Tensor, scale: float) -> Tensor:
-    """scale * logits, kept from overflowing; as it is where nothing is scaled."""
+    """scale * logits, clamped against overflow; the logits themselves if the scale is 1."""
     return logits if scale == 1 else (scale * logits).clamp(LEAST, -LEAST)
 
 
@@ -87,7 +87,7 @@ Margins = tuple[Tensor, Tensor, Tensor | None]  # Δ of each class, and the clas
 def _margin_value(log_p: Tensor, where: Margins) -> Tensor:
     """log p_y after z_y has been lowered by its margin, without another softmax.
 
-    Its numerator shrinks by e^-Δ, and its denominator from 1 to 1 - p_y (1 - e^-Δ).
+    The numerator of p_y shrinks by e^-Δ, and its denominator from 1 to 1 - p_y (1 - e^-Δ).
     """
     margins, target, valid = where
     margin = margins[without_void(target, valid)]
@@ -95,7 +95,7 @@ def _margin_value(log_p: Tensor, where: Margins) -> Tensor:
 
 
 def _margin_derivative(log_p: Tensor, where: Margins) -> Tensor:
-    """The derivative of `_margin_value` by log p_y."""
+    """The derivative of `_margin_value` with respect to log p_y."""
     margins, target, valid = where
     return 1 / (1 + log_p.exp() * torch.expm1(-margins)[without_void(target, valid)])
 
@@ -138,7 +138,7 @@ def lmf(
         A scalar (or a map) in [0, ∞).
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Sadi et al., "LMFLOSS: A Hybrid Loss For Imbalanced Medical Image Classification", 2022,
         https://arxiv.org/abs/2212.12741

@@ -1,4 +1,4 @@
-"""Every loss of the catalogue as an ``nn.Module``, for training loops that are not MMSegmentation's."""
+"""Every loss of the catalogue as an ``nn.Module``, for training loops other than MMSegmentation's."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -16,25 +16,25 @@ class SegmentationLoss(nn.Module):
     """A loss function with its options; its subclasses, one for each loss, carry the losses' module names.
 
     Attributes:
-        progress: The fraction of the training that is done, from 0 to 1; a training loop sets it if it defers options.
+        progress: The fraction of training completed, from 0 to 1; a training loop sets it to defer or ramp options.
         report_terms: Whether a call fills `report`. Default False; it costs a forward and a backward pass per term.
         report: For each term of the last call ``value`` and ``gradient_norm``, see `term_report`.
 
     Args:
         loss_weight: Factor of the loss. Default 1.
-        defer: For some options the fraction of the training before which they keep their defaults, such as LDAM's
-            deferred re-weighting ``{"reweighting": 0.8}`` (https://arxiv.org/abs/1906.07413). Without `progress` the
-            options hold from the start. Default none.
-        ramp: For some numbers among the options the two fractions of the training between which they grow linearly from
-            0 to their value, such as ``{"alpha": (0.0, 0.5)}``; a term of `compound` has its own ``ramp``, which may
-            name its ``weight``. Default none.
-        exchange: Whether sums are exchanged between processes; without it each process has a loss of its own share of
-            the batch, whose gradients DDP averages. Default True.
+        defer: For some options, the fraction of training before which they keep their defaults, such as LDAM's deferred
+            re-weighting ``{"reweighting": 0.8}`` (https://arxiv.org/abs/1906.07413). If `progress` is never set, the
+            options apply from the start. Default none.
+        ramp: For some numeric options, the two fractions of training between which they grow linearly from 0 to their
+            value, such as ``{"alpha": (0.0, 0.5)}``; a term of `compound` has its own ``ramp``, which may name its
+            ``weight``. Default none.
+        exchange: Whether sums are exchanged between processes; if not, each process computes the loss of its own share
+            of the batch, and DDP averages the gradients. Default True.
         options: The keyword options of the loss function.
 
     Raises:
         TypeError: for an option the function does not have, or a deferred or ramped one that is not given.
-        ValueError: for a value outside an option's range, 0 at the beginning of a ramp among them.
+        ValueError: for a value outside an option's range, including 0 at the beginning of a ramp.
     """
 
     function: ClassVar[Loss[...]]
@@ -65,7 +65,7 @@ class SegmentationLoss(nn.Module):
         self.report: dict[str, dict[str, Tensor]] = {}
 
     def current_options(self) -> dict[str, Any]:
-        """The options that hold at this point of the training."""
+        """The options that apply at this point of training."""
         options = {name: value for name, value in self.options.items() if self.progress >= self.defer.get(name, 0.0)}
         options = _ramped(options, self.ramp, self.progress)
         if "terms" in options:
@@ -144,7 +144,7 @@ def _check_ramp(where: str, loss: Loss[...], options: Mapping[str, Any], ramp: M
 
 
 def _ramped(options: Mapping[str, Any], ramp: Mapping[str, Sequence[float]], progress: float) -> dict[str, Any]:
-    """The options without ``ramp``, the numbers it names as they are at this fraction of the training."""
+    """The options without the key ``ramp``, with ramped numbers scaled to this fraction of training."""
     result = {name: value for name, value in options.items() if name != "ramp"}
     for name, (start, end) in ramp.items():
         if name in result:  # not while it is deferred

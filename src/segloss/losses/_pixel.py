@@ -15,16 +15,16 @@ from segloss.options import NonNegative, PerClass
 
 
 def mean_over_pixels(batch: Batch, losses: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Average the losses of pixels as the batch's `pixel_weights` and `reduction` require.
+    """Average per-pixel losses as the batch's `pixel_weights` and `reduction` require.
 
     Args:
         batch: The batch.
-        losses: (B, N), 0 where void; times the weight of the pixel's class already, if there are such weights.
-        class_weights: (C,), if the mean is over the weights w_y (or Σ_c w_c y_c) of the pixels instead of their number.
+        losses: (B, N), 0 where void; already multiplied by the weight of the pixel's class, if there are such weights.
+        class_weights: (C,), if the sum is divided by the pixels' weights w_y (or Σ_c w_c y_c) instead of their number.
 
     Returns:
         Σ m·loss / Σ m·w over the valid pixels of all processes, m being the pixel weights and w those of the classes,
-        1 each by default; or without reduction m·loss as a map (B, *spatial).
+        1 each by default; without reduction, m·loss as a map (B, *spatial).
     """
     if batch.pixel_weights is not None:
         losses = losses * batch.pixel_weights
@@ -58,11 +58,11 @@ def cross_entropy(
     pixel_weights: Tensor | None = None,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
-    """Cross-entropy -Σ_c w_c y_c log p_c, averaged over the weight of the valid pixels; lower is better.
+    """Cross-entropy -Σ_c w_c y_c log p_c, normalised by the total weight of the valid pixels; lower is better.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
-        class_weights: One weight per class; a pixel then weighs Σ_c w_c y_c. Default: 1 each.
+        class_weights: One weight per class; a pixel then has weight Σ_c w_c y_c. Default: 1 each.
         weighting: Take the weights from `class_counts` instead: ``"inverse"`` or ``"median"`` frequency. Default: None.
         class_counts: Number of pixels of each class in the training set, for `weighting`.
         pixel_weights: (B, *spatial), at least 0: m in Σ m·loss / Σ m·w. Default: 1 each.
@@ -72,7 +72,7 @@ def cross_entropy(
         A scalar (or a map) in [0, ∞), in nats.
 
     Raises:
-        ValueError: shapes or types that do not fit, both `class_weights` and `weighting`, a weighting without counts.
+        ValueError: invalid shapes or types, both `class_weights` and `weighting`, a weighting without counts.
 
     Reference: Bridle, "Probabilistic Interpretation of Feedforward Classification Network Outputs", 1990,
         https://doi.org/10.1007/978-3-642-76153-9_28; median frequency: Eigen and Fergus, 2015,
@@ -104,7 +104,7 @@ def focal_value(log_p: Tensor, gamma: float) -> Tensor:
 
 
 def focal_derivative(log_p: Tensor, gamma: float) -> Tensor:
-    """The derivative of `focal_value` by log p: (1 - p)^(γ-1) (γ p log p - (1 - p))."""
+    """The derivative of `focal_value` with respect to log p: (1 - p)^(γ-1) (γ p log p - (1 - p))."""
     miss = _miss(log_p)
     return miss.pow(gamma - 1) * (gamma * log_p.exp() * log_p - miss)
 
@@ -127,8 +127,8 @@ def focal(
 ) -> Tensor:
     """Focal loss -Σ_c α_c y_c (1 - p_c)^γ log p_c in its softmax form, averaged over valid pixels; lower is better.
 
-    It penalises pixels that are nearly right less than cross-entropy does, and so it is not a proper score: on soft
-    labels its minimum is not p = y.
+    It penalises nearly correct pixels less than cross-entropy does, so it is not a proper scoring rule: on soft labels
+    its minimum is not p = y.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
@@ -140,7 +140,7 @@ def focal(
         A scalar (or a map) in [0, ∞).
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Lin et al., "Focal Loss for Dense Object Detection", 2017, https://arxiv.org/abs/1708.02002
     """

@@ -1,4 +1,4 @@
-"""Pixel losses that are a function of log p, on the target's class or, for a soft target, on every class."""
+"""Pixel losses that are a function of log p: of the target's class or, for a soft target, of every class."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from segloss.losses._sums import LEAST, blocks, without_void
 
 
 class HardPixelLosses(torch.autograd.Function):
-    """w_y f(log p_y) of each pixel (B, N), 0 where void, keeping log p_y alone and looking the weights up again.
+    """w_y f(log p_y) of each pixel (B, N), 0 where void; keeps only log p_y and looks the weights up again.
 
     Takes log p_y, the class map, the mask or None, weights (C,) or None, and f and its derivative, which take
     (log p_y, parameter).
@@ -46,7 +46,7 @@ def _looked_up(losses: Tensor, target: Tensor, valid: Tensor | None, weights: Te
 
 
 class SoftPixelLosses(torch.autograd.Function):
-    """Σ_c w_c y_c f(log p_c) of each pixel, (B, N), from logits and target (B, C, N), keeping log p alone.
+    """Σ_c w_c y_c f(log p_c) of each pixel, (B, N), from logits and target (B, C, N), keeping only log p.
 
     Takes f and its derivative as functions of (log p, exponent). The target must be 0 where void.
     """

@@ -24,7 +24,7 @@ def _value(log_p: Tensor, parameters: Parameters) -> Tensor:
 
 
 def _derivative(log_p: Tensor, parameters: Parameters) -> Tensor:
-    """The derivative of `_value` by log p."""
+    """The derivative of `_value` with respect to log p."""
     gamma, epsilon = parameters
     if gamma == 0:
         return log_p.exp().mul_(-epsilon).sub_(1)
@@ -52,14 +52,14 @@ def poly_cross_entropy(
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
-        epsilon: ε, at least -1, where the loss still falls with p. Default 1, as in common implementations.
+        epsilon: ε, at least -1, so that the loss still decreases with p. Default 1, as in common implementations.
         alpha: One weight per class. Default: 1 each.
 
     Returns:
         A scalar in [0, ∞) for ε ≥ 0.
 
     Raises:
-        ValueError: shapes or types that do not fit, epsilon below -1.
+        ValueError: invalid shapes or types, epsilon below -1.
 
     Reference: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", 2022,
         https://arxiv.org/abs/2204.12511
@@ -79,19 +79,19 @@ def poly_focal(
 ) -> Tensor:
     """Poly-1 focal Σ_c α_c y_c (-(1 - p_c)^γ log p_c + ε (1 - p_c)^(γ+1)) over valid pixels; lower is better.
 
-    The softmax form, as `focal`. Implementations with one sigmoid per class compute another loss.
+    The softmax form, like `focal`. Implementations with one sigmoid per class compute a different loss.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
         gamma: Focusing exponent, at least 0; 0 is `poly_cross_entropy`. Default 2, as in `focal`.
         epsilon: ε, at least -1. Default 1, as in common implementations.
-        alpha: One weight per class, of both summands. Default: 1 each.
+        alpha: One weight per class, applied to both terms. Default: 1 each.
 
     Returns:
         A scalar in [0, ∞) for ε ≥ 0.
 
     Raises:
-        ValueError: shapes or types that do not fit, a negative gamma, epsilon below -1.
+        ValueError: invalid shapes or types, a negative gamma, epsilon below -1.
 
     Reference: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", 2022,
         https://arxiv.org/abs/2204.12511

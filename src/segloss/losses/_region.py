@@ -74,7 +74,7 @@ def region_loss(
 def _losses(counts: Tensor, alpha: float, beta: float, smooth: float, power: float, log: bool) -> Tensor:
     """1 - (tp + s) / (tp + α·fp + β·fn + s), as (α·fp + β·fn) / (...): no cancellation near a perfect prediction."""
     true_positive, false_positive, false_negative = counts
-    # With squared sums one of the two may be negative, their sum never, but for rounding near a perfect prediction.
+    # With squared sums either may be negative, but their sum is not, except by rounding near a perfect prediction.
     error = (alpha * false_positive + beta * false_negative).clamp_min(0)
     size = true_positive + error + smooth
     nothing = size <= torch.finfo(size.dtype).tiny  # neither predicted nor true, and not smoothed: no error

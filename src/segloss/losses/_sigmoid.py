@@ -18,7 +18,7 @@ class SigmoidSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, target: Tensor, valid: Tensor | None, weights: Tensor | None):
         ctx.save_for_backward(probabilities := logits.sigmoid(), target, valid, weights)
-        # log(1 + exp z); beyond 40 it is z to the last bit of float64.
+        # log(1 + exp z); above 40 it equals z to the last bit of float64.
         entropy = torch.nn.functional.softplus(logits, threshold=40)
         soft, target = target.is_floating_point(), without_void(target, valid)
         if weights is None:
@@ -30,10 +30,10 @@ class SigmoidSums(torch.autograd.Function):
             else:
                 entropy.scatter_add_(1, target[:, None], -logits.gather(1, target[:, None]))
             entropy = (entropy.clamp_(max=-LEAST) * weights[:, None]).sum(1)
-        # Near the end of the type both sums above may be infinite.
+        # Near the largest float both sums above may overflow.
         entropy.nan_to_num_(nan=-LEAST).clamp_(max=-LEAST)
         if valid is not None:
-            # Void pixels leave here: σ stays 0 for them, in the sums and in backward.
+            # Void pixels are dropped here: their σ stays 0 in the sums and in backward.
             void = valid.to(logits.dtype)
             probabilities *= void[:, None]
             entropy *= void

@@ -1,4 +1,4 @@
-"""clDice: Dice of two centre lines, each found by soft skeletonisation, with the other's mask."""
+"""clDice: Dice of two centre lines, each found by soft skeletonisation and compared with the other's mask."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -14,7 +14,7 @@ from segloss.losses._catalogue import register
 from segloss.losses._image_sums import one_hot, softmax_of_valid, sum_over_images, through_softmax
 from segloss.options import AtLeast, Positive
 
-CACHED = 1 << 16  # numbers of a map that stay in a core's own cache
+CACHED = 1 << 16  # elements of a map that fit in a core's private cache
 
 
 @register("CenterlineDiceLoss", soft_targets=False)
@@ -27,18 +27,19 @@ def cldice(
     smooth: Positive = 1.0,
     include_background: bool = False,
 ) -> Tensor:
-    """clDice loss 1 - 2 P·S / (P + S), with P and S precision and sensitivity of the centre lines; lower is better.
+    """clDice loss 1 - 2 P·S / (P + S), with centre-line precision P and sensitivity S; lower is better.
 
     P = (Σ s_p y + s) / (Σ s_p + s) and S = (Σ s_y p + s) / (Σ s_y + s), where s_p and s_y are the soft skeletons of p
-    and y: what repeated erosions leave of each opening. Of each class and image; then the mean over the classes that
-    occur in an image, and over images. Never alone: the article adds it to Dice, half and half, as a skeleton says
-    nothing of the width. The sums of the authors' and of MONAI's code are over all channels of an image together.
+    and y: what an opening removes, collected over repeated erosions. It is computed per class and image, then averaged
+    over the classes that occur in an image, and over images. Not to be used alone: a skeleton carries no information
+    about width, so the article adds the loss to Dice in equal parts. The authors' code and MONAI's sum over all
+    channels of an image together.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`; the target is a class map, as p = y would not be
-            the minimum on probabilities. Void pixels are no part of any mask.
-        iterations: Erosions, at least 0; as many as the largest half-width in pixels. Default 3, as in the authors'
-            code.
+            the minimum on probabilities. Void pixels belong to no mask.
+        iterations: Number of erosions, at least 0; should equal the largest half-width in pixels. Default 3, as in the
+            authors' code.
         smooth: s, in pixels, above 0. Default 1, the authors'.
         include_background: Whether class 0 counts. Default: False, as in the authors' code.
 
@@ -46,7 +47,7 @@ def cldice(
         A scalar in [0, 1].
 
     Raises:
-        ValueError: target probabilities, shapes, types or options that do not fit.
+        ValueError: target probabilities, or invalid shapes, types or options.
 
     Reference: Shit et al., "clDice - a Novel Topology-Preserving Loss Function for Tubular Structure Segmentation",
         2020, https://arxiv.org/abs/2003.07311
@@ -54,7 +55,7 @@ def cldice(
     batch = Batch.read(logits, target, valid, cldice.sums)
     if batch.soft:
         raise ValueError(
-            "Expected an int64 class map, got target probabilities: the skeleton of a soft mask is none of its "
+            "Expected an int64 class map, got target probabilities: the skeleton of a soft mask is not its "
             "centre line, and p = y would not be the minimum."
         )
     counted = batch.present(0.5)
@@ -72,7 +73,7 @@ def cldice(
         for maps in present.split(step) if len(present) else ():
             where = tuple(maps.T)
             shape = (len(maps), *batch.spatial)
-            # The caller's hooks on saved tensors are for what is kept until backward.
+            # The caller's saved-tensor hooks are meant for tensors that are kept until backward.
             with torch.set_grad_enabled(wanted), saved_tensors_hooks(_as_it_is, _as_it_is):
                 predicted = p[where].view(shape).requires_grad_(wanted)
                 losses = _losses(predicted, true[where].view(shape), iterations, smooth)
@@ -91,7 +92,7 @@ def cldice(
 
 
 def _sum_of_all(batch: Batch, shares: Tensor, iterations: int, smooth: float) -> Tensor:
-    """Σ share·loss over the maps of all images and classes: with shapes and a gradient that a compiler can follow."""
+    """Σ share·loss over the maps of all images and classes, with shapes and a gradient that a compiler can trace."""
     probabilities, shape = torch.softmax(batch.logits, 1), (-1, *batch.spatial)
     if batch.valid is not None:
         probabilities = probabilities * batch.valid[:, None]
@@ -116,7 +117,7 @@ def _losses(predicted: Tensor, true: Tensor, iterations: int, smooth: float) -> 
 
 
 def soft_skeleton(maps: Tensor, iterations: int) -> Tensor:
-    """Soft skeletons of maps (K, *spatial) in [0, 1], after so many erosions."""
+    """Soft skeletons of maps (K, *spatial) in [0, 1], after `iterations` erosions."""
     skeleton = None
     for _ in range(iterations + 1):
         eroded = _erode(maps)
@@ -127,7 +128,7 @@ def soft_skeleton(maps: Tensor, iterations: int) -> Tensor:
 
 
 def _erode(maps: Tensor) -> Tensor:
-    """The least of each pixel and its neighbours along the axes; beyond the edge there are none."""
+    """The minimum of each pixel and its neighbours along the axes; there are none beyond the edge."""
     lowest = maps
     for axis in range(1, maps.dim()):
         along = _OfThree.apply(maps, axis, torch.minimum)
@@ -136,14 +137,14 @@ def _erode(maps: Tensor) -> Tensor:
 
 
 def _dilate(maps: Tensor) -> Tensor:
-    """The largest of each pixel and all its neighbours, the diagonal ones included."""
+    """The maximum of each pixel and all its neighbours, including the diagonal ones."""
     for axis in range(1, maps.dim()):
         maps = _OfThree.apply(maps, axis, torch.maximum)
     return maps
 
 
-# Autograd's own derivatives of minimum and maximum select, which is several times slower than these products. Of equal
-# values one gets the whole gradient.
+# Autograd's own derivatives of minimum and maximum use selection, which is several times slower than these products.
+# Among equal values, one gets the whole gradient.
 
 
 class _OfThree(torch.autograd.Function):
@@ -155,7 +156,7 @@ class _OfThree(torch.autograd.Function):
         for start, other in ((0, 1), (1, 0)):
             part = result.narrow(axis, start, last)
             neighbour = maps.narrow(axis, other, last)
-            if torch.compiler.is_compiling():  # Dynamo takes no out= that is not contiguous
+            if torch.compiler.is_compiling():  # Dynamo does not support a non-contiguous out=
                 part.copy_(function(part, neighbour))
             else:
                 function(part, neighbour, out=part)

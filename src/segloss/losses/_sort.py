@@ -3,26 +3,26 @@
 import torch
 from torch import Tensor
 
-ONE = 0x3F800000  # the bits of 1.0 in float32: those of the numbers from 0 to 1 are ordered as integers, in 30 bits
+ONE = 0x3F800000  # the bits of 1.0 in float32; floats from 0 to 1 keep their order when read as integers, of 30 bits
 
 
 def sort_within_rows(values: Tensor, row: Tensor, column: Tensor, columns: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Sort values from -1 to 1 by their size, downwards, within each row; the rows themselves are in order already.
+    """Sort values from -1 to 1 by magnitude, descending, within each row; the rows themselves are already in order.
 
     Args:
         values: (M,), float32 or float64.
-        row: (M,), never falling.
-        column: (M,), from 0 to below `columns`.
+        row: (M,), non-decreasing.
+        column: (M,), from 0 to `columns` - 1.
 
     Returns:
-        The sizes of the values, their columns, and whether they were negative (also -0.), (M,) each, row by row.
+        The values' magnitudes, their columns, and whether they were negative (including -0.), (M,) each, row by row.
     """
     if values.dtype != torch.float32 or values.device.type != "cpu":
         order = values.abs().argsort(descending=True, stable=True)
         order = order[row[order].argsort(stable=True)]
         values = values[order]
         return values.abs(), column[order], values.signbit()
-    # One integer holds row, size, column and sign: NumPy sorts integers several times faster than torch sorts floats.
+    # One integer holds row, magnitude, column and sign: NumPy sorts it several times faster than torch sorts floats.
     bits = max(1, columns - 1).bit_length()
     keys = row << 30
     keys += ONE - values.abs().view(torch.int32)
@@ -40,14 +40,14 @@ def sort_within_rows(values: Tensor, row: Tensor, column: Tensor, columns: int) 
 
 
 def descending_order(values: Tensor) -> Tensor:
-    """The order (R, N) of float32 values from -1 to 1 by their size, downwards, within each row; NaN last.
+    """The indices (R, N) that sort float32 values from -1 to 1 by magnitude, descending, within each row; NaN last.
 
-    Two stable sorts, by the lower and the upper half of the bits: NumPy counts integers of 16 bits, which takes less
-    than half the time of sorting them by comparison.
+    Two stable sorts, by the lower and then the upper half of the bits: NumPy uses a radix sort for 16-bit integers,
+    which takes less than half the time of a comparison sort.
     """
-    keys = values.view(torch.int32).bitwise_not()  # descends as the size rises; the sign is the highest bit
+    keys = values.view(torch.int32).bitwise_not()  # decreases as the magnitude grows; the sign is the highest bit
     order = torch.from_numpy((keys.short() & 0x7FFF).numpy().argsort(axis=1, kind="stable"))
-    # Of the 16 bits below the sign the first, that of the exponents from 2 on, is cleared in NaN alone: as the sign of
-    # an integer it puts NaN last.
+    # Of the 16 bits below the sign, the highest (the inverted top bit of the exponent) is cleared only in NaN: as the
+    # sign bit of a 16-bit integer it sorts NaN last.
     upper = (keys >> 15).short().gather(1, order)
     return order.gather(1, torch.from_numpy(upper.numpy().argsort(axis=1, kind="stable")))

@@ -1,12 +1,12 @@
-"""The hand-written core: from logits to the per-pixel log-likelihood and the per-class sums all losses are made of.
+"""The hand-written core: from logits to the per-pixel log-likelihood and the per-class sums that make up all losses.
 
-Autograd alone would keep the softmax, the one-hot target and every product of theirs. Here the softmax is the only
-thing kept, and the gradient is written in closed form. With g the gradient of a pixel's log-likelihood and G_c that of
-p_c at the pixel (from the sums), softmax's Jacobian gives
+Autograd would keep the softmax, the one-hot target and every product of the two. Here only the softmax is kept, and the
+gradient is written in closed form. With g the gradient with respect to a pixel's log-likelihood and G_c that with
+respect to p_c at the pixel (from the sums), the Jacobian of softmax gives
 
     dz_c = p_c (G_c - Σ_k G_k p_k) + g (y_c - p_c Σ_k y_k).
 
-Only the wanted sums are computed; the others are None.
+Only the requested sums are computed; the others are None.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK = 1 << 20  # elements a thread: temporaries of this size stay in the processor's cache
-BLOCK = 1 << 16  # elements of each temporary where a chain has many and one thread computes it
-VECTOR = 64  # elements: a multiple of any processor's vectors, unrolled loops included
-LEAST = -1e30  # log p where the logits differ by more than float32 holds: 0 times it is 0, and sums of it are finite
+CHUNK = 1 << 20  # elements per thread: temporaries of this size stay in the CPU's cache
+BLOCK = 1 << 16  # elements per temporary where a chain of operations has many of them and runs in one thread
+VECTOR = 64  # elements: a multiple of any CPU's vector width, including unrolled loops
+LEAST = -1e30  # floor of log p, for logits further apart than float32 holds: 0 times it is 0, its sums are finite
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def slices(values: Tensor) -> Iterator[slice]:
-    """Cut the images, or rows, of a tensor into runs of about CHUNK elements a thread, at least one of them in each."""
+    """Split the images, or rows, of a tensor into slices of about CHUNK elements per thread, at least one each."""
     images = len(values)
     if torch.compiler.is_compiling():
         step = max(1, images)
@@ -34,18 +34,18 @@ def slices(values: Tensor) -> Iterator[slice]:
 
 
 def blocks(values: Tensor) -> Iterator[tuple[slice, slice, slice]]:
-    """Cut (images, classes, pixels) into pieces whose temporaries all fit into the inner cache: runs of pixels.
+    """Split (images, classes, pixels) into runs of pixels whose temporaries all fit into the inner cache.
 
-    Of whole vectors only, so that every number is the same as in one piece to the last bit: the library's scalar and
-    vector forms of pow differ. Where the pixels of an image are no whole vectors, the pieces are images; on a GPU too,
-    where the pieces that a processor's cache wants would cost more time to launch than to compute.
+    Each run is a whole number of vectors, so that results are bit-identical to those of a single piece: the library's
+    scalar and vector forms of pow differ. If the pixels of an image are not a whole number of vectors, the pieces are
+    images; likewise on a GPU, where pieces of a CPU cache's size would take longer to launch than to compute.
     """
     images, classes, pixels = values.shape
-    # A compiler would unroll the loop, and fuses by itself.
+    # A compiler would unroll the loop, and fuses operations automatically.
     if pixels % VECTOR or values.is_cuda or torch.compiler.is_compiling():
         yield from ((part, slice(None), slice(None)) for part in slices(values))
         return
-    # To wake a second thread takes longer than to compute a small piece.
+    # Waking a second thread takes longer than computing a small piece.
     threads = torch.get_num_threads()
     size = BLOCK if threads == 1 else threads * CHUNK
     step = max(1024, size // max(1, classes) // VECTOR * VECTOR)
@@ -55,24 +55,24 @@ def blocks(values: Tensor) -> Iterator[tuple[slice, slice, slice]]:
 
 
 def class_sums(values: Tensor, target: Tensor, classes: int) -> Tensor:
-    """Sum values (B, N) by the class of their pixel: (B, C). In float64: one after the other, float32 would drift."""
+    """Sum values (B, N) by the class of their pixel: (B, C). In float64, as sequential sums in float32 drift."""
     sums = values.new_zeros(values.shape[0], classes, dtype=torch.float64)
     return sums.scatter_add_(1, target, values.double()).to(values.dtype)
 
 
 def without_void(target: Tensor, valid: Tensor | None) -> Tensor:
-    """The target with 0 where void, whatever stands there: often 255 in a class map (B, N), NaN in probabilities."""
+    """The target with 0 where void, whatever it holds there: often 255 in a class map (B, N), NaN in probabilities."""
     if valid is None:
         return target
     if not target.is_floating_point():
         return torch.where(valid, target, 0)
-    # On the bits of (B, C, N): a product would keep NaN, and a selection takes three times as long.
+    # Masked on the bits of (B, C, N): a product would keep NaN, and torch.where takes three times as long.
     bits = BITS[target.dtype]
     return (target.view(bits) & -valid.to(bits)[:, None]).view(target.dtype)
 
 
 def row_sums(function: Callable[..., Tensor], left: Tensor, right: Tensor) -> Tensor:
-    """Sum function(left, right) over the last axis of (B, C, N), some rows at a time: without a large temporary."""
+    """Sum function(left, right) over the last axis of (B, C, N), a few rows at a time to avoid a large temporary."""
     images, classes = left.shape[:2]
     left, right = left.flatten(0, 1), right.flatten(0, 1)
     parts = [function(left[part], right[part]).sum(-1) for part in slices(left)]
@@ -80,12 +80,12 @@ def row_sums(function: Callable[..., Tensor], left: Tensor, right: Tensor) -> Te
 
 
 def _softmax(logits: Tensor, log: bool) -> Tensor:
-    """Softmax over classes, or its logarithm: taken of the softmax it would be -inf where p underflows."""
+    """Softmax over classes, or log_softmax, as the log of the softmax would be -inf where p underflows."""
     return torch.log_softmax(logits, 1) if log else torch.softmax(logits, 1)
 
 
 def _likelihood(probabilities: Tensor, index: Tensor, log_likelihood: Tensor | None, valid: Tensor | None) -> Tensor:
-    """p_y, 0 where void: (B, N). From its logarithm if that is known: a look-up reads a cache line for each number."""
+    """p_y, 0 where void: (B, N). From its logarithm if that is known, as a gather reads a cache line per element."""
     if log_likelihood is None:
         return probabilities.gather(1, index)[:, 0]
     likelihood = log_likelihood.exp()
@@ -105,7 +105,7 @@ class HardSums(torch.autograd.Function):
             log_likelihood = probabilities.gather(1, index)[:, 0].clamp_(min=LEAST)
             probabilities.exp_()
         if valid is not None:
-            # Void pixels leave here: with p = 0 they add nothing to any sum, nor to the gradient.
+            # Void pixels are dropped here: with p = 0 they contribute nothing to any sum or to the gradient.
             keep = valid.to(logits.dtype)
             probabilities *= keep[:, None]
             log_likelihood = None if log_likelihood is None else log_likelihood.mul_(keep)
@@ -117,8 +117,8 @@ class HardSums(torch.autograd.Function):
             predicted = probabilities.sum(-1)
         if "squares" in wanted:
             squares = row_sums(torch.mul, probabilities, probabilities)
-        # The caller's target and mask: copies without void would cost a tenth of the logits at 19 classes. And one
-        # number per pixel, from which p_y is had without another look-up.
+        # The caller's target and mask, as copies without void would take a tenth of the logits' memory at 19 classes;
+        # and one number per pixel, which gives p_y without another gather.
         ctx.save_for_backward(probabilities, target, valid, likelihood if log_likelihood is None else log_likelihood)
         ctx.logarithm = log_likelihood is not None
         return log_likelihood, overlap, predicted, squares
@@ -131,7 +131,7 @@ class HardSums(torch.autograd.Function):
         index = target[:, None]
         if ctx.logarithm or likelihood is None:
             likelihood = _likelihood(probabilities, index, likelihood if ctx.logarithm else None, valid)
-        direct = torch.zeros_like(likelihood)  # the gradient of log p_y, to which p_y adds that of the overlap
+        direct = torch.zeros_like(likelihood)  # gradient with respect to log p_y, the overlap included
         if g_log_likelihood is not None:
             direct += g_log_likelihood if valid is None else g_log_likelihood * valid
         if g_overlap is not None:
@@ -158,7 +158,7 @@ class HardSums(torch.autograd.Function):
         else:
             mean = direct
             gradient = probabilities * -mean[:, None]
-        # Each pixel has one target: writing it is faster than reading, adding and writing.
+        # Each pixel has one target class: overwriting its entry is faster than adding to it.
         gradient.scatter_(1, index, (likelihood * (at_target - mean) + direct)[:, None])
         return gradient, None, None, None
 
@@ -195,7 +195,7 @@ class SoftSums(torch.autograd.Function):
         target = without_void(target, valid)
         derivative = None  # dL/dp, then p times it, then dL/dz
         if g_minimum is not None:
-            # min(p, y) = (p + y - |p - y|) / 2, and the distance has slope 0 where p = y.
+            # min(p, y) = (p + y - |p - y|) / 2, and |p - y| has slope 0 where p = y.
             derivative = torch.sub(probabilities, target).sign_().mul_(g_minimum[:, :, None] / -2)
             derivative += (g_minimum / 2 if g_predicted is None else g_minimum / 2 + g_predicted)[:, :, None]
         elif g_predicted is not None:

@@ -1,4 +1,4 @@
-"""Focal losses that treat class 0, the background, apart: asymmetric focal, asymmetric focal Tversky and their sum."""
+"""Focal losses with a separate term for class 0, the background: asymmetric focal (Tversky) and their sum."""
 
 from typing import Annotated, Literal
 
@@ -31,23 +31,23 @@ def focal_tversky(
     """Focal Tversky loss: the mean over classes of (1 - TI_c)^e, `tversky` with a power; lower is better.
 
     The article writes the exponent as 1/γ with γ = 4/3. With e below 1 the slope is infinite at a perfect prediction:
-    within 1e-6 of it the loss is constant. On soft labels its minimum is not p = y; `compatible_tversky` with a power
-    has it there.
+    within 1e-6 of it the loss is constant. On soft labels its minimum is not p = y; that of `compatible_tversky` with a
+    power is.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
-        alpha: Weight of false positives. Default .3, the author's code, where it is called beta.
-        beta: Weight of false negatives. Default .7, the author's code, where it is called alpha.
+        alpha: Weight of false positives. Default .3, as in the author's code, where it is called beta.
+        beta: Weight of false negatives. Default .7, as in the author's code, where it is called alpha.
         power: e, above 0. Default ¾, the article's.
         classes: See `tversky`. Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
-        smooth: Added above and below, in pixels. Default 1e-3; the author's code has 1.
+        threshold: A class is present in a soft target if its largest probability is above this. Default .01.
+        smooth: Added to numerator and denominator, in pixels. Default 1e-3; the author's code has 1.
 
     Returns:
         A scalar in [0, 1].
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Abraham and Khan, "A Novel Focal Tversky loss function with improved Attention U-Net for lesion
         segmentation", 2018, https://arxiv.org/abs/1810.07842
@@ -69,19 +69,19 @@ def asymmetric_focal(
 ) -> Tensor:
     """Asymmetric focal loss -δ Σ_{c≥1} y_c log p_c - (1 - δ) y_0 (1 - p_0)^γ log p_0, over pixels; lower is better.
 
-    Class 0 is the background and the only one that is focal, so that rare foreground is not suppressed. MONAI averages
-    over its two channels, too: half this value. On soft labels the minimum is not p = y.
+    Only class 0, the background, has a focal factor, so that rare foreground is not suppressed. MONAI also averages
+    over its two channels, which gives half this value. On soft labels the minimum is not p = y.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
-        delta: δ, weight of the foreground, from 0 to 1. Default .7, the authors' code.
-        gamma: Focusing exponent of the background, at least 0. Default 2, the authors' code.
+        delta: δ, weight of the foreground, from 0 to 1. Default .7, as in the authors' code.
+        gamma: Focusing exponent of the background, at least 0. Default 2, as in the authors' code.
 
     Returns:
         A scalar in [0, ∞).
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Yeung et al., "Unified Focal loss", 2021, https://arxiv.org/abs/2102.04525
     """
@@ -112,24 +112,24 @@ def asymmetric_focal_tversky(
 ) -> Tensor:
     """Asymmetric focal Tversky loss: 1 - TI_0 for the background, (1 - TI_c)^(1-γ) for other classes; lower is better.
 
-    TI = (tp + s) / (tp + δ·fn + (1 - δ)·fp + s) of each image; then the mean over its classes and over images. As in
-    all losses with a power below 1, the foreground's loss is constant within 1e-6 of a perfect prediction. On soft
-    labels the minimum is not p = y.
+    TI = (tp + s) / (tp + δ·fn + (1 - δ)·fp + s) per image; the loss is averaged over its classes, then over images.
+    As in all losses with a power below 1, the foreground's loss is constant within 1e-6 of a perfect prediction. On
+    soft labels the minimum is not p = y.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
-        delta: δ, weight of false negatives, from 0 to 1. Default .7, the authors' code.
-        gamma: The foreground's exponent is 1 - γ; at least 0 and below 1. Default .75, the authors' code.
+        delta: δ, weight of false negatives, from 0 to 1. Default .7, as in the authors' code.
+        gamma: The foreground's exponent is 1 - γ; at least 0 and below 1. Default .75, as in the authors' code.
         classes: ``"present"``: those that occur in the image; ``"all"``: as in the authors' code, where an absent class
-            costs nearly 1 whatever little is predicted of it. Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+            costs nearly 1 however little of it is predicted. Default: present.
+        threshold: A class is present in a soft target if its largest probability is above this. Default .01.
         smooth: s, in pixels. Default 1e-7, the authors'.
 
     Returns:
         A scalar in [0, 1].
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Yeung et al., "Unified Focal loss", 2021, https://arxiv.org/abs/2102.04525
     """
@@ -158,7 +158,7 @@ def unified_focal(
 ) -> Tensor:
     """Unified focal loss λ · `asymmetric_focal_tversky` + (1 - λ) · `asymmetric_focal`, one δ and γ; lower is better.
 
-    In MONAI λ weighs the other term, δ is .7 and the second term has half this value.
+    In MONAI λ weights the other term, δ is .7 and the `asymmetric_focal` term is half as large.
 
     Args:
         logits, target, valid: As in every loss, see `segloss.losses`.
@@ -166,13 +166,13 @@ def unified_focal(
         delta: δ of both. Default .6, the authors'.
         gamma: γ of both, at least 0 and below 1. Default .5, the authors'.
         classes: See `asymmetric_focal_tversky`. Default: present.
-        threshold: A class is present in a soft target where its largest probability is above this. Default .01.
+        threshold: A class is present in a soft target if its largest probability is above this. Default .01.
 
     Returns:
         A scalar in [0, ∞).
 
     Raises:
-        ValueError: shapes, types or options that do not fit.
+        ValueError: invalid shapes, types or options.
 
     Reference: Yeung et al., "Unified Focal loss", 2021, https://arxiv.org/abs/2102.04525
     """

@@ -11,7 +11,7 @@ SCHEMES = ("inverse", "median")
 def class_vector(values: PerClass, like: Tensor, classes: int, name: str) -> Tensor:
     """Turn one number per class, at least 0 each, into a tensor (C,) of the type and device of `like`."""
     vector = torch.as_tensor(values, dtype=like.dtype, device="cpu")
-    # A compiler cannot look at values.
+    # Values cannot be inspected while compiling.
     if vector.shape != (classes,) or not (torch.compiler.is_compiling() or bool((vector >= 0).all())):
         raise ValueError(
             f"Expected {name} to hold one number of at least 0 for each of the {classes} classes, got {values!r}."
@@ -42,7 +42,7 @@ def class_weights(class_counts: PerClass, scheme: str) -> list[float]:
 
 
 def occurring_counts(class_counts: PerClass, classes: int) -> list[float]:
-    """The counts, a class that never occurs counted as the rarest one that does."""
+    """The class counts, where a class that never occurs gets the count of the rarest class that does."""
     occurring = [float(count) for count in class_counts if count > 0]
     rarest = min(occurring) if occurring else 1.0
     if len(class_counts) != classes or min(class_counts) < 0:

@@ -50,7 +50,7 @@ __all__ = [
     "summarize",
 ]
 
-# Names whose modules import torch: they are imported when they are first used.
+# Names whose modules import torch; the modules are imported on first use.
 _WITH_TORCH = {
     "IsotonicFit": "isotonic",
     "IsotonicMaps": "isotonic",

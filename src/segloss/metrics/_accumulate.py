@@ -1,4 +1,4 @@
-"""Sums over the pixels of each image that come out the same in every batch, and calibration bins."""
+"""Per-image sums over pixels that do not depend on the batch, and calibration bins."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ FINE_BINS = 24 * 32 + 1
 
 
 def accumulate(count: Callable[..., ImageSums], probabilities: Tensor, *maps: Tensor) -> ImageSums:
-    """Sum of `count` over slices of images and pixels; its arguments are (B, C, n) and (B, n) or (B, R, n).
+    """Sum `count` over slices of images and pixels; `count` takes (B, C, n) and (B, n) or (B, R, n).
 
-    A slice fits the cache of a CPU, or bounds the memory on a GPU. How an image is sliced does not depend on its batch,
-    so that its sums are rounded in the same way in every batch.
+    Slices are sized to fit the cache of a CPU or to bound the memory on a GPU. How an image is sliced does not depend
+    on its batch, so its sums are rounded the same way in every batch.
     """
     numbers = 1 << 19 if probabilities.device.type == "cpu" else 1 << 26
     images, classes = probabilities.shape[:2]
@@ -32,22 +32,22 @@ def accumulate(count: Callable[..., ImageSums], probabilities: Tensor, *maps: Te
 
 
 class Slots:
-    """Adds pixels up per image and slot. A pixel that is not valid goes to one slot more, which is thrown away.
+    """Adds up pixels per image and slot. Pixels that are not valid go to an extra slot, which is discarded.
 
-    bincount visits the pixels one after the other on a CPU: the sum of an image does not depend on its neighbours in
-    the batch nor on the number of threads.
+    On a CPU, bincount visits the pixels sequentially: the sum of an image depends neither on the other images of the
+    batch nor on the number of threads.
     """
 
     def __init__(self, valid: Tensor):
         self.valid = valid  # (B, n)
-        self.all_valid = bool(valid.all())  # most slices: nothing to look up
+        self.all_valid = bool(valid.all())  # true of most slices, which then need no masking
 
     def count(self, slots: int, index: Tensor) -> Tensor:
         """(B, slots) int64: how many valid pixels of each image have `index` (B, n)."""
         return self._add(slots, index, [None])[0]
 
     def sum(self, slots: int, index: Tensor, weights: Tensor) -> Tensor:
-        """(B, slots): sums of the float64 `weights` (B, n) of those pixels."""
+        """(B, slots): sums of the float64 `weights` (B, n) of the valid pixels by `index`."""
         return self._add(slots, index, [weights])[0]
 
     def count_and_sum_by_class(self, slots: int, index: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ class Slots:
 
 
 def sum_over(values: Tensor, axis: int) -> Tensor:
-    """Sum over an axis by halving: its rounding is the same for every device, batch and number of threads.
+    """Pairwise sum over an axis, rounded the same way for every device, batch and number of threads.
 
     `Tensor.sum` splits rows of more than 32768 numbers among the threads.
     """
@@ -88,10 +88,10 @@ def sum_over(values: Tensor, axis: int) -> Tensor:
 
 
 def fine_bin(confidence: Tensor) -> Tensor:
-    """Bins whose width shrinks with the distance to confidence 1, where most pixels of a trained network are.
+    """Bins that get narrower towards confidence 1, where most pixels of a trained network are.
 
-    The octaves of 1 - p from 1 down to 2**-24 hold 32 bins of equal width each, and one bin more what is nearer to 1;
-    in order of the confidence p, a float64 tensor. These are the leading bits of 1 - p as float32.
+    Each octave of 1 - p from 1 down to 2**-24 has 32 bins of equal width, and one more bin holds everything nearer to
+    1; bins are in order of the confidence p, a float64 tensor. They come from the leading bits of 1 - p as float32.
     """
     bits = (1 - confidence).clamp_(min=0).float().view(torch.int32) >> 18  # exponent and 5 bits of the fraction
     return (126 * 32 + 31 - bits).clamp_(0, FINE_BINS - 1)
@@ -100,9 +100,9 @@ def fine_bin(confidence: Tensor) -> Tensor:
 def bin_index(wide: Tensor, bins: int, source: torch.dtype) -> Tensor:
     """Left-closed bins of equal width on [0, 1]: k where k/bins <= p < (k+1)/bins; the last one also holds p = 1.
 
-    `wide` is the probability in float64, `source` the type it was computed in. A number of at most 24 bits times `bins`
-    is exact in float64, so that the product decides rightly; a float64 number is compared with the edges themselves,
-    because 0.29 * 100 rounds to 28.999999999999996.
+    `wide` is the probability in float64, `source` the dtype it was computed in. A number of at most 24 bits times
+    `bins` is exact in float64, so the product gives the right bin; a float64 number is compared with the edges
+    themselves, because 0.29 * 100 rounds to 28.999999999999996.
     """
     if source == torch.float64:
         edges = torch.arange(1, bins, dtype=torch.float64, device=wide.device) / bins

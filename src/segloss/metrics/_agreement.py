@@ -22,10 +22,10 @@ def soft_truth_metrics(rows: Rows) -> dict[str, float]:
 
 
 def _dice_over_thresholds(levels: np.ndarray) -> float:
-    """Mean over images of the mean over classes and thresholds; both masks empty count 1.
+    """Mean over images of the mean over classes and thresholds; two empty masks count 1.
 
-    Of two classes the foreground counts; of more, those whose truth reaches the lowest threshold in the image. An image
-    without such a class is left out (more than ten classes, truth near uniform).
+    For two classes only the foreground counts; for more, the classes whose truth reaches the lowest threshold in the
+    image. An image without such a class is left out (more than ten classes, truth near uniform).
     """
     reached = _from_level(_from_level(levels, 2), 3)  # pixels whose truth reaches at least j and probability at least k
     hits = np.diagonal(reached, axis1=2, axis2=3)[..., 1:]
@@ -38,16 +38,16 @@ def _dice_over_thresholds(levels: np.ndarray) -> float:
 
 
 def _from_level(levels: np.ndarray, axis: int) -> np.ndarray:
-    """Cumulated from the top: pixels at this level or above."""
+    """Cumulative sums from the top: pixels at this level or above."""
     return np.flip(np.cumsum(np.flip(levels, axis), axis), axis)
 
 
 def rater_scores(rows: Rows) -> list[dict[str, float]]:
-    """For each rater, over the images this rater labelled, in percent: mIoU and mDice, of two classes those of class 1.
+    """For each rater, over the images this rater labelled, in percent: mIoU and mDice.
 
-    They are called IoU_fg and Dice_fg. A rater without any image has no scores.
+    For two classes also IoU_fg and Dice_fg, the scores of class 1. A rater without any image has no scores.
     """
-    # An image with a valid pixel in which a rater labelled none is one that rater did not see.
+    # Every image has a valid pixel: a rater with no labelled pixel in an image did not label that image.
     seen = rows["rater_labelled"].any(2)
     scores = []
     for rater, images in enumerate(np.transpose(seen)):

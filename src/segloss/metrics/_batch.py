@@ -26,7 +26,7 @@ def count_batch(
     raters: Tensor | None = None,
     present: Tensor | None = None,
 ) -> tuple[Arrays, Arrays]:
-    """The rows of each image and the totals of the batch, as `Counts` holds them; arguments as of `Counts.update`."""
+    """The rows of each image and the totals of the batch, as `Counts` holds them; arguments as for `Counts.update`."""
     check_probabilities("probabilities", probabilities, (None, num_classes, None, None))
     valid = check_valid(valid, probabilities)
     labels = check_labels("labels", labels, valid, num_classes, tuple(valid.shape))
@@ -45,7 +45,7 @@ def count_batch(
         truths, seen = (labels[:, None], valid[:, None]) if raters is None else (raters, seen)
         counts |= edge_counts(probabilities[:, 1], truths, seen, valid, boundaries.edge_tolerance)
     rows = {name: count.cpu().numpy() for name, count in counts.items()}
-    # Nothing reads finer bins of one image, and they would be most of a file of counts.
+    # No metric needs finer bins per image, and they would make up most of a file of counts.
     rows |= {name: merge_bins(rows[name]) for name in ("histogram", "confidence")}
     confusion = rows.pop("confusion")
     totals = {

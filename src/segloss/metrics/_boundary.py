@@ -8,7 +8,7 @@ from torch import Tensor
 from segloss.metrics._accumulate import ImageSums, bin_index
 from segloss.metrics.boundaries import Boundaries
 
-THRESHOLDS = 100  # edges are cut at .01, ..., .99
+THRESHOLDS = 100  # edge probabilities are thresholded at .01, ..., .99
 
 
 def boundary_counts(
@@ -19,14 +19,14 @@ def boundary_counts(
     Args:
         predicted: (B, H, W) predicted classes.
         labels: (B, H, W) labels, in [0, C) everywhere.
-        valid: (B, H, W) bool. Void pixels are in no region and on no surface, and are no boundary of others.
+        valid: (B, H, W) bool. Void pixels belong to no region or surface, and other pixels have no boundary with them.
         num_classes: C.
         boundaries: What is counted.
 
     Returns:
-        With iou_width, the pixels of the boundary regions: region_true, region_predicted, and region_both those that
-        are in both. With surface_tolerance, the pixels of the surfaces: surface_true, surface_predicted, and
-        surface_true_near, surface_predicted_near those within the tolerance of the other surface of their class.
+        With iou_width, the pixels of the boundary regions: region_true, region_predicted, and region_both, those in
+        both. With surface_tolerance, the pixels of the surfaces: surface_true, surface_predicted, and, as
+        surface_true_near and surface_predicted_near, those within the tolerance of the other surface of their class.
     """
     true, guess = (torch.where(valid, classes, num_classes).short() for classes in (labels, predicted))
     counts: ImageSums = {}
@@ -42,7 +42,7 @@ def boundary_counts(
             ("true", true, surfaces[0], guess, surfaces[1]),
             ("predicted", guess, surfaces[1], true, surfaces[0]),
         ):
-            # Beside void the other surface may continue in the void: such pixels are not counted.
+            # Next to void, the other surface may continue inside the void: such pixels are not counted.
             surface = surface & ~_within(~valid, boundaries.surface_tolerance)
             target = torch.where(other, other_classes, -1)
             near = _meets(classes, surface, target, boundaries.surface_tolerance)
@@ -52,14 +52,14 @@ def boundary_counts(
 
 
 def edge_counts(edge: Tensor, truths: Tensor, seen: Tensor, valid: Tensor, tolerance: float) -> ImageSums:
-    """Histograms of each image over the probability of an edge (B, 100) int64.
+    """Histograms of the edge probabilities of each image, (B, 100) int64.
 
     Args:
         edge: (B, H, W) probability of class 1.
         truths: (B, R, H, W) labels of R raters, 1 on edges.
-        seen: (B, R, H, W) bool, where they hold.
+        seen: (B, R, H, W) bool, where the labels are valid.
         valid: (B, H, W) bool.
-        tolerance: Distance of a match as a share of the diagonal.
+        tolerance: Largest distance of a match, as a share of the image diagonal.
 
     Returns:
         edge_predicted: pixels by their probability; edge_predicted_near: those within the tolerance of an edge of any
@@ -79,26 +79,26 @@ def edge_counts(edge: Tensor, truths: Tensor, seen: Tensor, valid: Tensor, toler
 
 
 def _by_class(classes: Tensor, where: Tensor, number: int) -> Tensor:
-    """(B, number): how many pixels of each image have each class, of those `where` is True."""
+    """(B, number): number of pixels of each class in each image, counted where `where` is True."""
     images = torch.arange(len(classes), device=classes.device).view(-1, *[1] * (classes.ndim - 1)).expand_as(classes)
     index = images[where] * number + classes[where]
     return torch.bincount(index, minlength=len(classes) * number).view(len(classes), number)
 
 
 def _near_another_class(classes: Tensor, void: int, width: int) -> Tensor:
-    """Pixels whose square window of 2 width + 1 holds another class or leaves the image; `void` is no class.
+    """Pixels whose square window of 2 width + 1 holds another class or leaves the image; `void` is not a class.
 
-    These are what `width` erosions by 3x3 take away from the mask of their class, for all classes at once.
+    These are the pixels that `width` 3x3 erosions remove from the mask of their class, for all classes at once.
     """
     inner = torch.zeros_like(classes, dtype=torch.bool)
     inner[:, width : classes.shape[1] - width, width : classes.shape[2] - width] = True
     largest = _window_maximum(torch.where(classes == void, -1, classes), width)
-    smallest = -_window_maximum(-classes, width)  # void, the largest number, is the smallest of no window but its own
+    smallest = -_window_maximum(-classes, width)  # void, the largest number, is the minimum only of all-void windows
     return (largest != classes) | (smallest != classes) | ~inner
 
 
 def _window_maximum(values: Tensor, width: int) -> Tensor:
-    """Maximum over square windows of 2 width + 1, cut at the image, by doubling: log2(width) passes an axis."""
+    """Maximum over square windows of 2 width + 1, clipped at the image, by doubling: log2(width) passes per axis."""
     for axis in (1, 2):
         length, size = values.shape[axis], 2 * width + 1
         lowest = torch.iinfo(values.dtype).min
@@ -116,7 +116,7 @@ def _window_maximum(values: Tensor, width: int) -> Tensor:
 
 
 def _surface(classes: Tensor, void: int) -> Tensor:
-    """Pixels one of whose four neighbours has another class, not `void`, or is outside the image."""
+    """Pixels with a 4-neighbour that has another class (not `void`) or is outside the image."""
     padded = torch.nn.functional.pad(classes, (1, 1, 1, 1), value=-1)
     height, width = classes.shape[1:]
     surface = torch.zeros_like(classes, dtype=torch.bool)
@@ -127,14 +127,14 @@ def _surface(classes: Tensor, void: int) -> Tensor:
 
 
 def _disk(radius: float) -> list[tuple[int, int]]:
-    """Offsets of at most that Euclidean length."""
+    """Offsets of Euclidean length at most `radius`."""
     reach = math.floor(radius)
     steps = range(-reach, reach + 1)
     return [(down, right) for down in steps for right in steps if down**2 + right**2 <= radius**2]
 
 
 def _within(mask: Tensor, radius: float) -> Tensor:
-    """Pixels within that distance of a pixel of the mask (B, H, W)."""
+    """Pixels within `radius` of a pixel of the mask (B, H, W)."""
     if not mask.any():
         return mask
     image, row, column = mask.nonzero(as_tuple=True)
@@ -147,7 +147,7 @@ def _within(mask: Tensor, radius: float) -> Tensor:
 
 
 def _meets(classes: Tensor, where: Tensor, target: Tensor, radius: float) -> Tensor:
-    """Pixels, of those `where` is True, within that distance of a pixel of `target` of the same class."""
+    """Pixels where `where` is True, within `radius` of a pixel of `target` of the same class."""
     image, row, column = where.nonzero(as_tuple=True)
     reach = math.floor(radius)
     padded = torch.nn.functional.pad(target, (reach, reach, reach, reach), value=-1)
@@ -160,7 +160,7 @@ def _meets(classes: Tensor, where: Tensor, target: Tensor, radius: float) -> Ten
 
 
 def _largest_within(values: Tensor, radius: float) -> Tensor:
-    """Maximum over the disk of that radius around each pixel."""
+    """Maximum over the disk of radius `radius` around each pixel."""
     reach = math.floor(radius)
     height, width = values.shape[1:]
     padded = torch.nn.functional.pad(values, (reach, reach, reach, reach), value=torch.iinfo(values.dtype).min)

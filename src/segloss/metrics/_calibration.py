@@ -26,9 +26,9 @@ def calibration_metrics(
 def adaptive_error(pixels: np.ndarray, right: np.ndarray, confidence: np.ndarray, parts: int = REPORTED_BINS) -> float:
     """Calibration error over `parts` bins of equal mass, as a share, from fine bins in order of confidence.
 
-    Pixels of one fine bin are taken as ties, which share its accuracy and confidence where a quantile divides them:
-    Σ correct - confidence is linear in the mass between the edges of the fine bins. Exact where ties are equal
-    confidences; otherwise at most twice the mass of the divided bins away.
+    Pixels of one fine bin are treated as ties: where a quantile splits the bin, each part gets its accuracy and
+    confidence, so Σ correct - confidence is linear in the mass between the edges of the fine bins. Exact if ties have
+    equal confidences; otherwise the error is at most twice the mass of the split bins.
     """
     some = pixels > 0
     mass = np.concatenate([[0], np.cumsum(pixels[some])])
@@ -42,7 +42,7 @@ def classwise_calibration_metrics(
 ) -> dict[str, float]:
     """`probability` (C, bins): sums of the probability of each class by its bin."""
     pixels, labelled, right = (merge_bins(totals[f"class_{name}"]) for name in ("pixels", "labelled", "right"))
-    number = pixels.sum()  # classes times pixels, so that the mean over the classes is taken at once
+    number = pixels.sum()  # classes times pixels: dividing by it includes the mean over the classes
     probability = merge_bins(probability)
     gaps = bin_gaps(right, probability)
     result = {
@@ -57,9 +57,9 @@ def classwise_calibration_metrics(
 
 
 def calibration_error(counts: np.ndarray) -> np.ndarray:
-    """ECE in percent of counts (..., 3, bins): pixels, correct pixels, sum of confidence of each bin.
+    """ECE in percent from counts (..., 3, bins): pixels, correct pixels, sum of confidence of each bin.
 
-    Counts may be sums over images or means of them: their number cancels.
+    Counts may be sums or means over images: the number of images cancels.
     """
     pixels, right, confidence = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
     return 100 * bin_gaps(right, confidence).sum(-1) / pixels.sum(-1)
@@ -71,7 +71,7 @@ def bin_gaps(right: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
 
 def reported_bins(rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels, right pixels, sums of confidence of each image (n, 10)."""
+    """Pixels, correct pixels and sums of confidence of each image by bin, (n, 10)."""
     return rows["histogram"].sum(1), rows["histogram"][:, 1], rows["confidence"]
 
 

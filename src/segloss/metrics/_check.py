@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-_SUM_TOLERANCE = 1e-3  # what averaging half-precision probabilities may add to 1
+_SUM_TOLERANCE = 1e-3  # averages of half-precision probabilities may miss a sum of 1 by this
 
 
 def check_probabilities(what: str, probabilities: Tensor, shape: tuple) -> None:
-    """Refuse all but float (B, C, H, W); None in `shape` is any size."""
+    """Reject anything but float (B, C, H, W); None in `shape` allows any size."""
     fits = probabilities.ndim == 4 and all(
         expected in (None, size) for expected, size in zip(shape, probabilities.shape, strict=True)
     )
@@ -45,9 +45,9 @@ def check_labels(what: str, labels: Tensor, valid: Tensor, num_classes: int, sha
 
 
 def check_raters(raters: Tensor, present: Tensor | None, valid: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """The maps of the raters (B, R, H, W), 0 where they are not valid, and where they are valid.
+    """The maps of the raters (B, R, H, W), 0 where they are not valid, and the mask of their valid pixels.
 
-    A rater's map is valid where `valid` (B, H, W) is, in the images that rater labelled: all for `present` None.
+    A rater's map is valid where `valid` (B, H, W) is, in the images that rater labelled: all if `present` is None.
     """
     images, *size = valid.shape
     if raters.ndim != 4 or not raters.shape[1]:
@@ -63,7 +63,7 @@ def check_raters(raters: Tensor, present: Tensor | None, valid: Tensor, num_clas
 
 
 def require_probabilities(what: str, chunk: Tensor, valid: Tensor) -> None:
-    """Refuse logits, log-probabilities, sigmoids, percent, NaN and infinity at valid pixels.
+    """Reject logits, log-probabilities, sigmoids, percent, NaN and infinity at valid pixels.
 
     Args:
         what: Name of the argument, for the error.

@@ -6,7 +6,7 @@ Rows = dict[str, np.ndarray]
 
 
 def boundary_metrics(rows: Rows) -> dict[str, float]:
-    """What the rows of images with a valid pixel allow; a metric that would divide by nothing is left out."""
+    """The metrics that `rows`, of images with a valid pixel, allow; a metric that would divide by zero is left out."""
     result = {}
     if "region_both" in rows:
         both, true, predicted = (rows[f"region_{name}"].sum(0) for name in ("both", "true", "predicted"))
@@ -24,8 +24,8 @@ def boundary_metrics(rows: Rows) -> dict[str, float]:
 def edge_scores(rows: Rows) -> tuple[float, float]:
     """ODS and OIS as shares, NaN where no image has an edge.
 
-    For each threshold, precision is that of all pixels predicted in all images and recall that of all true ones. ODS is
-    the largest F of one threshold for all images; OIS takes each image's own best threshold, the lowest of several.
+    At each threshold, precision is over all predicted and recall over all true edge pixels of all images. ODS is the
+    largest F at one threshold for all images; OIS takes each image's own best threshold, the lowest if several tie.
     """
     # (n, 99): at the thresholds .01 to .99
     predicted, precise, recalled = (
@@ -50,7 +50,7 @@ def _f_score(precise: np.ndarray, predicted: np.ndarray, recalled: np.ndarray, t
 
 
 def _mean(scores: np.ndarray) -> float:
-    """Mean of those that are defined, NaN if none is."""
+    """Mean of the scores that are defined, NaN if none is."""
     defined = scores[~np.isnan(scores)]
     return float(defined.mean()) if len(defined) else np.nan
 

@@ -1,4 +1,4 @@
-"""Sums of float64 numbers that do not depend on the order: whole units and fractions of 2**-52, both int64."""
+"""Order-independent sums of float64 numbers: whole units and multiples of 2**-52, both int64."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def exact_sum(values: np.ndarray) -> np.ndarray:
 
 
 def add_exact(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Sum of two such totals, its fraction below one unit: equal totals have equal digits."""
+    """Sum of two such totals, with its fraction below one unit: equal totals have equal representations."""
     whole, fraction = left + right
     return np.stack((whole + (fraction >> _FRACTION_BITS), fraction & ((1 << _FRACTION_BITS) - 1)))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from segloss.metrics._accumulate import FINE_BINS, ImageSums, Slots, accumulate, bin_index, fine_bin, sum_over
 from segloss.metrics._check import require_probabilities
 
-# Below this probability NLL and KL are cut off (at most 87.3 nats a pixel): the smallest normal float32 number.
+# Probabilities are clamped to this in NLL and KL (at most 87.3 nats per pixel): the smallest normal float32 number.
 SMALLEST_PROBABILITY = 2.0**-126
 
 
@@ -19,7 +19,7 @@ def hard_label_counts(probabilities: Tensor, labels: Tensor, valid: Tensor, bins
     confidence (B, bins) float64 sums; fine_histogram and fine_confidence as these two, in the bins of `fine_bin`;
     negative_log_likelihood (B,) in nats and brier (B,), float64 sums;
     if `classwise`: class_pixels (B, C, bins) by the probability of the class, class_probability (B, C, bins) its
-    float64 sums, class_labelled the pixels of that label among them, class_right those also predicted so.
+    float64 sums, class_labelled those of the pixels with that label, class_right those also predicted as that class.
     """
     count = partial(_count, bins=bins, classwise=classwise)
     return accumulate(count, probabilities, labels, valid)
@@ -49,7 +49,7 @@ def _count(chunk: Tensor, label: Tensor, valid: Tensor, bins: int, classwise: bo
     if classwise:
         class_bin = bin_index(wide, bins, chunk.dtype)
         part["class_pixels"], part["class_probability"] = slots.count_and_sum_by_class(bins, class_bin, wide)
-        # The pixels of each label by the bin of its class: first those predicted wrong, behind them those right.
+        # The pixels of each label by the bin of its class: first the wrongly, then the correctly predicted ones.
         slot = label * bins + bin_index(of_label, bins, chunk.dtype) + right * (classes * bins)
         wrong, hit = slots.count(2 * classes * bins, slot).view(images, 2, classes, bins).unbind(1)
         part["class_labelled"], part["class_right"] = wrong + hit, hit
@@ -57,9 +57,9 @@ def _count(chunk: Tensor, label: Tensor, valid: Tensor, bins: int, classwise: bo
 
 
 def largest_class(chunk: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest probability over the classes (B, C, ...) and its class, of several the lowest (B, ...).
+    """The largest probability over the classes (B, C, ...) and its class, the lowest of tied ones; both (B, ...).
 
-    In vectorised passes: `Tensor.max` and `argmax` walk a CPU's memory pixel by pixel, four and fourteen times slower.
+    In vectorised passes: on a CPU `Tensor.max` and `argmax` go pixel by pixel, four and fourteen times slower.
     """
     classes = chunk.shape[1]
     largest = chunk.amax(1)

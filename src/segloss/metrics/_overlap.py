@@ -13,31 +13,31 @@ def class_scores(hits: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) 
 
 
 def precision(hits: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Share of the predicted pixels of a class that are of it, NaN for a class without any."""
+    """Share of the pixels predicted as a class that belong to it, NaN for a class that is never predicted."""
     return _share(hits, predicted)
 
 
 def mean_iou(counts: np.ndarray) -> np.ndarray:
-    """mIoU in percent of counts (..., 3, classes): true positives, labelled, predicted pixels.
+    """mIoU in percent from counts (..., 3, classes): true positives, labelled, predicted pixels.
 
-    Classes neither labelled nor predicted are left out. Counts may be sums over images or means of them: their number
+    Classes neither labelled nor predicted are left out. Counts may be sums or means over images: the number of images
     cancels.
     """
     return _mean_score(counts, "IoU")
 
 
 def mean_dice(counts: np.ndarray) -> np.ndarray:
-    """mDice in percent of counts as for `mean_iou`."""
+    """mDice in percent from counts as for `mean_iou`."""
     return _mean_score(counts, "Dice")
 
 
 def mean_accuracy(counts: np.ndarray) -> np.ndarray:
-    """mAcc, the mean recall of the classes in the labels, in percent of counts as for `mean_iou`."""
+    """mAcc, the mean recall of the classes in the labels, in percent from counts as for `mean_iou`."""
     return _mean_score(counts, "Acc")
 
 
 def mean_precision(counts: np.ndarray) -> np.ndarray:
-    """mPrecision in percent of counts as for `mean_iou`; a class that is never predicted is left out."""
+    """mPrecision in percent from counts as for `mean_iou`; a class that is never predicted is left out."""
     # Precision is recall with labels and predictions exchanged.
     return _mean_score(np.asarray(counts)[..., [0, 2, 1], :], "Acc")
 
@@ -48,9 +48,9 @@ def _mean_score(counts: np.ndarray, score: str) -> np.ndarray:
 
 
 def image_mean_iou(counts: np.ndarray) -> np.ndarray:
-    """The mIoU of each image in percent, whose mean is mIoU_I, of counts as for `mean_iou`; NaN without a label.
+    """The mIoU of each image in percent, whose mean is mIoU_I, from counts as for `mean_iou`; NaN without a label.
 
-    Classes without a label in the image are left out, as 2310.19252 has it.
+    Classes without a label in the image are left out, as in 2310.19252.
     """
     hits, labelled, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
     scores = np.where(labelled > 0, class_scores(hits, labelled, predicted)["IoU"], 0.0)
@@ -59,7 +59,7 @@ def image_mean_iou(counts: np.ndarray) -> np.ndarray:
 
 
 def image_scores(rows: Rows) -> Rows:
-    """(n, C) as `class_scores`, and NaN for classes without a label in the image, as 2310.19252 has it."""
+    """(n, C) as `class_scores`, and NaN for classes without a label in the image, as in 2310.19252."""
     scores = class_scores(rows["true_positives"], rows["labelled"], rows["predicted"])
     return {name: np.where(rows["labelled"] > 0, score, np.nan) for name, score in scores.items()}
 
@@ -83,7 +83,7 @@ def overlap_metrics(rows: Rows) -> dict[str, float]:
 def foreground_metrics(rows: Rows) -> dict[str, float]:
     """Class 1 of two. An image is empty when neither label nor prediction has foreground; see `METRICS`.
 
-    A value is missing where everything is empty and it would divide by nothing.
+    A metric is left out where every image is empty and it would divide by zero.
     """
     result: dict[str, float] = {}
     foreground = [rows[name][:, 1] for name in ("true_positives", "labelled", "predicted")]
@@ -104,7 +104,7 @@ def foreground_metrics(rows: Rows) -> dict[str, float]:
 def _lowest(columns: list[np.ndarray], percent: int) -> float:
     """Mean over the columns of the mean of the lowest `percent` of their ascending values, at least one of them."""
     numbers = [max(1, len(column) * percent // 100) for column in columns]
-    # As .mean() to the last bit, without its checks, which take longer than these short sums.
+    # Equal to .mean() to the last bit, but without its checks, which take longer than these short sums.
     means = [np.add.reduce(column[:number]) / number for column, number in zip(columns, numbers, strict=True)]
     return float(np.add.reduce(means) / len(means))
 

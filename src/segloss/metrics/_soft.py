@@ -24,7 +24,7 @@ def _count_soft(chunk: Tensor, truth: Tensor, valid: Tensor) -> ImageSums:
     images, classes, _ = chunk.shape
     require_probabilities("truth", truth, valid)
     wide, true = chunk.double(), truth.double()
-    # one and the same logarithm on both sides: exactly 0 where p = t
+    # the same clamped logarithm on both sides, so exactly 0 where p = t
     ratio = true.clamp(min=SMALLEST_PROBABILITY).log() - wide.clamp(min=SMALLEST_PROBABILITY).log()
     difference = wide - true
     slots = Slots(valid)
@@ -41,15 +41,15 @@ def _count_soft(chunk: Tensor, truth: Tensor, valid: Tensor) -> ImageSums:
 
 
 def _level(values: Tensor) -> Tensor:
-    # thresholds in the type of the values: the mean of ten raters, 7/10 in float32, reaches .7 in float32 alone
+    # thresholds in the dtype of the values: the mean of ten raters, 7/10 in float32, reaches .7 only in float32
     thresholds = (torch.arange(1, LEVELS, dtype=torch.float64, device=values.device) / LEVELS).to(values.dtype)
     return torch.bucketize(values.contiguous(), thresholds, right=True)
 
 
 def rater_counts(probabilities: Tensor, raters: Tensor, seen: Tensor) -> ImageSums:
-    """Counts of each image against `raters` (B, R, H, W), in [0, C) everywhere, where `seen`: (B, R, C) int64.
+    """Counts (B, R, C) int64 of each image against `raters` (B, R, H, W), in [0, C) everywhere, where `seen` is True.
 
-    rater_true_positives, and rater_labelled the pixels each rater gives each class.
+    rater_true_positives, and rater_labelled, the pixels that each rater assigns to each class.
     """
     return accumulate(_count_raters, probabilities, raters, seen)
 

@@ -1,4 +1,4 @@
-"""Which counts of boundaries an evaluation takes beside those of pixels; none by default, because they cost time."""
+"""Which boundary counts an evaluation takes in addition to pixel counts; none by default, because they cost time."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ class Boundaries:
     """Distances within which boundaries are compared; None: not counted.
 
     Args:
-        iou_width: Width of the boundary region of boundary IoU as a share of the image's diagonal; the article has .02
+        iou_width: Width of the boundary region of boundary IoU as a share of the image's diagonal; the article uses .02
             (.005 for LVIS). At least one pixel.
         surface_tolerance: Distance in pixels within which two surfaces agree (normalised surface Dice). There is no
-            default: it is the disagreement of annotators of the structure.
-        edge_tolerance: Distance of a match for ODS and OIS as a share of the diagonal; the Berkeley benchmark has
-            .0075. 0 compares pixel by pixel. For two classes, of which 1 is "boundary".
+            default: the right distance is the disagreement of annotators on the structure.
+        edge_tolerance: Largest distance of a match for ODS and OIS as a share of the diagonal; the Berkeley benchmark
+            uses .0075. 0 compares pixel by pixel. For two classes, of which 1 is "boundary".
     """
 
     iou_width: float | None = None

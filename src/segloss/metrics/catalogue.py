@@ -10,13 +10,13 @@ class Metric:
     """A metric as tables, pages and documentation show it.
 
     Attributes:
-        name: As the field writes it; its key in records and results tables.
+        name: As used in the literature; also its key in records and results tables.
         direction: "higher" or "lower" is better.
         unit: "percent", "nats" per pixel, or "1" for a pure number.
         meaning: What is averaged over what, in one phrase.
         source: Where it was defined first, or as computed here: authors, year and link.
         decimals: Digits shown after the point; numbers are rounded in tables only.
-        heading: Column heading where it is not the name.
+        heading: Column heading, where it differs from the name.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Metric:
 
     @property
     def higher_is_better(self) -> bool:
-        """The direction as a condition."""
+        """Whether higher values are better."""
         return self.direction == "higher"
 
     @property
@@ -67,8 +67,8 @@ _LEVELS = {
     "C": "mean over the images in which a class is labelled, then over the classes",
 }
 _WORST = {
-    "_q5": "; of the lowest 5 % of the images alone (rounded down, at least one)",
-    "_q": "; mean over q = 10, 20, ..., 100 of that of the lowest q % of the images (rounded down, at least one)",
+    "_q5": "; over the lowest 5 % of the images only (rounded down, at least one)",
+    "_q": "; averaged over q = 10, 20, ..., 100, each over the lowest q % of the images (rounded down, at least one)",
 }
 
 
@@ -109,7 +109,7 @@ def _foreground() -> list[Metric]:
 
 
 _BINS = "10 left-closed bins of equal width"
-_CUT = "probabilities below 2**-126 count as that"
+_CUT = "probabilities are clamped to at least 2**-126"
 _SQUARED = "squared distance of probabilities"
 _DIVERGENCE = "Kullback-Leibler divergence of truth from prediction"
 
@@ -131,11 +131,9 @@ _CALIBRATION = [
         _FINE,
         "lower",
     ),
-    _percent("SCE_fg", "as SCE, of class 1 of two alone: the binary SCE of the authors' code", _FINE, "lower"),
+    _percent("SCE_fg", "as SCE, for class 1 of two only: the binary SCE of the authors' code", _FINE, "lower"),
     _percent("SCE_fg_I", "as SCE_fg, mean over the images", _FINE, "lower"),
-    _percent(
-        "ACE", f"|accuracy - confidence|, {_BINS}, mean over the bins with a pixel, whatever their mass", _ACE, "lower"
-    ),
+    _percent("ACE", f"|accuracy - confidence|, {_BINS}, unweighted mean over the non-empty bins", _ACE, "lower"),
     _percent(
         "aECE",
         "|accuracy - confidence| over the data set, 10 bins of equal mass; confidences within one of 769 fine bins (32 "
@@ -161,14 +159,14 @@ _SOFT_TRUTH = [
     _percent(
         "Dice_thresholds",
         "Dice of probability and truth, both cut at .1, ..., .9 (>=), mean over thresholds, classes and images; two "
-        "empty masks count 1; of two classes the foreground alone, of more those whose truth reaches .1 in the image",
+        "empty masks count 1; for two classes only the foreground, for more those whose truth reaches .1 in the image",
         _QUBIQ,
         heading="QUBIQ Dice",
     ),
     _percent("mDice_raters", "mDice against each rater, mean over the raters", _QUBIQ, heading="mDice, raters"),
 ]
 
-# Counted where `Boundaries` states a distance.
+# Counted where `Boundaries` sets a distance.
 _BOUNDARIES = [
     _percent(
         "mBoundaryIoU",
@@ -189,7 +187,7 @@ _BOUNDARIES = [
     _percent(
         "ODS",
         "largest F of one of the thresholds .01 to .99 for all images; a pixel matches any within edge_tolerance, many "
-        "to one and without thinning, unlike the Berkeley benchmark, so that thick edges are not punished",
+        "to one and without thinning, unlike the Berkeley benchmark, so thick edges are not penalised",
         _BERKELEY,
     ),
     _percent("OIS", "as ODS, with each image's own best threshold, counts summed before F", _BERKELEY),
@@ -209,10 +207,10 @@ _HEADINGS = {"scaled": "scaled", "vector": "vector scaling", "isotonic": "isoton
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of a name in a record or a results table, also in one of its calibrated forms (`ECE_scaled`).
+    """The metric with the given name in records and results tables, or a calibrated form of it (`ECE_scaled`).
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such metric.
     """
     if name in METRICS:
         return METRICS[name]

@@ -1,4 +1,4 @@
-"""The only thing an evaluation leaves: additive counts per image and class. Every metric is a function of them."""
+"""The only output of an evaluation: additive counts per image and class. Every metric is a function of them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Counts:
     """Counts of a model's predictions on a data set: rows per image, and class-wise sums over all of them.
 
     Images are kept in the order of their names; images without a name come first, in the order of their counts. So the
-    same images give the same counts, to the last bit on a CPU, in whatever order and batches they came and were merged.
+    same images give the same counts, to the last bit on a CPU, whatever the order and batches of updates and merges.
 
     Args:
         num_classes: C, at least 2 (a binary task has a background channel).
         bins: equal-width bins of the class-wise totals; a multiple of 10, since metrics report 10.
         classwise: also keep the class-wise histograms, which `cwECE` and `SCE` need (the most expensive part of
             `update`).
-        boundaries: the counts of boundaries to take beside those of pixels; None for none.
+        boundaries: the boundary counts to take in addition to pixel counts; None for none.
 
     `rows` maps names of counts to arrays whose first axis is the image:
         true_positives, labelled, predicted (n, C) int64;
@@ -47,9 +47,9 @@ class Counts:
         with a soft truth soft_divergence (n,) in nats, soft_brier (n,), soft_difference, soft_truth, soft_probability
         (n, C) float64 sums and soft_levels (n, C, 10, 10) int64, pixels by the thresholds .1 to .9 that their truth and
         their probability reach;
-        with R raters rater_true_positives, rater_labelled (n, R, C) int64, 0 for one who did not label the image;
-        with boundaries what `boundary_counts` and `edge_counts` return, int64.
-    `totals` maps names to sums over the images (`total` reads them as numbers):
+        with R raters rater_true_positives, rater_labelled (n, R, C) int64, 0 for a rater who did not label the image;
+        with boundaries the counts that `boundary_counts` and `edge_counts` return, int64.
+    `totals` maps names to sums over the images (`total` returns them as plain numbers):
         confusion (C, C) int64, label by prediction;
         fine_histogram (2, 769) int64 and fine_confidence (2, 769), as histogram and confidence in the bins of
         `fine_bin`;
@@ -94,15 +94,15 @@ class Counts:
             labels: (B, H, W) int64 in [0, C) where valid, anything elsewhere.
             valid: (B, H, W) bool; None means every pixel.
             names: one per image, each used once; needed to compare two models image by image.
-            truth: (B, C, H, W) float, the known or the raters' mean probability of each class; for all images or none.
+            truth: (B, C, H, W) float, the probability of each class, known or the raters' mean; for all images or none.
             raters: (B, R, H, W) int64, one label per rater; for all images or none.
-            present: (B, R) bool, which raters labelled the image, all its valid pixels; None means all did. The map
-                of one who did not may hold anything.
+            present: (B, R) bool, which raters labelled the image (all its valid pixels); None means all did. The map
+                of a rater who did not may hold anything.
 
         Raises:
             ValueError: shapes, types, labels, probabilities or names are not as above. The counts are then unchanged.
         """
-        from segloss.metrics._batch import count_batch  # torch: counts are merged and read without it
+        from segloss.metrics._batch import count_batch  # imports torch, not needed to merge or read counts
 
         rows, totals = count_batch(
             probabilities,
@@ -158,7 +158,7 @@ class Counts:
     def save(self, path: str | os.PathLike) -> None:
         """Write an .npz; equal counts give equal bytes. The file appears complete or not at all.
 
-        Plain arrays, which `numpy.load` reads without this package: names, row_<name> and total_<name>.
+        The file holds plain arrays, which `numpy.load` reads without this package: names, row_<name> and total_<name>.
         """
         arrays: dict[str, Any] = self._arrays()
         checksum = np.array(_sha256(arrays))
@@ -169,8 +169,8 @@ class Counts:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: the file is damaged, no counts, or of another METRICS_VERSION.
-            FileNotFoundError: there is none.
+            ValueError: the file is damaged, contains no counts, or is of another METRICS_VERSION.
+            FileNotFoundError: the file does not exist.
         """
         content = Path(path).read_bytes()
         try:
@@ -188,13 +188,13 @@ class Counts:
             header = {name: int(arrays.pop(name)) for name in ("version", "num_classes", "bins", "classwise")}
             limits = {name: arrays.pop(name).tolist() for name in vars(Boundaries()) if name in arrays}
             names = arrays.pop("names").tolist()
-        except Exception as error:  # numpy, zipfile, zlib and tokenize each raise their own on an altered byte
+        except Exception as error:  # an altered byte makes numpy, zipfile, zlib or tokenize raise its own error
             raise ValueError(
-                f"it is damaged or holds no counts: {type(error).__name__}: {shorten(str(error), 200)}"
+                f"it is damaged or contains no counts: {type(error).__name__}: {shorten(str(error), 200)}"
             ) from error
         if header["version"] != METRICS_VERSION:
             raise ValueError(
-                f"it was counted by version {header['version']} of the metrics, this is version {METRICS_VERSION}; "
+                f"it was counted with version {header['version']} of the metrics, this is version {METRICS_VERSION}; "
                 "evaluate its checkpoint again"
             )
         classwise, boundaries = bool(header["classwise"]), Boundaries(**limits)
@@ -223,9 +223,9 @@ class Counts:
                 )
         for name, row in rows.items():
             parts = self._rows.setdefault(name, [])
-            parts.append(row.copy())  # not a view that keeps more alive
-            # Two parts of one length become one of twice that: many small arrays between the large ones of each update
-            # would split the heap, which then grows with every image.
+            parts.append(row.copy())  # a view would keep a larger array alive
+            # Two parts of equal length become one of twice the length: many small arrays between the large ones of each
+            # update would fragment the heap, which would then grow with every image.
             while len(parts) > 1 and len(parts[-1]) >= len(parts[-2]):
                 parts[-2:] = [np.concatenate(parts[-2:])]
         for name, total in totals.items():
@@ -274,10 +274,10 @@ def _sha256(arrays: dict[str, np.ndarray]) -> str:
 
 
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of an .npz, as `numpy.load` returns them without pickles, in half of its time for many small ones.
+    """The arrays of an .npz, as `numpy.load` returns them without pickles, in half the time for many small arrays.
 
     Raises:
-        Exception: of numpy, zipfile or zlib, if the content is damaged.
+        Exception: raised by numpy, zipfile or zlib if the content is damaged.
     """
     with zipfile.ZipFile(BytesIO(content)) as archive:
         return {name.removesuffix(".npy"): _read_array(archive.read(name)) for name in archive.namelist()}
@@ -290,7 +290,7 @@ def _read_array(content: bytes) -> np.ndarray:
     shape, fortran_order, dtype = _array_header(content[8:start])
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
-    # A copy, which can be written to; the content is of exactly this length or damaged.
+    # Copied to be writeable; content that is not of exactly this length is damaged.
     array = np.frombuffer(content, dtype, offset=start).copy()
     return array.reshape(shape, order="F" if fortran_order else "C")
 

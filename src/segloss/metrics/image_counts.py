@@ -49,10 +49,10 @@ def soft_brier(distances: np.ndarray) -> np.ndarray:
 
 
 def image_counts(counts: bytes | Path | Counts) -> ImageCounts:
-    """Those counts of a counts.npz, of which only the arrays needed are read, or of counts in memory.
+    """Read the `ImageCounts` of a counts.npz, only the arrays needed, or take them from counts in memory.
 
     Raises:
-        ValueError: it holds no counts.
+        ValueError: the file cannot be read or contains no counts.
     """
     if isinstance(counts, Counts):
         return _select(counts.names, counts.rows)
@@ -62,9 +62,9 @@ def image_counts(counts: bytes | Path | Counts) -> ImageCounts:
             return _select(file["names"].tolist(), {name: file[f"row_{name}"] for name in wanted})
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from error
-    except Exception as error:  # numpy, zipfile and zlib each raise their own on a damaged file
+    except Exception as error:  # a damaged file makes numpy, zipfile or zlib raise its own error
         raise ValueError(
-            f"it is damaged or holds no counts: {type(error).__name__}: {shorten(str(error), 200)}"
+            f"it is damaged or contains no counts: {type(error).__name__}: {shorten(str(error), 200)}"
         ) from error
 
 

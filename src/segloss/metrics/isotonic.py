@@ -1,4 +1,4 @@
-"""Post-hoc class-wise isotonic regression: a rising map of the probability of each class, then normalised again."""
+"""Post-hoc class-wise isotonic regression: a non-decreasing map of the probability of each class, then renormalised."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ UNIFORM = 1e-6
 
 @dataclass(frozen=True)
 class IsotonicMaps:
-    """Each class's probability through its map, linear between its points and constant beyond, divided by their sum.
+    """Maps each class's probability, linearly between its points and constant beyond, and divides by the sum.
 
-    Where all are mapped to 0 the result is uniform.
+    Where all classes are mapped to 0 the result is uniform.
 
     Attributes:
-        points: For each class the probabilities at the corners of its map, rising.
-        values: The frequencies of the class there, never falling.
+        points: For each class the probabilities at the corners of its map, increasing.
+        values: The frequencies of the class at these points, non-decreasing.
     """
 
     points: tuple[tuple[float, ...], ...]
@@ -48,10 +48,10 @@ class IsotonicMaps:
 
 
 class IsotonicFit:
-    """Fits the maps by pooling adjacent violators on histograms of 1538 bins for each class, in one pass.
+    """Fits the maps with the pool-adjacent-violators algorithm on histograms of 1538 bins per class, in one pass.
 
-    The bins are narrow near 0 and near 1 (32 for each halving of the distance): probabilities within one count as
-    equal, at their mean. One class against the rest.
+    The bins are narrow near 0 and near 1 (32 for each halving of the distance): probabilities within one bin count as
+    equal, at their mean. Each class is fitted against the rest.
 
     Reference: Zadrozny and Elkan, 2002, https://doi.org/10.1145/775047.775151
     """
@@ -92,7 +92,7 @@ class IsotonicFit:
             some = pixels > 0
             x = self.probability[index, some] / pixels[some]
             y = pool_adjacent_violators(self.pixels[1, index, some] / pixels[some], pixels[some])
-            corner = np.ones(len(x), bool)  # the others lie on the line between their neighbours, or would repeat it
+            corner = np.ones(len(x), bool)  # points inside a flat part add nothing to the map
             corner[1:-1] = (y[1:-1] != y[:-2]) | (y[1:-1] != y[2:])
             points.append(tuple(x[corner].tolist()))
             values.append(tuple(y[corner].tolist()))
@@ -100,7 +100,7 @@ class IsotonicFit:
 
 
 def pool_adjacent_violators(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The never falling values of the least weighted squared distance.
+    """The non-decreasing values with the least weighted squared distance from `values`.
 
     Reference: Ayer et al., 1955, https://doi.org/10.1214/aoms/1177728423
     """

@@ -1,4 +1,4 @@
-"""The reference of metrics as Markdown, written from the catalogue: docs/metrics.md.
+"""The metrics reference in Markdown, docs/metrics.md, generated from the catalogue.
 
 python -m segloss.metrics.reference > docs/metrics.md
 """
@@ -7,10 +7,10 @@ from segloss.metrics.catalogue import CALIBRATED, METRICS, Metric
 
 _HEAD = """# Metrics
 
-Written from the catalogue of metrics by `python -m segloss.metrics.reference > docs/metrics.md`. Every metric is a
+Generated from the metrics catalogue by `python -m segloss.metrics.reference > docs/metrics.md`. Every metric is a
 function of counts, exact to rounding: integers and float64 sums, merged in any order. Pixels without a label (void) are
-left out, as are classes that would divide by nothing (`absent_classes` lists them). Levels: without suffix, counts are
-summed over the data set; `_I`, mean over the images; `_C`, mean over the classes of their means over images.
+left out, as are classes for which a metric would divide by zero (`absent_classes` lists them). Levels: without suffix,
+counts are summed over the data set; `_I`, mean over the images; `_C`, mean over the classes of their means over images.
 """
 
 

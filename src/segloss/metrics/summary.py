@@ -55,7 +55,7 @@ def absent_classes(counts: Counts) -> list[int]:
 
 
 def per_rater(counts: Counts) -> list[dict[str, float]]:
-    """For each rater, over the images this rater labelled: mIoU and mDice, of two classes IoU_fg and Dice_fg; percent.
+    """For each rater, over the images this rater labelled: mIoU, mDice, for two classes also IoU_fg, Dice_fg; percent.
 
     Raises:
         ValueError: the counts were taken without raters.
@@ -69,7 +69,7 @@ def per_rater(counts: Counts) -> list[dict[str, float]]:
 def per_image(counts: Counts) -> dict[str, np.ndarray]:
     """Columns name, pixels, aAcc, mIoU_I, mDice_I, ECE_I (percent), NLL, Brier: one entry per image with a valid pixel.
 
-    For comparing two models on the same images; KL too where there is a soft truth.
+    For comparing two models on the same images; with a soft truth also KL.
     """
     names, rows = _seen(counts)
     pixels, right, confidence = reported_bins(rows)
@@ -89,7 +89,7 @@ def per_image(counts: Counts) -> dict[str, np.ndarray]:
 
 
 def reliability(counts: Counts) -> dict[str, np.ndarray]:
-    """Columns pixels, accuracy, confidence (both shares of 1) of the non-empty ones of the 10 bins, for a diagram."""
+    """Columns pixels, accuracy, confidence (both in [0, 1]) of the non-empty bins among the 10, for a diagram."""
     pixels, right, confidence = (part.sum(0) for part in reported_bins(_seen(counts)[1]))
     some = pixels > 0
     return {

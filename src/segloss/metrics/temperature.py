@@ -1,6 +1,6 @@
 """Post-hoc temperature scaling: one number, fitted on validation images, divides the logits of the test images.
 
-It never changes the predicted class, so that calibration can be shown before and after beside the same mIoU.
+It never changes the predicted class, so calibration before and after can be shown next to the same mIoU.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ _INVERSE = 2.0 ** (np.arange(-16, 17) / 4)
 
 
 class TemperatureFit:
-    """Finds the temperature of the least negative log-likelihood in one pass and constant memory.
+    """Finds the temperature with the lowest negative log-likelihood (NLL) in one pass and constant memory.
 
-    The likelihood is convex in the inverse temperature; its first two derivatives are summed on a grid of that, and
-    interpolated (cubic) to where the first is zero. Each pixel costs 33 softmaxes: give every fourth row and column of
-    large images.
+    The NLL is convex in the inverse temperature; its first two derivatives are summed on a grid of inverse
+    temperatures, and cubic interpolation finds where the first is zero. Each pixel costs 33 softmaxes: pass every
+    fourth row and column of large images.
 
     Reference: Guo et al., 2017, https://arxiv.org/abs/1706.04599
     """
@@ -59,10 +59,10 @@ class TemperatureFit:
         return TemperatureScaling(self.temperature() if self.derivatives.any() else 1.0)
 
     def temperature(self) -> float:
-        """The temperature, within 1/16 to 16: above 1 the model was overconfident.
+        """The temperature, between 1/16 and 16: above 1 the model was overconfident.
 
         Raises:
-            ValueError: no valid pixel was added.
+            ValueError: no valid pixel was added, or all have equal probabilities.
         """
         first, second = self.derivatives
         if not self.derivatives.any():
@@ -102,7 +102,7 @@ class TemperatureScaling:
 def rescale(probabilities: Tensor, temperature: float) -> Tensor:
     """Probabilities (B, C, ...) of the logits divided by the temperature: softmax(log p / T), of the same type.
 
-    The logarithm of averaged probabilities replaces the logits, so that flips, scales and windows need nothing else.
+    The logarithm of averaged probabilities replaces the logits, so flips, scales and windows need no special treatment.
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
@@ -110,7 +110,7 @@ def rescale(probabilities: Tensor, temperature: float) -> Tensor:
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
-    """Finite logarithms of probabilities, of the same type: the logits up to a shift of each pixel."""
+    """Finite logarithms of probabilities, of the same type: the logits up to a constant per pixel."""
     smallest = max(SMALLEST_PROBABILITY, torch.finfo(probabilities.dtype).tiny)
     return probabilities.clamp(min=smallest).log()
 
@@ -118,7 +118,7 @@ def log_probabilities(probabilities: Tensor) -> Tensor:
 def valid_pixels(
     probabilities: Tensor, labels: Tensor, valid: Tensor | None, num_classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Probabilities (N, C) and labels (N,) of the valid pixels of a batch, checked as `Counts.update` checks it."""
+    """Probabilities (N, C) and labels (N,) of the valid pixels of a batch, checked as in `Counts.update`."""
     check_probabilities("probabilities", probabilities, (None, num_classes, None, None))
     valid = check_valid(valid, probabilities)
     labels = check_labels("labels", labels, valid, num_classes, tuple(valid.shape))

@@ -1,8 +1,8 @@
 """Post-hoc vector scaling: a weight and a bias for the logit of each class, fitted on validation pixels.
 
 The logits are the logarithms of the probabilities, which may be averages over windows and views: they differ from a
-network's own by a shift of each pixel, which a weight for each class makes count. Unlike a temperature it can change
-the predicted class, so that accuracy is reported with it.
+network's own logits by a constant per pixel, which matters because each class has its own weight. Unlike temperature
+scaling, vector scaling can change the predicted class, so accuracy is reported with it.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from torch import Tensor
 from segloss.metrics._hard import SMALLEST_PROBABILITY
 from segloss.metrics.temperature import log_probabilities, valid_pixels
 
-# Weight of ½ (|w - 1|² + |b|²) beside the mean negative log-likelihood. It makes the minimum unique (all biases may
-# shift together) and keeps the bias of a class without a validation pixel finite.
+# Weight of ½ (|w - 1|² + |b|²), added to the mean negative log-likelihood. It makes the minimum unique (all biases
+# could shift together) and keeps the bias of a class without a validation pixel finite.
 RIDGE = 1e-4
-_CHUNK = 1 << 15  # pixels whose terms of the Hessian are held at once
+_CHUNK = 1 << 15  # pixels whose Hessian terms are held in memory at once
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class VectorScaling:
 
 
 class VectorScalingFit:
-    """Finds weights and biases of the least negative log-likelihood by Newton's method, from 1 and 0.
+    """Finds weights and biases with the lowest negative log-likelihood by Newton's method, starting from 1 and 0.
 
-    Every pixel given is kept until the fit (4 C + 8 bytes each): give some rows and columns of each image.
+    Every pixel passed is kept until the fit (4 C + 8 bytes each): pass only some rows and columns of each image.
 
     Reference: Guo et al., 2017, https://arxiv.org/abs/1706.04599
     """
@@ -83,7 +83,7 @@ class VectorScalingFit:
         value, slope, curvature = _objective(parameters, start, logits, labels)
         for _ in range(100):
             step = -np.linalg.solve(curvature, slope)
-            decrease = -slope @ step  # twice what a quadratic function would lose
+            decrease = -slope @ step  # twice the decrease of a quadratic function
             if decrease < 1e-14:
                 break
             share = 1.0
@@ -92,7 +92,7 @@ class VectorScalingFit:
                 if result[0] <= value - 1e-4 * share * decrease or share < 1e-6:
                     break
                 share /= 2
-            if result[0] >= value:  # rounding alone is left
+            if result[0] >= value:  # only rounding error is left
                 break
             parameters, (value, slope, curvature) = parameters + share * step, result
         weight, bias = parameters.reshape(2, -1)

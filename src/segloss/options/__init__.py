@@ -1,8 +1,8 @@
 """Types of options with their ranges, read from a function's annotations with or without importing it. Needs no torch.
 
 An option is declared once, by its annotation: ``gamma: NonNegative = 2.0``, ``classes: Literal["present", "all"]``,
-``kernel_size: Annotated[int, AtLeast(1), Odd()] = 3``. The function itself is checked against it when it is called, a
-module when it is built, and a line of YAML before any job (`declared` reads the annotations from the source).
+``kernel_size: Annotated[int, AtLeast(1), Odd()] = 3``. Values are checked against it when the function is
+called, when a module is built and, for YAML, before any job starts (`declared` reads the annotations from the source).
 """
 
 from segloss.options._check import check, describe, fits, is_setting, keyword_options

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-LARGEST, LARGEST_FLOAT = 2**63, 3.4e38  # torch takes no larger whole number, float32 no larger number
+LARGEST, LARGEST_FLOAT = 2**63, 3.4e38  # limits of torch's integers and of float32
 
 
 def keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
-    """The keyword-only parameters of a function and their annotations; `object` for one without."""
+    """The keyword-only parameters of a function and their annotations, `object` if there is none."""
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters.values()
     return {entry.name: hints.get(entry.name, object) for entry in parameters if entry.kind is entry.KEYWORD_ONLY}
@@ -30,8 +30,8 @@ def check(name: str, value: Any, annotation: Any) -> None:
 def fits(value: Any, annotation: Any) -> bool:
     """Whether a value is of an annotated type and inside its range.
 
-    NaN, infinity and what torch cannot hold are no numbers.
-    A type that is not a plain one (a tensor, a function) is not looked into: everything fits.
+    NaN, infinity and values that torch cannot hold do not count as numbers.
+    Other types (a tensor, a function) are not checked: any value fits.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -62,7 +62,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def is_setting(annotation: Any) -> bool:
-    """Whether an option can be given in a configuration file: every one whose type is checked, so no tensor."""
+    """Whether an option can be given in a configuration file: any whose type is checked, so not a tensor."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return is_setting(arguments[0])
@@ -76,7 +76,7 @@ def describe(annotation: Any) -> str:
     """An annotated type in words, such as "a number of at least 0"."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        # The ranges of a sequence stand before its items: "a sequence of length 3, each item a number".
+        # The ranges of a sequence come before its items: "a sequence of length 3, each item a number".
         kind, comma, items = describe(arguments[0]).partition(", ")
         return f"{kind} {' and '.join(map(str, arguments[1:]))}{comma}{items}"
     if origin is Literal:
@@ -91,4 +91,4 @@ def describe(annotation: Any) -> str:
     if origin is collections.abc.Mapping:
         return "a mapping"
     words = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
-    return words.get(annotation, "of another type")
+    return words.get(annotation, "a value of another type")

@@ -1,4 +1,4 @@
-"""Declarations of registered functions, read from the source of a room without importing it."""
+"""Declarations of registered functions, read from the source of a subpackage without importing it."""
 
 import ast
 import builtins
@@ -20,7 +20,7 @@ class Declaration:
         name: Its name.
         registered: The keyword arguments of ``register``.
         options: Its keyword-only parameters and their annotations, as `check` takes them; ``object`` stands for a type
-            that is not a plain one, such as a tensor.
+            that `check` does not handle, such as a tensor.
         required: The options without a default.
     """
 
@@ -31,7 +31,7 @@ class Declaration:
 
 
 class _Names(dict):
-    """The names that annotations of options are made of; any other is a type that is not checked."""
+    """The names used in annotations of options; any other name is a type that is not checked."""
 
     def __missing__(self, name: str) -> Any:
         return getattr(builtins, name, object)
@@ -60,7 +60,7 @@ def _declarations(tree: ast.Module) -> Iterator[Declaration]:
 
 
 def _annotation(node: ast.expr | None) -> Any:
-    """An annotation as an object. What cannot be evaluated without the function's own imports is ``object``."""
+    """Evaluate an annotation; one that cannot be evaluated without the function's own imports becomes ``object``."""
     if node is None:
         return object
     names = _Names(vars(typing) | vars(collections.abc) | vars(_types))

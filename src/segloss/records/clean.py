@@ -26,7 +26,7 @@ class Removable:
 
 
 def needed_weights(grid: Grid, configs: Configs) -> set[str]:
-    """The cells that teach a cell of this grid or of any grid of configs/, or are evaluated by one on other data.
+    """The cells whose weights a cell of this or any grid in configs/ needs: its teachers, and those it only evaluates.
 
     Raises:
         ConfigError: if a grid of configs/ cannot be read: the cells that it needs are then unknown.
@@ -90,11 +90,11 @@ def format_removable(files: list[Removable], kept: list[str], removed: bool) -> 
         return "\n".join([*lines, "nothing to remove"])
     if removed:
         return "\n".join([*lines, f"removed {total}"])
-    consequence = "records, counts and tables stay, but to evaluate a cell again it must be trained again"
+    consequence = "records, counts and tables stay, but a cell must be trained again before it can be evaluated again"
     return "\n".join([*lines, f"{total}; --yes removes them: {consequence}"])
 
 
 def remove(files: list[Removable]) -> None:
-    """Delete the files; one that is gone already is no error."""
+    """Delete the files; one that is already gone is not an error."""
     for entry in files:
         entry.path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """The cell that pools the folds of a cross-validation: their counts merged, as if one model had predicted all images.
 
-Every fold holds out other images, so that the merged counts have each image once. Imports no torch.
+Every fold holds out different images, so the merged counts contain each image once. Imports no torch.
 """
 
 import shutil
@@ -46,7 +46,7 @@ def pool_folds(experiment: Experiment, results: Path, data_root: Path) -> dict[s
 
 
 def _merge(merged: Counts | None, counts: Counts, fold: Experiment) -> Counts:
-    """The counts of further images added to those that were merged before."""
+    """Add the counts of one more fold to those merged so far."""
     if merged is None:
         return counts
     try:
@@ -63,7 +63,7 @@ def _record(
     results: Path,
     fingerprints: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The record: what all folds share is the first one's, times are sums, metrics those of the merged counts."""
+    """The record: shared values are those of the first fold, times are sums, metrics are those of the merged counts."""
     first = folds[0]
     images = [record["data"]["images"] for record in folds]
     labelled = [record["data"]["labelled_images"] for record in folds]

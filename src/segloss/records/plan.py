@@ -30,9 +30,9 @@ def all_experiments(grid: Grid) -> list[Experiment]:
 
 
 def hours(experiments: list[Experiment], statuses: list[CellStatus]) -> tuple[float, int, float]:
-    """Hours of work left: measured on finished cells of the same kind, their number of cells, and those assumed.
+    """Hours of work left: those estimated from finished cells of the same kind, for how many cells, and those assumed.
 
-    Assumed is the time limit that the configs request for a cell of which no run time is known.
+    For a cell whose run time cannot be estimated, the time limit requested in the configs is assumed.
     """
     known: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
     for status in statuses:
@@ -71,7 +71,7 @@ def downloads(experiments: list[Experiment], data_root: Path) -> list[str]:
 
 
 def gpu_hours(experiments: list[Experiment], configs: Configs) -> str:
-    """The estimate of the GPU-hours of these trainings, with its assumption."""
+    """The estimated GPU-hours of these trainings, with the underlying assumption."""
     costs = model_costs(configs)
     estimates = [estimated_hours(experiment, configs, costs) for experiment in experiments]
     unknown = estimates.count(None)
@@ -88,13 +88,13 @@ def cells_line(grid: Grid, experiments: list[Experiment]) -> str:
 
 
 def disk_line(experiments: list[Experiment], results: Path) -> str:
-    """The disk that weights and checkpoints take."""
+    """The disk space that weights and checkpoints take."""
     size, known = disk(experiments, results)
     return f"disk: {size / 1e9:.1f} GB of weights and checkpoints, {'measured' if known else 'assumed: 160 MB a model'}"
 
 
 def requests_lines(grid: Grid, experiments: list[Experiment]) -> list[str]:
-    """What the cells request of a scheduler, and why others are skipped."""
+    """What the cells request from a scheduler, and why others are skipped."""
     requests = Counter(tuple(sorted(experiment.resources.items())) for experiment in experiments)
     lines = [
         f"resources: {', '.join(f'{key} {value}' for key, value in request)} ({number} cells)"
@@ -121,7 +121,7 @@ def format_plan(grid: Grid, configs: Configs, results: Path, data_root: Path) ->
         disk_line(experiments, results),
         *requests_lines(grid, experiments),
     ]
-    return "\n".join([*lines, *(f"to get: {line}" for line in downloads(experiments, data_root))])
+    return "\n".join([*lines, *(f"to download: {line}" for line in downloads(experiments, data_root))])
 
 
 def format_outline(grid: Grid, configs: Configs) -> str:

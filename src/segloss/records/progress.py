@@ -39,7 +39,7 @@ def write(folder: Path, state: str, **numbers: float | None) -> None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The last progress written for a cell; None without a whole one."""
+    """The last progress written for a cell; None if there is none or it is incomplete."""
     try:
         content = json.loads(progress_file(folder).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -10,7 +10,7 @@ from segloss.records.verification import read
 
 
 def weights_sentence(record: Mapping[str, Any]) -> str:
-    """The weights of a training that were evaluated, in words."""
+    """Which weights of a training were evaluated, in words."""
     iterations = record["training"]["iterations"]
     if record["training"]["checkpoint"]["rule"] == "last":
         return f"last (of {iterations} iterations)"
@@ -27,7 +27,7 @@ def protocol_sentence(record: Mapping[str, Any]) -> str:
     if protocol["scales"] != [1.0]:
         parts.append(f"scales {', '.join(map(str, protocol['scales']))}")
     if protocol["flip"]:
-        parts.append("mirrored too")
+        parts.append("also flipped")
     if len(parts) > 1 or protocol["mode"] == "slide":
         parts.append("probabilities averaged")
     if record["evaluation"]["reference"] == "majority":

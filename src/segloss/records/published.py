@@ -1,8 +1,8 @@
-"""Numbers that others published, to be shown beside measured ones; nothing in them is filled in from memory.
+"""Numbers published by others, to be shown next to measured ones; none of them is filled in from memory.
 
-``published.csv`` holds what was read in repositories and articles, one number a line. The results of MMSegmentation's
-model zoo are read from the metafiles of the installed wheel. An empty field was not stated by its source; no source
-gave a spread. The tables of arXiv 2302.05666, 2303.16296 and 2310.19252 could not be read and are not here.
+``published.csv`` holds numbers read from repositories and articles, one per line. The results of MMSegmentation's
+model zoo are read from the metafiles of the installed wheel. A field that its source does not state is empty; no source
+gave a spread. The tables of arXiv 2302.05666, 2303.16296 and 2310.19252 could not be read and are not included.
 """
 
 import functools
@@ -50,7 +50,7 @@ ZOO_METRICS = {
     "mDice": ("mDice", "single scale"),
     "Dice": ("Dice", "single scale"),
 }
-# Their losses match masks to queries; all others of the zoo train with cross-entropy unless their name says more.
+# Their losses match masks to queries; all other models of the zoo train with cross-entropy unless named otherwise.
 MASK_CLASSIFIERS = ("maskformer", "mask2former", "san")
 
 
@@ -60,14 +60,14 @@ def published(
     """The published numbers of a data set, with a note on what differs from this project's protocol.
 
     Args:
-        dataset: Name of the data set as in ``segloss.datasets``, or as its source has it if it is none of those.
+        dataset: Name of the data set as in ``segloss.datasets``, or as its source names it if it is none of those.
         model: Default: None: all. A config of MMSegmentation's zoo has the same name as in a grid.
         loss: As its source names it. Default: None: all.
         metric: ``mIoU``, ``Dice``, ... Default: None: all.
 
     Returns:
-        One row a number: ``COLUMNS`` and ``note``; empty if nothing was published. ``n`` is the number of trainings
-        and NaN where the source does not state it.
+        One row per number: ``COLUMNS`` and ``note``; empty if nothing was published. ``n`` is the number of trainings,
+        NaN where the source does not state it.
     """
     rows = table()
     chosen = rows.dataset == dataset
@@ -80,7 +80,7 @@ def published(
 
 @functools.cache
 def table() -> pd.DataFrame:
-    """All published numbers, ``COLUMNS`` with text but for ``value`` and ``n``."""
+    """All published numbers; all ``COLUMNS`` contain text except ``value`` and ``n``."""
     text = {column: str for column in COLUMNS if column not in ("value", "n")}
     read = pd.read_csv(FILE, dtype=text, keep_default_na=False, na_values={"n": [""], "value": [""]})
     zoo = pd.DataFrame(list(zoo_rows()), columns=list(COLUMNS))
@@ -128,7 +128,7 @@ def _numbers(entry: dict[str, Any], family: str) -> Iterator[dict[str, Any]]:
 
 
 def _loss(name: str, family: str) -> str:
-    """The loss of a model of the zoo, as far as its name shows it."""
+    """The loss of a model of the zoo, inferred from its name."""
     if family in MASK_CLASSIFIERS:
         return ""
     return "CE + Dice 1:3" if "ce-1.0-dice-3.0" in name else "CE"

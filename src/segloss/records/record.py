@@ -1,4 +1,4 @@
-"""record.json: the whole description of a finished cell. Imports no torch."""
+"""record.json: the complete description of a finished cell. Imports no torch."""
 
 import importlib.metadata
 import os
@@ -18,7 +18,7 @@ from segloss.grid import Cell, Experiment
 from segloss.records.verification import RECORD_VERSION, check_schema, checksum
 
 PACKAGES = ("torch", "mmsegmentation", "mmengine", "mmcv-lite", "mmcv", "numpy", "opencv-python", "snakemake", "wandb")
-# Files that decide a result; a changed report or note does not make the code dirty.
+# Files that determine a result; a changed report or note does not make the code dirty.
 SOURCES = ("src", "configs", "workflows", "Snakefile", "requirements.txt")
 
 
@@ -32,7 +32,7 @@ def git(*arguments: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python, of segloss and of the packages a result depends on, as far as they are installed."""
+    """The versions of Python, of segloss and of those packages a result depends on that are installed."""
     installed = {"python": platform.python_version(), "segloss": __version__}
     for package in PACKAGES:
         try:

@@ -1,6 +1,6 @@
 """The results table: one long tidy table made from the records of a grid. Imports no torch.
 
-pandas is imported where a table is made or read: a command that trains starts a quarter of a second sooner without it.
+pandas is imported only where a table is made or read, so a command that trains starts a quarter of a second sooner.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,7 @@ Fingerprints = Mapping[tuple[str, str], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class EvaluatedCell:
-    """A cell of a grid with its state, and where it is done its verified record and the counts beside it."""
+    """A cell of a grid with its state and, if it is done, its verified record and the counts next to it."""
 
     experiment: Experiment
     status: CellStatus
@@ -51,7 +51,7 @@ def evaluated_cells(grid: Grid, results: Path, fingerprints: Fingerprints | None
         fingerprints: Those of the data at hand, by ``Experiment.data_key``: a record of other data is stale.
 
     Raises:
-        RecordError: if a record is broken or does not fit its counts.
+        RecordError: if a record is broken or does not match its counts.
     """
     for experiment in grid.evaluated:
         status = cell_status(experiment, results, (fingerprints or {}).get(experiment.data_key))
@@ -64,7 +64,7 @@ def evaluated_cells(grid: Grid, results: Path, fingerprints: Fingerprints | None
 
 
 def results_table(grid: Grid, cells: Iterable[EvaluatedCell]) -> "pd.DataFrame":
-    """The results table of a grid: a row for each finished cell and metric, one with the reason for each other cell.
+    """The results table of a grid: a row for each finished cell and metric, and one with the reason for any other cell.
 
     Columns: dataset, model, schedule, labels, loss, seed, status (one of ``states.STATES``), metric, value, reason.
 
@@ -77,7 +77,7 @@ def results_table(grid: Grid, cells: Iterable[EvaluatedCell]) -> "pd.DataFrame":
     for cell in cells:
         axes, status = asdict(cell.experiment.cell), cell.status
         if cell.record is not None:
-            records.append({**cell.record, "training": None})  # of long trainings it is most of a record
+            records.append({**cell.record, "training": None})  # most of the record of a long training
             rows += [
                 {**axes, "status": "done", "metric": name, "value": value} for name, value in measured(cell.record)
             ]
@@ -113,7 +113,7 @@ def read_csv(path: Path, kind: str) -> "pd.DataFrame":
 
 
 def listed_columns(content: "pd.DataFrame") -> str:
-    """The columns of a table for an error, shortened."""
+    """The columns of a table, shortened for an error message."""
     columns = ", ".join(map(str, content.columns))
     return f"{columns[:100]}{'...' * (len(columns) > 100)}"
 
@@ -122,7 +122,7 @@ def read_table(path: Path, grid: Grid) -> "pd.DataFrame":
     """A results.csv of a grid, checked for its columns and its cells; ``report`` also compares it with the records.
 
     Raises:
-        RecordError: if it cannot be read, or is not that of all cells of the grid.
+        RecordError: if it cannot be read, or does not contain exactly the cells of the grid.
     """
     import pandas as pd
 

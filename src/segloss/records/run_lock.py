@@ -1,9 +1,8 @@
 """A lock file that distinguishes a killed run of a cell from one that never started.
 
-A killed process, above all one that ran out of memory, can write nothing. So a run writes the time into
-``work/run_lock`` when it starts and empties the file however it ends; meanwhile it holds a lock on the file, which the
-kernel releases.
-A time without the lock therefore means that the run was killed.
+A killed process, in particular one that ran out of memory, cannot write anything. So a run writes the time into
+``work/run_lock`` when it starts and empties the file when it ends, even with an error; meanwhile it holds a lock on the
+file, which the kernel releases. A time without the lock therefore means that the run was killed.
 """
 
 import fcntl
@@ -23,16 +22,16 @@ def lock_file(folder: Path) -> Path:
 
 @contextmanager
 def run_lock(folder: Path, notify: Callable[[str], None] = lambda text: print(text, flush=True)) -> Iterator[bool]:
-    """Mark the cell in that folder as running until the block ends; waits while another process runs the same cell.
+    """Mark a cell as running within the ``with`` block; wait while another process runs the same cell.
 
     Temporary files of killed runs are removed.
 
     Args:
         folder: The cell's folder.
-        notify: Receives a sentence when there is something to wait for.
+        notify: Receives a sentence if the process has to wait.
 
     Yields:
-        True if another process had the cell, and may have finished it.
+        True if another process was running the cell, and may have finished it.
     """
     path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +42,7 @@ def run_lock(folder: Path, notify: Callable[[str], None] = lambda text: print(te
         except BlockingIOError:
             waited = True
             holder = progress.read(folder) or {}
-            notify(f"waiting: process {holder.get('pid', '?')} on {holder.get('host', '?')} runs this cell")
+            notify(f"waiting: process {holder.get('pid', '?')} on {holder.get('host', '?')} is running this cell")
             fcntl.flock(file, fcntl.LOCK_EX)
         for directory in (folder, path.parent):
             remove_temporaries(directory)
@@ -57,7 +56,7 @@ def run_lock(folder: Path, notify: Callable[[str], None] = lambda text: print(te
 
 
 def crash_reason(folder: Path) -> str | None:
-    """The reason of a run that was killed; None if it ended, never started, or is running."""
+    """The failure reason of a run that was killed; None if the run ended, never started, or is still running."""
     try:
         with lock_file(folder).open(encoding="utf-8", errors="replace") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -66,7 +65,7 @@ def crash_reason(folder: Path) -> str | None:
         return None
     if not started:
         return None
-    return f"started {started} and was killed: by a signal, for lack of memory, or with the machine"
+    return f"started {started} and was killed: by a signal, for lack of memory, or because the machine went down"
 
 
 def is_running(folder: Path) -> bool:

@@ -13,8 +13,9 @@ from segloss.records import progress
 from segloss.records.run_lock import crash_reason, is_running
 from segloss.records.verification import RecordError, load
 
-# In the order in which they are shown. A stopped cell continues where its process ended. A stale one has a record of
-# other settings or other data than those of today, and is trained again. A blocked one waits for a failed teacher.
+# In display order. A stopped cell resumes where its process ended. A stale one has a record made with settings or data
+# that have changed since, and is trained again. A blocked one needs a cell that failed: a teacher, a fold, or the one
+# whose weights it evaluates.
 STATES = ("done", "running", "waiting", "stopped", "stale", "missing", "failed", "blocked", "skipped")
 
 
@@ -25,11 +26,11 @@ class CellStatus:
     Attributes:
         cell: The cell.
         state: One of ``STATES``.
-        reason: The reason of a cell that was killed, failed, is blocked, stale or skipped.
+        reason: Why the cell was killed, failed, or is blocked, stale or skipped.
         progress: The last progress of its process: state, host, pid, iteration, iterations, images_per_second,
             seconds_left.
-        seconds: Its run time (only of some of the finished cells).
-        record: The record of a finished cell, whole and unchanged.
+        seconds: Its run time (only for some of the finished cells).
+        record: The record of a finished cell, complete and unchanged.
     """
 
     cell: Cell
@@ -41,16 +42,16 @@ class CellStatus:
 
 
 def counts_problem(folder: Path, expected: str) -> str | None:
-    """The reason for which counts.npz is not the file that the record beside it was made from; None if it is."""
+    """Why counts.npz is not the file that the record next to it was made from; None if it is."""
     try:
         same = sha256_of(folder / "counts.npz") == expected
     except OSError:
-        return "its counts.npz is not there"
+        return "its counts.npz is missing"
     return None if same else "its counts.npz is not the file that its record was made from"
 
 
 def stale_reason(experiment: Experiment, results: Path, fingerprints: Mapping[str, str] | None) -> str | None:
-    """The reason for which a cell with a record must be run again; None if it need not, or without a record.
+    """Why a cell with a record must be run again; None if it need not be, or if it has no record.
 
     Args:
         experiment: The cell, resolved.
@@ -63,7 +64,7 @@ def stale_reason(experiment: Experiment, results: Path, fingerprints: Mapping[st
 def examine_record(
     experiment: Experiment, results: Path, fingerprints: Mapping[str, str] | None
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """The record of a cell, as far as it can be read, and ``stale_reason``; arguments as there."""
+    """The record of a cell, if it can be read, and its ``stale_reason``; arguments as for that function."""
     folder = results / str(experiment.cell)
     if not (folder / "record.json").exists():
         return None, None
@@ -77,17 +78,17 @@ def examine_record(
 def _difference(
     record: Mapping[str, Any], experiment: Experiment, folder: Path, fingerprints: Mapping[str, str] | None
 ) -> str | None:
-    """The difference of a record from the experiment, the data and the counts of today; None without one."""
+    """How a record differs from the current experiment, data and counts; None if it does not."""
     try:
         cell, config_hash = record["cell"], record["config_hash"]
         recorded, counts = record["data"]["fingerprints"], record["evaluation"]["counts_sha256"]
         changed = [name for name, value in (fingerprints or {}).items() if recorded[name] != value]
     except (KeyError, TypeError) as error:
-        return f"{folder / 'record.json'}: not a whole record: {type(error).__name__}: {error}"
+        return f"{folder / 'record.json'}: not a complete record: {type(error).__name__}: {error}"
     if cell != str(experiment.cell):
         return f"its record is that of another cell, {cell}"
     if config_hash != experiment.config_hash:
-        return "it was trained with other settings than those in configs/"
+        return "it was trained with settings other than those in configs/"
     weights = pretrained_entry(experiment.pretrained)
     if weights and record.get("pretrained") != weights:
         return "its pretrained weights have changed since it was trained"
@@ -97,19 +98,19 @@ def _difference(
 
 
 def _changed_fold(record: Mapping[str, Any], experiment: Experiment, results: Path) -> str | None:
-    """The reason for which folds must be pooled again; None if they are those that were pooled, or without folds."""
+    """Why the folds must be pooled again; None if they are those that were pooled, or if there are none."""
     for fold in experiment.folds:
         try:
             same = record["folds"][str(fold.cell)] == sha256_of(results / str(fold.cell) / "record.json")
         except (OSError, KeyError, TypeError):
             same = False
         if not same:
-            return f"its fold {fold.cell} has another record than the one that was pooled"
+            return f"its fold {fold.cell} has changed since it was pooled"
     return None
 
 
 def failure_reason(cell: Cell, results: Path) -> str | None:
-    """The reason of a cell that failed or was killed; None if neither."""
+    """Why a cell failed or was killed; None if neither."""
     folder = results / str(cell)
     if reason := crash_reason(folder):
         return reason
@@ -119,11 +120,11 @@ def failure_reason(cell: Cell, results: Path) -> str | None:
         return None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         return f"failed, and its failure.json is damaged ({type(error).__name__})"
-    return reason if isinstance(reason, str) else "failed, and its failure.json is damaged (its reason is no text)"
+    return reason if isinstance(reason, str) else "failed, and its failure.json is damaged (its reason is not a string)"
 
 
 def block_reason(experiment: Experiment, results: Path) -> str | None:
-    """The reason for which a cell cannot be trained before another is repaired; None if it can."""
+    """Why a cell cannot be trained before another one is repaired; None if it can."""
     role = "the cell whose weights it evaluates," if experiment.trained else "its teacher"
     role = "its fold" if experiment.folds else role
     for needed in experiment.dependencies:

@@ -12,7 +12,7 @@ from segloss.records.states import STATES, CellStatus, cell_status
 # States with a line per cell in the short view, and the number of lines of each.
 LISTED = ("running", "waiting", "stopped", "stale", "failed", "blocked")
 LINES = 20
-# Records that are read of each data set, model and schedule, to learn the run time of such a cell.
+# Records read for each data set, model and schedule to estimate the run time of such a cell.
 SAMPLE = 5
 BAR = 40  # characters
 
@@ -54,7 +54,7 @@ def grid_status(grid: Grid, results: Path, fingerprints: Fingerprints | None = N
 
 
 def fraction_done(status: CellStatus) -> float:
-    """The fraction of a cell's iterations that is done, as far as its progress file goes."""
+    """The fraction of a cell's iterations that is done, according to its progress file."""
     progress = status.progress or {}
     return progress["iteration"] / progress.get("iterations", 1) if "iteration" in progress else 0.0
 
@@ -62,7 +62,7 @@ def fraction_done(status: CellStatus) -> float:
 def seconds_left(statuses: Iterable[CellStatus]) -> tuple[float, int]:
     """Seconds of work left, and the number of cells whose run time cannot be estimated.
 
-    The estimate is the mean run time of cells with the same data set, model and schedule, or that of a running one.
+    The estimate is the mean run time of finished cells of the same data set, model and schedule, else of running ones.
     """
     statuses = list(statuses)
     known: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
@@ -99,7 +99,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_cell(status: CellStatus, width: int) -> str:
-    """One line for a cell: its process, progress, speed and time left, or the reason of its state."""
+    """One line for a cell: its process, progress, speed and time left, or the reason for its state."""
     progress, name = status.progress or {}, f"{status.cell!s:{width}}"
     columns = [f"{progress['host']}:{progress['pid']}"] if status.state in ("running", "waiting") else []
     if status.state == "running" and progress["state"] != "training":
@@ -113,7 +113,7 @@ def format_cell(status: CellStatus, width: int) -> str:
 
 
 def outlook(statuses: Sequence[CellStatus]) -> str:
-    """The speed of all cells together and the time left, in one sentence."""
+    """The total speed of the running cells and the time left, in one sentence."""
     running = [status for status in statuses if status.state == "running"]
     speeds = [status.progress["images_per_second"] for status in running if "images_per_second" in status.progress]
     left, unknown = seconds_left(statuses)

@@ -1,4 +1,4 @@
-"""An estimate of a cell's hours on a GPU: operations over an assumed speed. Imports no torch."""
+"""An estimate of a cell's GPU-hours: operations divided by an assumed throughput. Imports no torch."""
 
 from collections.abc import Mapping
 
@@ -6,13 +6,13 @@ from segloss.grid import Configs, Experiment
 from segloss.grid.cells import split_variant
 from segloss.grid.yaml_files import read_yaml
 
-# A training step costs a forward pass and a backward pass of twice its operations; a teacher's costs one more forward.
+# A training step costs a forward pass and a backward pass of twice its operations; a teacher adds one forward pass.
 TRAINED, TAUGHT = 3, 1
 OPERATIONS_PER_SECOND = 30e12
-IMAGES_PER_SECOND = 100  # small networks wait for memory and for images
+IMAGES_PER_SECOND = 100  # small networks are bound by memory bandwidth and data loading
 ASSUMPTION = (
     f"operations of the training alone (configs/model_costs.yaml) at {OPERATIONS_PER_SECOND / 1e12:.0f} TFLOP/s "
-    f"reached by a GPU, at most {IMAGES_PER_SECOND} images/s; assumed, not measured"
+    f"achieved on a GPU, at most {IMAGES_PER_SECOND} images/s; assumed, not measured"
 )
 
 
@@ -22,7 +22,7 @@ def model_costs(configs: Configs) -> Mapping[str, float]:
 
 
 def estimated_hours(experiment: Experiment, configs: Configs, costs: Mapping[str, float]) -> float | None:
-    """Hours of a cell's training on one GPU; 0 for a cell that trains nothing, None without its model's cost."""
+    """Hours of a cell's training on one GPU; 0 for a cell that trains nothing, None if its model's cost is unknown."""
     if experiment.trained or experiment.control or experiment.folds:
         return 0.0
     cost = costs.get(split_variant(experiment.cell.model)[0])
@@ -40,7 +40,7 @@ def estimated_hours(experiment: Experiment, configs: Configs, costs: Mapping[str
         if teacher is None:
             return None
         passes += TAUGHT * teacher
-    if "mean_teacher" in experiment.scenario:  # as many unlabelled images, which the student's mean labels
+    if "mean_teacher" in experiment.scenario:  # as many unlabelled images, labelled by the mean teacher
         passes += (TRAINED + TAUGHT) * cost
     operations = 2e9 * passes * crop[0] * crop[1] / 512**2
     seconds = max(operations / OPERATIONS_PER_SECOND, 1 / IMAGES_PER_SECOND)

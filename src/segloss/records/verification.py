@@ -1,4 +1,4 @@
-"""Verification of records: whole, unchanged, in their own folder, and equal to their counts. Imports no torch."""
+"""Verification of records: complete, unchanged, in their own folder, and equal to their counts. Imports no torch."""
 
 import hashlib
 import json
@@ -13,16 +13,16 @@ from segloss.grid.errors import validate
 from segloss.metrics import Counts, summarize
 
 RECORD_VERSION = 5
-# Rounding differs with the order in which images are summed up.
+# Rounding depends on the order in which images are summed.
 TOLERANCE = 1e-9
 
 
 class RecordError(ValueError):
-    """The reason for which records cannot be used, in one sentence."""
+    """Why records cannot be used, in one sentence."""
 
 
 def check_schema(record: Any, where: str) -> None:
-    """Raise ConfigError unless a record has the form of a record."""
+    """Raise ConfigError unless a record conforms to the schema."""
     validate(record, Path(__file__).with_name("record.schema.json"), where)
 
 
@@ -33,7 +33,7 @@ def checksum(record: Mapping[str, Any]) -> str:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A record that is whole and unchanged.
+    """Read a record that is complete and unchanged.
 
     Raises:
         RecordError: if it is not.
@@ -43,17 +43,19 @@ def load(path: Path) -> dict[str, Any]:
         record = json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
         version = record["record_version"]
         if version == RECORD_VERSION and record["sha256"] != checksum(record):
-            raise RecordError(f"{path} was changed after it was written, its checksum does not fit: run its cell again")
+            raise RecordError(
+                f"{path} was changed after it was written, its checksum does not match: run its cell again"
+            )
     except RecordError:
         raise
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RecordError(f"{path}: not a whole record: {type(error).__name__}: {error}") from error
+        raise RecordError(f"{path}: not a complete record: {type(error).__name__}: {error}") from error
     if version != RECORD_VERSION:
         raise RecordError(
             f"{path} is a record of version {version}, expected {RECORD_VERSION}: "
-            "run its cell again, which trains nothing where work/weights.pt is there"
+            "run its cell again, which trains nothing if work/weights.pt exists"
         )
     return record
 
@@ -65,11 +67,11 @@ def _whole_number(text: str) -> int:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A record that is whole, unchanged, consistent, and in its own cell's folder.
+    """Read a record that is complete, unchanged, consistent, and in its own cell's folder.
 
     Raises:
         RecordError: if it is not.
@@ -84,7 +86,7 @@ def check_record(record: Mapping[str, Any], path: Path) -> None:
     try:
         check_schema(record, str(path))
     except ConfigError as error:
-        raise RecordError(f"{path}: not a whole record: {error}") from error
+        raise RecordError(f"{path}: not a complete record: {error}") from error
     cell = record["cell"]
     names = [str(Cell(**record["axes"])), record["settings"].get("cell")]
     if names != [cell, cell] or settings_hash(record["settings"]) != record["config_hash"]:
@@ -94,7 +96,7 @@ def check_record(record: Mapping[str, Any], path: Path) -> None:
 
 
 def check_counts(record: Mapping[str, Any], folder: Path) -> Counts:
-    """The counts beside a record; refuses those it was not made of, or that do not give each of its metrics.
+    """Read the counts next to a record; reject counts it was not made from, or that do not give each of its metrics.
 
     Raises:
         RecordError: names the file and what differs.
@@ -106,28 +108,28 @@ def check_counts(record: Mapping[str, Any], folder: Path) -> Counts:
     except OSError as error:
         raise RecordError(f"{path} of a finished cell cannot be read ({error.strerror}): {again}") from error
     if hashlib.sha256(content).hexdigest() != record["evaluation"]["counts_sha256"]:
-        raise RecordError(f"{path} is not the file that the record beside it was made of: {again}")
+        raise RecordError(f"{path} is not the file that the record next to it was made from: {again}")
     try:
         counts = Counts.from_bytes(content)
         metrics = summarize(counts)
     except ValueError as error:
         raise RecordError(f"{path}: {error}") from error
-    except Exception as error:  # numpy raises its own where arrays do not fit together
+    except Exception as error:  # numpy raises its own errors where arrays do not match
         raise RecordError(
-            f"{path} holds no counts: {type(error).__name__}: {shorten(str(error), 200)}: {again}"
+            f"{path} contains no counts: {type(error).__name__}: {shorten(str(error), 200)}: {again}"
         ) from error
     recorded = record["metrics"]
     if different := sorted(metrics.keys() ^ recorded.keys()):
         names = ", ".join(different)
-        raise RecordError(f"{path} and the record beside it differ in which metrics they have ({names}): {again}")
+        raise RecordError(f"{path} and the record next to it have different metrics ({names}): {again}")
     for name, value in metrics.items():
         if not math.isclose(recorded[name], value, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-            raise RecordError(f"the {name} of {path} is {value}, in the record beside it {recorded[name]}: {again}")
+            raise RecordError(f"the {name} of {path} is {value}, in the record next to it {recorded[name]}: {again}")
     return counts
 
 
 def check_comparable(records: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse records of one data set whose data, evaluation or metrics differ, and two records of one cell.
+    """Reject records of the same data set whose data, evaluation or metrics differ, and two records of the same cell.
 
     Training data may differ between label scenarios: some leave images without labels.
 

@@ -22,7 +22,7 @@ SHOWN = 20  # training cells with a line of their own
 
 
 class GridView:
-    """Lines for people; on a terminal the last ones change in place.
+    """Human-readable lines; on a terminal the last ones are updated in place.
 
     Attributes:
         total: Cells that this run trains.
@@ -41,7 +41,7 @@ class GridView:
         self.live: Live | None = None
 
     def start(self, cell: str, folder: Path) -> None:
-        """A cell was given to the executor."""
+        """A cell was submitted to the executor."""
         self.running[cell] = folder
         if self.console.is_terminal and self.live is None:
             self.live = Live(get_renderable=self.picture, console=self.console, refresh_per_second=1, transient=True)
@@ -59,7 +59,7 @@ class GridView:
         self.end(cell, "failed", "red", f"{reason} (log: {folder / 'train.log'})")
 
     def end(self, cell: str, state: str, colour: str, words: str) -> None:
-        """The line of a cell that has ended."""
+        """Print the line of a cell that has ended."""
         self.running.pop(cell, None)
         place = f"{self.done + self.failed:{len(str(self.total))}}/{self.total}"
         self.show(Text.assemble(f"{place}  ", (f"{state:6}", colour), f"  {cell}  {words}"))
@@ -67,7 +67,7 @@ class GridView:
             self.close()
 
     def show(self, line: str | Text) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(line, markup=False)
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class GridView:
             self.live = None
 
     def picture(self) -> Group:
-        """The cells done of all, and those that are training."""
+        """The overall progress, and the cells that are training."""
         ended = self.done + self.failed
         failed = f", {self.failed} failed" if self.failed else ""
         head = Table.grid(padding=(0, 1))

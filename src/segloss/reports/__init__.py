@@ -39,15 +39,15 @@ from segloss.reports.terms import markdown_terms
 
 SCALING = (
     "ECE before and after temperature scaling: one temperature for each trained model, fitted on the validation "
-    "images, divides the logarithm of the probabilities that are evaluated. mIoU stays as it is.\n"
+    "images, divides the logarithm of the probabilities that are evaluated. mIoU does not change.\n"
 )
 SOFT_TRUTH = (
     "mDice is taken against the hard truth, the others against the probability of each class: the mean of all raters "
-    "who labelled the image, or where it is known the truth itself.\n"
+    "who labelled the image or, where it is known, the true probability.\n"
 )
 EDGES = (
-    "F of predicted boundaries against each rater's, within the data set's tolerance, at the threshold that is best "
-    "for all images together (ODS) and at that of each (OIS).\n"
+    "F of predicted boundaries against each rater's, within the data set's tolerance, at the best threshold "
+    "for all images together (ODS) and at the best one for each image (OIS).\n"
 )
 SURFACES = "IoU of the pixels near the classes' boundaries, and the surface Dice, within the data set's tolerances.\n"
 # Sections of further metrics: title, metrics, explanation. Each shows the data sets whose records have its last metric.
@@ -60,7 +60,7 @@ SECTIONS = (
 
 
 def origin(grid: Grid, provenance: Mapping[str, Any], results: Path, folder: Path) -> str:
-    """The origin of the numbers, the last lines of a report; its command makes it again, training nothing."""
+    """The origin of the numbers, the last lines of a report; the command in it rebuilds the report without training."""
     versions = ", ".join(f"{name} {'/'.join(numbers)}" for name, numbers in provenance["versions"].items() if numbers)
     options = {"grid": grid.argument}
     for name, path in (("results", results), ("reports", folder.parent)):
@@ -84,7 +84,7 @@ def origin(grid: Grid, provenance: Mapping[str, Any], results: Path, folder: Pat
 def header(provenance: Mapping[str, Any], seeds: int) -> str:
     """Seeds, evaluated weights, evaluation protocol and teachers, in one line under the title."""
     if not provenance["cells"]:
-        return "Nothing is trained yet.\n"
+        return "Nothing has been trained yet.\n"
     protocols: dict[str, list[str]] = {}
     for dataset, protocol in provenance["protocols"].items():
         protocols.setdefault(protocol, []).append(dataset)
@@ -101,7 +101,7 @@ def report(
     data_root: Path,
     fingerprints: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
 ) -> str:
-    """Write the report of a grid beside its results.csv, after a check that this is what the records give.
+    """Write the report of a grid next to its results.csv, after checking that this table matches the records.
 
     Args:
         grid: The grid.
@@ -114,7 +114,7 @@ def report(
         The text of table.md.
 
     Raises:
-        RecordError: one sentence: results.csv cannot be read or is not what the records give, or a record is broken.
+        RecordError: results.csv cannot be read or does not match the records, or a record is broken; in one sentence.
     """
     try:
         content = table.read_text(encoding="utf-8")
@@ -132,7 +132,7 @@ def report(
 def latex_tables(
     grid: Grid, table: pd.DataFrame, evidence: Evidence, intervals: pd.DataFrame, compared: pd.DataFrame
 ) -> str:
-    """Every table that a paper may need: of each set of metrics that the records have, and of the classes."""
+    """Every table that a paper may need: for each set of metrics that the records have, and for the classes."""
     known = set(table.metric.dropna())
     classes = class_rows(grid, {**evidence.points, **evidence.controls})
     sets = {name: metrics for name, metrics in METRIC_SETS.items() if set(metrics) <= known}

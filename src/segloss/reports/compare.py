@@ -72,11 +72,11 @@ def read_folder(folder: Path) -> dict[Point, PointStatistics]:
     """Statistics of every point below a results folder, each record and its counts verified.
 
     Raises:
-        RecordError: there is no such folder, no finished cell in it, or a record is damaged.
+        RecordError: the folder does not exist or has no finished cell, or a record is damaged.
     """
     if not folder.is_dir():
         raise RecordError(
-            f"expected a results folder, got {folder}, which is {'a file' if folder.exists() else 'absent'}"
+            f"expected a results folder, got {folder}, which is {'a file' if folder.exists() else 'missing'}"
         )
     cells = sorted(cells_below(folder))
     if not cells:
@@ -98,7 +98,7 @@ def cells_below(folder: Path) -> Iterator[Cell]:
         try:
             yield Cell.parse(path.parent.relative_to(folder).as_posix())
         except ConfigError:
-            continue  # no cell, such as a copy that was put aside
+            continue  # not a cell, for example a copy kept aside
 
 
 def same_counts(first: PointStatistics, second: PointStatistics) -> bool:

@@ -20,7 +20,7 @@ NAMES = {"loss": ("losses", "labels"), "labels": ("labels", "losses")}  # titles
 
 
 def compare_along(axis: Literal["loss", "labels"], points: Mapping[Point, PointStatistics]) -> pd.DataFrame:
-    """Differences in mIoU and ECE between every point and the first one along an axis, all else being equal.
+    """Differences in mIoU and ECE between every point and the first one along an axis, the other axes being equal.
 
     Args:
         axis: The axis along which points differ: the loss or the label scenario.
@@ -91,7 +91,7 @@ def markdown_differences(compared: pd.DataFrame, titles: Mapping[str, Mapping[st
     families = ", ".join(f"{number} of {metric} between {NAMES[axis][0]}" for (axis, metric), number in counted.items())
     note = (
         "95 % interval for other images of the same kind and other seeds; p adjusted by Holm over the comparisons of "
-        f"one metric ({families or 'none'}), a star below .05. Nothing follows for other data sets."
+        f"one metric ({families or 'none'}), a star below .05. This says nothing about other data sets."
     )
     return "\n\n".join([*parts, note]) + "\n"
 

@@ -1,4 +1,4 @@
-"""Controls in tables: they depend on the data set alone, so that each is a row of every table of its data set."""
+"""Controls in tables: they depend only on the data set, so each is a row of every table of its data set."""
 
 import pandas as pd
 
@@ -7,7 +7,7 @@ from segloss.reports.summary import AXES
 
 
 def without_controls(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a results table that are no control's, unchanged if there is none."""
+    """The rows of a results table that are not a control's; without controls, the table unchanged."""
     return results[~results.loss.isin(list(CONTROLS))]
 
 

@@ -24,7 +24,7 @@ def draw_curves(
     curves: Mapping[str, Mapping[str, Sequence[tuple[Curve, Curve]]]],
     titles: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Training loss, and below it validation mIoU if there is any: mean over seeds, shaded from least to most.
+    """Draw training loss and, below it, validation mIoU if any: mean over seeds, shaded from minimum to maximum.
 
     Args:
         path: The figure.

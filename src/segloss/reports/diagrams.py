@@ -15,7 +15,7 @@ Titles = Mapping[str, Mapping[str, str]]
 def reliability(path: Path, calibration: Mapping[str, Mapping[str, np.ndarray]], titles: Titles) -> None:
     """Reliability diagrams: accuracy by confidence, and below it the share of the pixels in each bin.
 
-    Above, a bin is drawn where it holds one pixel in a thousand, so that no line follows a handful of pixels.
+    The upper panel draws only bins with over a thousandth of the pixels, so that no line follows a handful of pixels.
 
     Args:
         path: The figure.
@@ -76,7 +76,7 @@ def accuracy_against_calibration(
                     bar = error_bar(scaled)
                     axis.errorbar(miou, scaled[0], yerr=bar, elinewidth=0.6, markerfacecolor="white", **style)
             axis.set(title=one_line(titles["labels"][labels]), xlabel="mIoU (%)")
-        axes[0, 0].set_ylim(bottom=0)  # shared, and after the last panel has widened it
+        axes[0, 0].set_ylim(bottom=0)  # shared by all panels, so set only after the last panel has widened it
         for (axis,) in axes[:: min(4, len(points))]:
             axis.set_ylabel("ECE (%)")
         legend_below(figure, handles, titles["losses"])
@@ -95,7 +95,7 @@ def critical_difference(path: Path, ranking: Ranking, metric: str, titles: Mappi
     Args:
         path: The figure.
         ranking: The ranks.
-        metric: Its name in the title.
+        metric: Name of the metric, for the title.
         titles: Titles of the losses.
 
     Reference: Demšar, 2006, https://www.jmlr.org/papers/v7/demsar06a.html
@@ -103,9 +103,9 @@ def critical_difference(path: Path, ranking: Ranking, metric: str, titles: Mappi
     ranks = sorted(ranking.ranks.items(), key=lambda entry: entry[1])
     number, half = len(ranks), -(-len(ranks) // 2)
     bars = cliques([rank for _, rank in ranks], ranking.critical_difference)
-    depth = 1.1 + 0.6 * len(bars)  # in lines of text, as all heights here
+    depth = 1.1 + 0.6 * len(bars)  # in lines of text, like all heights here
     height, width = 4.4 + depth + 1.3 * half, 1.5 * COLUMN
-    # The axis takes the middle half of the width; names stand on both sides of it.
+    # The axis takes the middle half of the width, with the names on both sides of it.
     unit = (number - 1) / 0.5 / width  # ranks per inch
     left, right = 1 - 0.25 * width * unit, number + 0.25 * width * unit
     line = {"color": "black", "linewidth": 0.7}
@@ -141,7 +141,7 @@ def critical_difference(path: Path, ranking: Ranking, metric: str, titles: Mappi
 
 
 def cliques(ranks: Sequence[float], critical_difference: float) -> list[tuple[float, float]]:
-    """First and last rank of the largest groups of neighbours that do not differ, of two or more, left to right."""
+    """First and last rank of each maximal group of two or more neighbours that do not differ, left to right."""
     groups: list[tuple[int, int]] = []
     for start in range(len(ranks)):
         end = max(place for place in range(start, len(ranks)) if ranks[place] - ranks[start] <= critical_difference)
@@ -161,7 +161,7 @@ def class_differences(
 
     Args:
         path: The figure.
-        differences: For each label scenario and loss the difference of each class, NaN where it does not occur.
+        differences: For each label scenario and loss the difference of each class, NaN where the class does not occur.
         classes: Names of the classes.
         baseline: The loss that is subtracted.
         titles: Titles of ``losses`` and ``labels``.
@@ -174,7 +174,7 @@ def class_differences(
         figure.set_figwidth(PAGE if len(differences) > 1 or columns > 7 else COLUMN)
         for (axis,), (labels, losses) in zip(axes, differences.items(), strict=False):
             values = np.array(list(losses.values())).T
-            # Orange below zero and purple above: told apart by every eye; in grey the printed signs are.
+            # Orange below zero, purple above: distinguishable when colour-blind, and in greyscale by the printed signs.
             axis.imshow(values, cmap="PuOr", vmin=-1.6 * largest, vmax=1.6 * largest, aspect="auto")
             for (row, column), value in np.ndenumerate(values):
                 shown = f"{value:+.1f}" if np.isfinite(value) else "–"

@@ -79,7 +79,7 @@ def calibration_values(
 ) -> dict[Point, dict[str, tuple[float, float, float]]]:
     """Mean, low and high of mIoU and ECE, and of ECE after temperature scaling, by (schedule, labels, loss).
 
-    The counts hold no histogram after scaling, so that its bounds are one standard deviation over seeds.
+    The counts hold no histogram after scaling, so the bounds of that ECE are one standard deviation over seeds.
     """
     values: dict[Point, dict[str, tuple[float, float, float]]] = {}
     for row in intervals[(intervals.dataset == dataset) & (intervals.model == model)].itertuples():
@@ -107,7 +107,7 @@ def class_shares(statistics: PointStatistics) -> np.ndarray:
 def draw_classes(
     path: Path, points: Mapping[Point, PointStatistics], dataset: Dataset, titles: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Differences in IoU of each class to the first loss, frequent classes first; no figure where there is one loss."""
+    """Draw the IoU of each class minus that of the first loss, frequent classes first; no figure for one loss."""
     differences: dict[str, dict[str, np.ndarray]] = {}
     baseline = next(iter(points))[2]
     shares = class_shares(next(iter(points.values())))
@@ -125,7 +125,7 @@ def draw_classes(
 
 
 def draw_ranks(ranked: Mapping[str, Ranking], titles: Mapping[str, str], folder: Path) -> None:
-    """Diagrams of the ranks, where there are enough blocks for a difference to show."""
+    """Draw the ranks of each metric that has enough blocks for a difference to show."""
     for metric in PAPER_METRICS:
         path = folder / f"ranks-{metric.name}.png"
         if metric.name in ranked and is_conclusive(ranked[metric.name]):
@@ -179,13 +179,13 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as maps:
             return dict(maps)
-    except Exception as error:  # numpy, zipfile and zlib each raise their own on a damaged file
+    except Exception as error:  # a damaged file makes numpy, zipfile or zlib raise its own error
         raise damaged_predictions(path, f"it is damaged, {type(error).__name__}") from error
 
 
 def damaged_predictions(path: Path, problem: str) -> RecordError:
     """The error for predictions that cannot be drawn."""
     return RecordError(
-        f"{path} must hold predicted class maps, but {problem}: delete it and run its cell again, which trains nothing "
-        "where work/weights.pt is there"
+        f"{path} must hold predicted class maps, but {problem}: delete it and run its cell again, which does not "
+        "retrain if work/weights.pt exists"
     )

@@ -17,14 +17,14 @@ from segloss.reports.terms import Norms, term_norms
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a report takes from records and counts; small beside them.
+    """Everything that a report takes from records and counts; small compared with them.
 
     Attributes:
         table: The results table.
         points: Statistics of each point.
-        controls: Statistics of each control, for tables alone: nothing is compared with them.
+        controls: Statistics of each control, for tables only: nothing is compared with controls.
         curves: Training loss and validation mIoU of each seed of each point.
-        terms: Gradient norms of the loss's terms of each seed of each point whose seeds logged them.
+        terms: Gradient norms of the loss's terms, for each seed of each point whose seeds all logged them.
         provenance: Commits, versions, machines and run time.
         splits: The evaluated split of each data set.
     """
@@ -44,7 +44,7 @@ def gather(
     """Read and verify every record and its counts once; arguments as for `records.evaluated_cells`.
 
     Raises:
-        RecordError: if records are broken, do not fit their counts, or cannot be compared.
+        RecordError: if records are broken, do not match their counts, or cannot be compared.
     """
     cells: list[EvaluatedCell] = []
     curves: dict[Point, list[tuple[Curve, Curve]]] = {}
@@ -57,7 +57,7 @@ def gather(
                 point = point_of(entry.experiment.cell)
                 curves.setdefault(point, []).append(training_curves(record))
                 terms.setdefault(point, []).append(term_norms(record))
-                # The logged rows are most of a long training's record, the counts most of a cell: neither is kept.
+                # Logged rows make up most of a long training's record, and counts most of a cell: neither is kept.
                 record = {**record, "training": {**record["training"], "rows": []}}
             cells.append(EvaluatedCell(entry.experiment, entry.status, record))
             if entry.counts is not None:

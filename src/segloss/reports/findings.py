@@ -1,4 +1,4 @@
-"""The articles' claims beside what the grids measured: reports/README.md, from configs/claims.yaml and the records."""
+"""The articles' claims next to what the grids measured: reports/README.md, from configs/claims.yaml and the records."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +22,14 @@ TESTED = (*STATISTICS, *IMAGE_STATISTICS, *CLAIM_STATISTICS)
 INTRODUCTION = """\
 # What the grids show
 
-Each claim of an article compares what it says is better with its counterpart on the same test images. A comparison is
-a difference with its 95 % interval for other images and other seeds, and p adjusted by Holm over all comparisons of the
-claim in that metric. A claim is *confirmed* in a metric if at least half of its comparisons are significantly better
-(p < .05) and none is worse, *partly confirmed* if fewer are and none is worse, *refuted* if some are worse and none is
-better, *mixed* if both occur, and *undecided* if no difference is significant; *not claimed* marks metrics about which
-its articles claim nothing. The table counts the comparisons that are significantly better or worse and shows the range
-of the differences; each claim leads to its comparisons. All of it holds for these data sets, models and schedules;
-nothing follows for others. Grids that have not finished are listed at the end.
+Each claim of an article compares what it holds to be better with its counterpart on the same test images. A comparison
+is a difference with its 95 % interval for other images and other seeds, and p adjusted by Holm over all comparisons of
+the claim in that metric. A claim is *confirmed* in a metric if at least half of its comparisons are significantly
+better (p < .05) and none is worse, *partly confirmed* if fewer are and none is worse, *refuted* if some are worse and
+none is better, *mixed* if both occur, and *undecided* if no difference is significant; *not claimed* marks metrics that
+its articles make no claim about. The table counts the comparisons that are significantly better or worse and shows the
+range of the differences; each claim links to its comparisons. The results hold for these data sets, models and
+schedules only. Grids that have not finished are listed at the end.
 """
 FIGURES = """\
 ## Accuracy against calibration
@@ -86,7 +86,7 @@ def partners(points: Mapping[Point, PointStatistics], pair: Sequence[str]) -> It
 
 
 def metrics_of(claim: Mapping[str, Any]) -> list[str]:
-    """The metrics that a claim is about, and those that are shown beside them."""
+    """The metrics that a claim is about, and those shown in addition."""
     return [*claim["metrics"], *claim.get("also", ())]
 
 
@@ -172,12 +172,12 @@ def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, li
 
 
 def compared_points(better: Point, other: Point, titles: Mapping[str, Mapping[str, str]]) -> str:
-    """What two points differ in, the first against the second, and in brackets what they share of loss and labels."""
+    """What two points differ in, the first against the second, and in brackets the loss or labels that they share."""
     names = [
         (text(titles["losses"][loss]), text(titles["labels"][labels]), text(schedule))
         for _, _, schedule, labels, loss in (better, other)
     ]
-    # Points of one schedule do not name it.
+    # The schedule is left out if both points have the same.
     pairs = list(zip(*names, strict=True))[: 2 if better[2] == other[2] else 3]
     sides = (", ".join(pair[side] for pair in pairs if pair[0] != pair[1]) for side in (0, 1))
     shared = ", ".join(first for first, second in pairs if first == second)
@@ -239,7 +239,7 @@ def findings(configs: Configs, results: Path) -> str:
                 raise ConfigError(f"claim {name}: {unknown('metric with a test', metric, TESTED)}")
     grids = {name: load_grid(name, configs) for claim in claims.values() for name in claim["grids"]}
     gathered = {name: gather(grid, results) for name, grid in grids.items()}
-    # A grid of which only cells that it shares with others are done is no evidence yet.
+    # Not evidence yet: a grid of which only some points are done, such as those that it shares with other grids.
     evidence = {
         name: entry.points if {point_of(cell) for cell in grids[name].cells} <= entry.points.keys() else {}
         for name, entry in gathered.items()

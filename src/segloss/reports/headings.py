@@ -1,11 +1,11 @@
-"""Metric names as the field writes them, in plain text and in LaTeX; and sets of metrics that are shown together."""
+"""Metric names as written in the literature, in plain text and in LaTeX; and sets of metrics shown together."""
 
 import re
 
 from segloss.metrics import METRICS, Metric
 from segloss.metrics.catalogue import find_metric
 
-# Names of the command line for several metrics.
+# Command-line names of sets of metrics.
 METRIC_SETS = {
     "paper": ("mIoU", "ECE"),
     "calibration": ("ECE", "ECE_scaled"),
@@ -13,16 +13,16 @@ METRIC_SETS = {
     "levels": ("mIoU", "mIoU_I", "mIoU_C"),
     "worst": ("mIoU_I_q", "mIoU_I_q5", "mIoU_C_q", "mIoU_C_q5"),
 }
-CLASS_IOU = "IoU of "  # prefix of the IoU of one class, which is no metric of a record
+CLASS_IOU = "IoU of "  # prefix of the IoU of one class, which is not a metric in records
 CALIBRATED = {"scaled": "TS", "vector": "VS", "isotonic": "IR"}
 LEVELS = re.compile(r"(?P<name>\w+?)_(?P<level>I|C|I_one|I_skip)(?P<worst>_q5|_q)?")
 
 
 def metric_of(name: str) -> Metric:
-    """The metric of a name, also the IoU of one class.
+    """The metric with the given name, or the IoU of one class.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such metric.
     """
     if name.startswith(CLASS_IOU):
         return Metric(name, "higher", "percent", f"{name}, over the data set", "")
@@ -33,7 +33,7 @@ def heading(metric: Metric) -> tuple[str, str]:
     """Name, unit and direction of a metric in plain text and in LaTeX.
 
     Levels D, I and C and worst cases as in Wang et al., 2023, https://arxiv.org/abs/2310.19252: the plain name is over
-    the data set (D), a superscript over images (I) or classes (C), q̄ the mean over worst shares, 5 the worst 5 %.
+    the data set (D), a superscript marks images (I) or classes (C), q̄ the mean over worst shares, 5 the worst 5 %.
     """
     up = metric.higher_is_better
     plain, latex = words(metric.name)
@@ -65,13 +65,13 @@ def words(name: str) -> tuple[str, str]:
 
 def escape(plain: str) -> str:
     """Plain text as LaTeX: it is printed as it was typed, on one line."""
-    # Two hyphens would become a dash; the bar of q̄ is a sign of its own.
+    # Two hyphens would become a dash; the bar of q̄ is a combining character.
     signs = one_line(plain).replace("--", "-\0-").replace("--", "-\0-").replace("q̄", "\1")
     return "".join(LATEX.get(sign, sign if ord(sign) < 0x180 else f"[U+{ord(sign):04X}]") for sign in signs)
 
 
 def one_line(plain: str) -> str:
-    """Text on one line, without what no font prints."""
+    """Text on one line, without non-printable characters."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in str(plain)).split())
 
 

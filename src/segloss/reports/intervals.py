@@ -9,7 +9,7 @@ from segloss.reports.points import Point, PointStatistics
 from segloss.reports.summary import AXES
 
 COLUMNS = [*AXES, "metric", "mean", "low", "high", "images", "seeds"]
-# Three values have only ten resamples of two, so that the bootstrap over seeds is coarse and its tails too short.
+# Two of three values can be drawn in six ways only, so the bootstrap over seeds is coarse and its tails are too short.
 NOTE = (
     "Mean over seeds and its 95 % percentile bootstrap interval over test images and seeds. "
     "Three seeds carry little information on the variation between seeds: with few seeds the interval is too narrow."
@@ -30,7 +30,7 @@ def markdown_intervals(intervals: pd.DataFrame, titles: Mapping[str, Mapping[str
     """The intervals in Markdown: a table for each data set and model, losses down, label scenarios and metrics across.
 
     Args:
-        intervals: As from `interval_table`.
+        intervals: As returned by `interval_table`.
         titles: Titles of ``losses`` and ``labels``.
     """
     parts = []

@@ -1,7 +1,7 @@
-r"""Paper tables in LaTeX; they need ``\usepackage{booktabs}`` and UTF-8 alone.
+r"""Paper tables in LaTeX; they need only ``\usepackage{booktabs}`` and UTF-8.
 
 The width of every column is measured in Computer Modern. A table that fits a column of a two-column article stays in
-it; a wider one spans the page, and one that is wider still is split into blocks of columns below each other.
+it; a wider one spans the page, and one that is wider still is split into blocks of columns, one below the other.
 """
 
 import functools
@@ -13,10 +13,10 @@ from segloss.reports.headings import escape
 from segloss.reports.paper import PaperTable, caption_of, column_heading, select_columns
 from segloss.reports.paper_cells import Cell
 
-SIZE, LEADING, SMALL, SEPARATION = 8, 9.5, 6, 2.5  # points: font, its lines, spreads, and half the gap of two columns
+SIZE, LEADING, SMALL, SEPARATION = 8, 9.5, 6, 2.5  # points: font, leading, spreads, half a column gap
 COLUMN_WIDTH, TEXT_WIDTH = 200, 397  # points: a column of a two-column article, the text of NeurIPS
 LINES = 52  # of the blocks of one float; more would not fit a page
-# Computer Modern of 8 and of 6 points is wider than that of 10, which is at hand, scaled down.
+# Computer Modern at 8 and at 6 points is wider than the 10-point font, the one available, scaled down.
 BROADER = {SIZE: 1.065, SMALL: 1.23}
 
 
@@ -24,7 +24,7 @@ def latex(tables: Sequence[PaperTable], prefix: str = "tab", width: float = TEXT
     """The tables in LaTeX.
 
     Args:
-        tables: As from `paper_tables`.
+        tables: As returned by `paper_tables`.
         prefix: The beginning of their labels.
         width: Width of the text in points; no table is wider.
     """
@@ -99,7 +99,7 @@ def _cell(cell: Cell, starred: bool) -> str:
     elif cell.place == 2:
         text = rf"\underline{{{text}}}"
     if starred and cell.values:
-        # An invisible star keeps the digits of a column below each other.
+        # An invisible star keeps the digits of a column aligned.
         text += "$^{*}$" if cell.significant else r"\phantom{$^{*}$}"
     if cell.spread:
         spread = cell.spread.replace("-", "$-$")
@@ -120,7 +120,7 @@ def _letter(number: int) -> str:
 
 
 def _spans(table: PaperTable, depth: int) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Neighbouring columns with the same values of the axes down to a line of the head, and their number."""
+    """Each run of columns with the same axis values down to a line of the head: its values and its length."""
     keys = [tuple(zip(*table.heads[: depth + 1], strict=True))[place] for place in range(len(table.columns))]
     points = [column.point for column in table.columns]
     for key, group in groupby(range(len(keys)), key=lambda place: (keys[place], points[place][: depth + 1])):
@@ -128,7 +128,7 @@ def _spans(table: PaperTable, depth: int) -> Iterator[tuple[tuple[str, ...], int
 
 
 def split(table: PaperTable, width: float) -> list[list[int]]:
-    """Columns in blocks that fit a width; columns below one head stay together if they fit."""
+    """Columns in blocks that fit a width; columns under one head stay together if they fit."""
     if table_width(table) <= width:
         return [list(range(len(table.columns)))]
     for depth in range(len(table.heads) + 1):
@@ -183,7 +183,7 @@ RAISED = re.compile(r"\\textsuperscript\{(.*?)\}|\$\^\{(.*?)\}\$")
 
 @functools.lru_cache(maxsize=100_000)
 def text_width(tex: str) -> float:
-    r"""The width of a cell in points: words, escaped signs, ``\textbf``, ``\underline``, spreads and superscripts."""
+    r"""The width of a cell in points: words, escaped characters, ``\textbf``, ``\underline``, spreads, superscripts."""
     width = 0.0
     if small := SMALLER.search(tex):
         width += BROADER[SMALL] * SMALL * _ems(_plain(small[1]))

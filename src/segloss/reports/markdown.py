@@ -3,25 +3,25 @@
 import re
 from collections.abc import Sequence
 
-# ASCII punctuation after a backslash is itself (CommonMark 2.4); an underscore inside a word is no emphasis.
+# ASCII punctuation after a backslash is literal (CommonMark 2.4); an underscore inside a word is not emphasis.
 SPECIAL = re.compile(r"[\\`*\[\]|$~#]|(?<![^\W_])_|_(?![^\W_])")
 ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
 def text(plain: str) -> str:
-    """Plain text for Markdown: it is shown as it was typed, on one line, and nothing in it is markup or HTML."""
+    """Plain text for Markdown: shown as typed, on one line, with nothing in it interpreted as markup or HTML."""
     line = " ".join(str(plain).split())
     line = SPECIAL.sub(r"\\\g<0>", line)
     return ENTITY.sub("&amp;", line).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 1) -> str:
-    """A table: words to the left, numbers to the right.
+    """A table: words left-aligned, numbers right-aligned.
 
     Args:
         head: Plain text.
         body: Rows of Markdown; plain text in it goes through `text` first.
-        left: The first columns, those of words.
+        left: Number of leading columns, those of words.
     """
     lines = [list(map(text, head)), *body]
     rule = "|" + ":--|" * left + "--:|" * (len(head) - left)

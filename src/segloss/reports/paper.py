@@ -35,7 +35,7 @@ class PaperTable:
         columns: The columns.
         heads: Lines of the head above the metrics: for each column its plain text.
         groups: (title, rows) where a row is (names, title, cells).
-        notes: Reasons for what is not there; their numbers begin at 1.
+        notes: Reasons for missing numbers; the notes are numbered from 1.
     """
 
     name: tuple[str, ...]
@@ -71,10 +71,10 @@ def paper_tables(
         columns: The axes across, from the outermost; one with a single value is named in the caption instead.
         spread: "sd" prints the sample standard deviation over seeds, "interval" the 95 % interval, "none" nothing.
         groups: The group of each value of ``rows``; rows of a group stand together.
-        row_titles: Titles of the rows, in their order, where they are not those of the axis: others are left out.
-        intervals: As from `interval_table`; needed for ``spread="interval"``.
-        comparisons: As from `comparison_table`: marks what differs from the baseline.
-        published: Columns of some axes, metric and value: numbers to print beside the measured ones.
+        row_titles: Titles of the rows, in their order, if they are not those of the axis; other rows are left out.
+        intervals: As returned by `interval_table`; needed for ``spread="interval"``.
+        comparisons: As returned by `comparison_table`; marks cells that differ from the baseline.
+        published: Columns of some axes, metric and value: numbers to print next to the measured ones.
 
     Raises:
         ValueError: an axis or a spread that does not exist, an axis twice, or no result left.
@@ -87,12 +87,12 @@ def paper_tables(
         raise ValueError(f"each axis can be used once, got {', '.join(axes)}")
     if spread not in SPREADS:
         raise ValueError(f"expected one of {', '.join(SPREADS)} as spread, got {spread!r}")
-    # Down another axis than the losses a control would be a column with the same number in every row.
+    # Unless the rows are losses, a control would be a column with the same number in every row.
     results = with_controls(results) if rows == "loss" else without_controls(results)
     if row_titles is not None:
         results = results[results[rows].isin(row_titles)]
     if results.empty:
-        raise ValueError("no row of the results table is left: the filter fits none")
+        raise ValueError("no row of the results table is left: the filter matches none")
     fixed = [axis for axis in AXES if axis not in axes]
     data = Data(metrics, titles, rows, tuple(columns), spread, intervals, comparisons, published)
     parts = results.groupby(fixed, sort=False) if fixed else [((), results)]

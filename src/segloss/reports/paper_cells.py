@@ -77,7 +77,7 @@ class Data:
 
 @dataclass
 class Lookup:
-    """The cells of one table, and what was printed in them: for the caption."""
+    """Looks up the cells of one table and collects the notes and baselines printed in them."""
 
     data: Data
     fixed: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The loss of one pixel over its prediction, for hard and soft targets; among it the articles' argument."""
+"""The loss of one pixel as a function of its prediction, for hard and soft targets; includes the articles' argument."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ PixelLoss = Callable[[np.ndarray, float], np.ndarray]
 def product_form(x: np.ndarray, y: float) -> np.ndarray:
     """Soft Jaccard loss of one pixel with the intersection as a product: 1 - xy / (x + y - xy).
 
-    Falls with x for every y > 0: its minimum is at x = 1, not at x = y.
+    Decreases with x for every y > 0: its minimum is at x = 1, not at x = y.
     """
     return 1 - x * y / (x + y - x * y)
 
@@ -28,7 +28,7 @@ def jaccard_metric_loss(x: np.ndarray, y: float) -> np.ndarray:
 
 
 def draw_argument(path: Path, formats: Iterable[str] | None = None) -> None:
-    """The articles' argument: product form beside JML; ``formats`` as in `write_figure`."""
+    """Draw the articles' argument: the product form next to JML; ``formats`` as in `write_figure`."""
     losses = {"soft Jaccard, product form": product_form, "Jaccard metric loss (JML)": jaccard_metric_loss}
     draw_pixel_losses(path, losses, np.linspace(1e-3, 1, 1000), formats=formats, ylim=(0, 1))
 
@@ -41,7 +41,7 @@ def draw_pixel_losses(
     formats: Iterable[str] | None = None,
     ylim: tuple[float, float] | None = None,
 ) -> None:
-    """Losses of one pixel over its probability x, a panel each, for target probabilities y; a dot at each minimum.
+    """Draw losses of one pixel over its probability x, a panel each, for target probabilities y; a dot at each minimum.
 
     Args:
         path, formats: As in `write_figure`.

@@ -1,6 +1,6 @@
 """Statistics over images and seeds of each point of a grid; every file of counts is read once, and none is kept.
 
-A point is (dataset, model, schedule, labels, loss); its cells differ in the seed alone.
+A point is (dataset, model, schedule, labels, loss); its cells differ only in the seed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ CLAIM_STATISTICS = {
     "KL": ("distances", divergence),
     "Brier_soft": ("distances", soft_brier),
 }
-# Likewise, but means over images, of which each image has a value of its own.
+# Likewise, but means over images: each image has its own value.
 IMAGE_STATISTICS = {"mIoU_I": ("overlap", image_mean_iou)}
 
 Point = tuple[str, ...]
@@ -53,7 +53,7 @@ class PointStatistics:
     Attributes:
         cells: Its finished cells, one for each seed.
         images: Names of the images; one object for all points with the same images.
-        pseudo_values: Of each metric, (images, seeds), those against a soft truth where there is one; empty with one
+        pseudo_values: Of each metric, (images, seeds), those against a soft truth if there is one; empty with one
             image.
         means: Of each metric, the mean over seeds of the metric of the whole data set.
         intervals: Of each metric, the bounds of its 95 % bootstrap interval.
@@ -115,9 +115,9 @@ def reported_metrics(statistics: PointStatistics) -> list[str]:
 
 
 def point_statistics(cells: Iterable[tuple[Cell, ImageCounts]]) -> dict[Point, PointStatistics]:
-    """The statistics of all points, from their cells in an order in which the seeds of a point are neighbours.
+    """The statistics of all points, from their cells; the seeds of a point must follow one another.
 
-    Takes an iterator, so that only the counts of one point are in memory at a time.
+    Takes an iterator, so only the counts of one point are in memory at a time.
     """
     points: dict[Point, PointStatistics] = {}
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -134,7 +134,7 @@ def point_of(cell: Cell) -> Point:
 
 
 def done_cells(table: pd.DataFrame) -> Iterator[Cell]:
-    """The finished cells of a results table, the seeds of a point side by side."""
+    """The finished cells of a results table, the seeds of a point following one another."""
     done = table.loc[table.status == "done", [*AXES, "seed"]].drop_duplicates()
     for _, rows in done.groupby(AXES, sort=False):
         yield from (Cell(*row) for row in rows.itertuples(index=False))

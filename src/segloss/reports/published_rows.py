@@ -9,12 +9,12 @@ from segloss.grid.cells import split_variant
 from segloss.records.published import published
 from segloss.reports.markdown import table, text
 
-# The names that sources give to mixes of a quarter and three quarters.
+# The names that sources use for mixes of one quarter and three quarters.
 SAME_LOSS = {"CE + Dice 1:3": "CE + Dice", "CE+Tversky 1:3": "CE + Tversky"}
 
 
 def published_rows(grid: Grid) -> list[dict[str, Any]]:
-    """The published mIoU of the grid's data sets, models and losses, as far as any is known, in percent.
+    """The published mIoU of the grid's data sets, models and losses where known, in percent.
 
     Losses are matched by their titles, which are those of the papers.
     """
@@ -30,7 +30,7 @@ def published_rows(grid: Grid) -> list[dict[str, Any]]:
 
 
 def published_elsewhere(grid: Grid, results: pd.DataFrame) -> str:
-    """The foreground's Dice of the grid's losses beside what others published of the same images with other models.
+    """The foreground Dice of the grid's losses next to numbers published for the same images with other models.
 
     A table in Markdown with a sentence for each source on what differs; empty where nothing was published.
     """
@@ -53,5 +53,5 @@ def published_elsewhere(grid: Grid, results: pd.DataFrame) -> str:
     differing = "\n".join(f"- {text(source)}: {text(note)}" for source, note in notes.items())
     return (
         f"## Published with other models\n\n{table(head, rows, left=2)}\n\n"
-        f"The models and schedules are not those of this grid. What else differs:\n\n{differing}\n"
+        f"The models and schedules are not those of this grid. Other differences:\n\n{differing}\n"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from segloss.datasets import Dataset
 from segloss.reports.style import PAGE, drawing, one_line, write_figure
 
-ACROSS = 7  # losses side by side; more of them go down the page
+ACROSS = 7  # losses side by side; further ones go into new lines
 LEGEND_COLUMNS = 7
 TITLE, NAME, GAP = 0.17, 0.15, 0.03  # inches above a picture with a title, on the left of the first, between pictures
 
@@ -21,7 +21,7 @@ class Example:
 
     Attributes:
         name: Its name.
-        pictures: RGB pictures by title: image, label, raters' mean, as far as they are known.
+        pictures: RGB pictures by title: image, label, raters' mean, those that are known.
         label: Its class map, None if unknown.
     """
 
@@ -31,14 +31,14 @@ class Example:
 
 
 def colour(classes: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """A class map in the data set's colours; anything that is no class is white."""
+    """A class map in the data set's colours; anything that is not a class is white."""
     palette = np.full((256, 3), 255, np.uint8)
     palette[: len(dataset.palette)] = dataset.palette
     return palette[classes]
 
 
 def example_names(predictions: Mapping[str, Mapping[str, np.ndarray]], number: int) -> list[str]:
-    """The first images of which all losses have a prediction; other maps of an image have a prefix with a slash."""
+    """The first images for which all losses have a prediction; other maps of an image have a prefix with a slash."""
     shared = [set(maps) for maps in predictions.values()]
     kinds = ("label/", "confidence/", "image/")
     return sorted(name for name in set.intersection(*shared) if not name.startswith(kinds))[:number]
@@ -47,11 +47,11 @@ def example_names(predictions: Mapping[str, Mapping[str, np.ndarray]], number: i
 def read_examples(
     dataset: Dataset, folder: Path | None, split: str, names: Sequence[str], maps: Mapping[str, np.ndarray]
 ) -> list[Example]:
-    """Images with their truth: as kept with the predictions, else from the data set.
+    """Images with their truth: as stored with the predictions, or else from the data set.
 
     Args:
         dataset: The data set.
-        folder: Its folder; None where it is not at hand.
+        folder: Its folder; None if it is not available.
         split: The split.
         names: Names of the images.
         maps: Content of one predictions.npz.
@@ -64,20 +64,20 @@ def read_examples(
         pictures, classes = {}, maps.get(f"label/{name}")
         if f"image/{name}" in maps:
             pictures["image"] = maps[f"image/{name}"]
-        elif image and dataset.redistributable:  # of other data sets only class maps may be passed on
+        elif image and dataset.redistributable:  # for other data sets only class maps may be redistributed
             pictures["image"] = dataset.read_image(folder / image)
         if classes is None and label:
             classes = dataset.read_label(folder / label)
         if classes is not None:
             pictures["label"] = colour(classes, dataset)
         if drawn := [colour(dataset.read_label(folder / rater), dataset) for rater in raters if rater]:
-            pictures["raters' mean"] = np.mean(drawn, 0).astype(np.uint8)  # colours mixed as the raters disagree
+            pictures["raters' mean"] = np.mean(drawn, 0).astype(np.uint8)  # colours mix where the raters disagree
         examples.append(Example(name, pictures, classes))
     return examples
 
 
 def loss_pictures(maps: Mapping[str, np.ndarray], example: Example, dataset: Dataset) -> list[tuple[str, np.ndarray]]:
-    """Prediction, confidence and errors of one loss on one image, as far as they are known, each with its name."""
+    """Prediction, confidence and errors of one loss on one image, those that are known, each with its name."""
     classes = maps[example.name]
     pictures = [("prediction", colour(classes, dataset))]
     if (confidence := maps.get(f"confidence/{example.name}")) is not None:
@@ -102,7 +102,7 @@ def draw_predictions(
     Args:
         path: The figure.
         dataset: The data set of the images.
-        examples: As from `read_examples`; three fit on a page.
+        examples: As returned by `read_examples`; three fit on a page.
         predictions: For each loss its content of predictions.npz.
         titles: Titles of the losses.
     """
@@ -111,7 +111,7 @@ def draw_predictions(
     above = [TITLE if any(entry and entry[0] for entry in line) else GAP for line in grid]
     shapes = [next(entry[2].shape for entry in line if entry) for line in grid]  # of one image in each line
     ratios = [height / width for height, width, _ in shapes]
-    # In inches; the pictures end 9.5 down the page, and letters are .6 of their size wide.
+    # In inches; the pictures end at most 9.5 down the page, and letters are .6 of their size wide.
     across = min((PAGE - NAME) / columns - GAP, (9.5 - sum(above)) / sum(ratios))
     size = min(6.5, 72 * across / 0.6 / max(len(entry[0]) for line in grid for entry in line if entry))
     margin = (PAGE - NAME - columns * (across + GAP) + GAP) / 2
@@ -123,7 +123,7 @@ def draw_predictions(
     with drawing() as pyplot:
         from matplotlib.patches import Patch
 
-        # One pair of axes for all pictures: axes of their own take ten times as long to draw.
+        # One Axes for all pictures: separate ones take ten times as long to draw.
         figure = pyplot.figure(figsize=(PAGE, bottom + legend))
         axes = figure.add_axes((0, legend / (bottom + legend), 1, bottom / (bottom + legend)))
         y = 0.0
@@ -153,7 +153,7 @@ def picture_grid(
 ) -> list[list[tuple[str, str, np.ndarray] | None]]:
     """Lines of (title above, name on the left, picture): one for each kind of picture of an example, losses across.
 
-    Many losses: lines of at most ``ACROSS`` of them below each other.
+    Many losses are split into lines of at most ``ACROSS``, one below the other.
     """
     grid: list[list[tuple[str, str, np.ndarray] | None]] = []
     names = list(predictions)
@@ -181,7 +181,7 @@ def picture_grid(
 def draw_picture(
     axes: Any, title: str, name: str, picture: np.ndarray, extent: tuple[float, float, float, float], size: float
 ) -> None:
-    """One picture at (left, right, bottom, top) in a thin frame, a title of a size above it and a name on its left."""
+    """Draw a picture at (left, right, bottom, top) in a thin frame, with a title above it and a name on its left."""
     left, right, bottom, top = extent
     axes.imshow(picture, interpolation="nearest", extent=extent, aspect="auto")
     axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="black", linewidth=0.3)

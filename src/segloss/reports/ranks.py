@@ -1,6 +1,6 @@
 """Mean ranks of losses over several data sets: ranks within blocks, a block being (data set, label scenario).
 
-Seeds, models and schedules of one data set are no blocks of their own: they are averaged before anything is ranked.
+Seeds, models and schedules of one data set are not separate blocks: they are averaged before anything is ranked.
 """
 
 import math
@@ -20,7 +20,8 @@ RESAMPLES = 10_000
 def block_means(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Means over seeds, then over models and schedules: a row per block (data set, labels), a column per loss.
 
-    NaN where a loss has no value for one of the models and schedules of its block: its mean would be over other models.
+    NaN where a loss has no value for one of the models and schedules of its block: its mean would be
+    over a different set of models.
 
     Args:
         results: rows with dataset, model, schedule, labels, loss, seed, metric, value; other metrics are ignored.
@@ -39,12 +40,12 @@ class Ranking:
 
     Attributes:
         ranks: Average rank of each loss.
-        p: Of no difference between any of them (Friedman's statistic, ranks permuted within blocks: with few blocks
-            its chi-squared approximation is poor).
+        p: p value for no difference between any of them (Friedman's statistic, ranks permuted within blocks: with few
+            blocks its chi-squared approximation is poor).
         critical_difference: Two average ranks further apart differ at the 5 % level (Nemenyi).
         blocks: The blocks used.
         left_out: Blocks in which a loss is missing.
-        smallest_p: The smallest p that so many blocks and losses can give: all blocks rank alike.
+        smallest_p: The smallest p that this many blocks and losses can give: all blocks have the same ranks.
     """
 
     ranks: dict[str, float]
@@ -59,7 +60,7 @@ def rank(means: pd.DataFrame, higher_is_better: bool, resamples: int = RESAMPLES
     """Rank losses within each block and compare the average ranks. Ties share their mean rank.
 
     Args:
-        means: a row per block, a column per loss, as `block_means` gives them: one value each, not one per seed.
+        means: a row per block, a column per loss, as `block_means` returns them: one value each, not one per seed.
         higher_is_better: the direction of the metric.
         resamples, seed: of the permutations; p is never below 1 / (1 + resamples).
 
@@ -74,8 +75,8 @@ def rank(means: pd.DataFrame, higher_is_better: bool, resamples: int = RESAMPLES
         raise ValueError(f"ranks need two blocks that have all losses, and two losses; got {blocks} and {losses}")
     ranks = stats.rankdata(-complete if higher_is_better else complete, axis=1)
     random = np.random.default_rng(seed)
-    # Friedman's statistic grows with the sum of squared rank sums, all that permutations change. Ties have half ranks;
-    # doubled, all are integers, and ">=" compares them exactly.
+    # Friedman's statistic grows with the sum of squared rank sums, the only part that permutations change. Ties have
+    # half ranks; doubled, all ranks are integers, and ">=" compares them exactly.
     halves = np.rint(2 * ranks)
     permuted = np.stack([random.permuted(np.tile(row, (resamples, 1)), axis=1) for row in halves]).sum(0)
     reached = (permuted**2).sum(1) >= (halves.sum(0) ** 2).sum()
@@ -93,7 +94,7 @@ def rank(means: pd.DataFrame, higher_is_better: bool, resamples: int = RESAMPLES
 def rankings(results: pd.DataFrame) -> tuple[dict[str, Ranking], list[str]]:
     """The ranks of the tables' metrics, of the losses that every block has, and the losses that are left out.
 
-    Empty where there are no two blocks or no two such losses.
+    Empty if there are fewer than two blocks or two such losses.
 
     Args:
         results: The results table; only finished cells count.
@@ -124,12 +125,12 @@ def markdown_ranks(
     sources = {dataset for dataset, _ in first.blocks}
     notes = [
         f"Mean rank over {len(first.blocks)} blocks (data set, labels), 1 is the best. Seeds, models and schedules of "
-        "a block are averaged before it is ranked: they are no independent data sets."
+        "a block are averaged before it is ranked: they are not independent data sets."
     ]
     if len(sources) < len(first.blocks):
         notes.append(
-            f"The blocks are of {len(sources)} data set{'s' * (len(sources) > 1)}, and labels of one data set are "
-            "not independent either: p is too small."
+            f"The blocks come from {len(sources)} data set{'s' * (len(sources) > 1)}, and label scenarios of one data "
+            "set are not independent either: p is too small."
         )
     if left_out:
         notes.append(
@@ -145,7 +146,9 @@ def markdown_ranks(
         f"Nemenyi's critical difference of two mean ranks is {first.critical_difference:.2f} at the 5 % level"
         if is_conclusive(first)
         else f"Nemenyi's critical difference ({first.critical_difference:.2f}) exceeds the largest possible difference "
-        f"of two mean ranks ({len(first.ranks) - 1}): so few blocks cannot show which losses differ"
+        f"of two mean ranks ({len(first.ranks) - 1}): this few blocks cannot show which losses differ"
     )
-    friedman = f"Friedman, by permutation: {p_values}; this design allows no p below {smallest:.2g}. {distance}."
+    friedman = (
+        f"Friedman, by permutation: {p_values}; the smallest p possible with this design is {smallest:.2g}. {distance}."
+    )
     return "\n\n".join([" ".join(notes), table(["Loss", *ranked], body), friedman]) + "\n"

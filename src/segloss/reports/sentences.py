@@ -1,4 +1,4 @@
-"""The summary of a report in sentences: significant differences, and that there are no others."""
+"""The summary of a report in sentences: the significant differences, and a statement on the others."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,14 +16,14 @@ def summary(compared: pd.DataFrame, titles: Titles) -> str:
     """The significant differences of each metric from the baseline, losses first, in Markdown.
 
     Args:
-        compared: As from `comparison_table`.
+        compared: As returned by `comparison_table`.
         titles: Titles of ``losses`` and ``labels``.
     """
     tested = compared[compared.p.notna()]
     if compared.empty:
         return ""
     if tested.empty:
-        return "There is one seed: differences are not tested, and any of them may be chance.\n"
+        return "With one seed, differences are not tested, and any of them may be due to chance.\n"
     lines = [
         sentence
         for (_, baseline), rows in tested.groupby(["against", "baseline"], sort=False)
@@ -84,6 +84,6 @@ def place_words(some: pd.DataFrame, tested: pd.DataFrame, axis: str, titles: Tit
 
 
 def enumerate_words(words: Sequence[str]) -> str:
-    """Words as a sentence lists them: a, b and c."""
+    """Words joined as in a sentence: a, b and c."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last

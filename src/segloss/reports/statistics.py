@@ -1,8 +1,8 @@
 """Intervals and tests for metrics of a test set. Pure functions on numpy arrays; nothing is rounded.
 
-Three things vary: the images of a test set, the seeds of a training, and the data sets. Seeds of one data set are no
-independent data sets (see `ranks`), and images carry no information on seeds: each function names the variation that
-its claim covers.
+Three things vary: the images of a test set, the seeds of a training, and the data sets. Seeds of one data set are not
+independent data sets (see `ranks`), and images carry no information on seeds: each docstring states the variation that
+the result covers.
 """
 
 import functools
@@ -28,8 +28,8 @@ def bootstrap_interval(
     """Percentile bootstrap interval of a metric's mean over seeds, images and seeds resampled with replacement.
 
     One fewer is drawn than there are, which makes the variance unbiased; with three seeds the tails are still those of
-    three values. All metrics and points with as many images and seeds share one draw of the weights, so their
-    intervals are functions of the same resamples.
+    three values. All metrics and points with the same numbers of images and seeds share one draw of the weights,
+    so their intervals are functions of the same resamples.
 
     Args:
         values: (images, seeds, ...): a metric of each image, or the counts of each image that `statistic` needs.
@@ -55,8 +55,8 @@ def bootstrap_interval(
 def pseudo_values(counts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Jackknife pseudo-values of a metric of the whole data set, the input of `compare`: (images, seeds).
 
-    n·M - (n-1)·M₋ᵢ, M₋ᵢ the metric without image i. mIoU and ECE of a data set are no means over images, so that an
-    image has no value of its own; its pseudo-value takes that place. For a mean over images it is the image's value.
+    n·M - (n-1)·M₋ᵢ, M₋ᵢ the metric without image i. mIoU and ECE of a data set are not means over images, so an image
+    has no value of its own; its pseudo-value takes that role. For a mean over images it is the image's value.
 
     Args:
         counts: (images, seeds, ...).
@@ -95,9 +95,9 @@ class Comparison:
 def compare(first: np.ndarray, second: np.ndarray) -> Comparison:
     """Compare a metric of two losses, both (images, seeds), on the same images and with independent seeds.
 
-    Interval and p are for other images and other seeds, which a claim about losses needs; with one seed of either they
-    are None. A test over the images alone (`compare_models`) takes the luck of a seed, which shifts all images
-    together, for a difference of the losses.
+    Interval and p are for other images and other seeds, which a claim about losses needs; if either has one seed, they
+    are None. A test over the images alone (`compare_models`) mistakes the luck of a seed, which shifts all images
+    together, for a difference between the losses.
 
     Images are crossed with seeds. The variance of the difference is that of the seed means, plus that of the image
     means, less the residual that both contain; Student's t with Satterthwaite's degrees of freedom, as for readers and
@@ -117,7 +117,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> Comparison:
 def compare_models(first: np.ndarray, second: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
     """Compare two sets of trained models, both (images, seeds), on other images of the same kind.
 
-    Nothing is claimed of other trainings. Studentised bootstrap over images (Efron and Tibshirani, 1993): at forty
+    Nothing is claimed about other trainings. Studentised bootstrap over images (Efron and Tibshirani, 1993): with forty
     images the plain percentile interval misses the truth in 6 to 8 of 100 cases, this one in 5 to 6. The interval is
     infinite for two or three images.
 
@@ -135,7 +135,7 @@ def compare_models(first: np.ndarray, second: np.ndarray, resamples: int = RESAM
     centred = differences - mean
     means = weights @ centred
     errors = np.sqrt(np.maximum(weights @ centred**2 - means**2, 0) / (images - 1))
-    # A resample of one image drawn every time has no spread: its |t| is infinite.
+    # A resample that draws the same image every time has no spread: its |t| is infinite.
     t = np.divide(np.abs(means), errors, out=np.full(resamples, np.inf), where=errors > 1e-9 * error)
     half = float(np.quantile(t, 0.95, method="higher")) * error
     # One is added above and below: the observed sample is one of the resamples, and p is never 0.
@@ -155,7 +155,7 @@ def _crossed_interval(first: np.ndarray, second: np.ndarray) -> tuple[float, flo
     images = len(first)
     seeds = np.array([first.shape[1], second.shape[1]])
     seed_variance = np.array([losses.mean(0).var(ddof=1) for losses in (first, second)]) / seeds
-    # Of the difference, image by image: how hard an image is for both losses cancels.
+    # Of the difference, image by image: an image's difficulty for both losses cancels.
     image_variance = (first.mean(1) - second.mean(1)).var(ddof=1) / images
     residual = [
         ((values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()) ** 2).sum()
@@ -174,13 +174,13 @@ def _crossed_interval(first: np.ndarray, second: np.ndarray) -> tuple[float, flo
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p values adjusted for multiple testing, in their order: the chance of any false claim stays at the level.
+    """p values adjusted for multiple testing, in their order, which controls the family-wise error rate.
 
-    Holm and not Bonferroni: it is never less powerful and needs no independence, which comparisons with one common
+    Holm instead of Bonferroni: it is never less powerful and needs no independence, which comparisons with one common
     baseline do not have. Reference: Holm, 1979, https://www.jstor.org/stable/4615733
     """
     p_values = _finite("p_values", p_values, 1, least=0)
-    # multipletests collects garbage at every call, 50 ms among the objects of a report; frozen objects are skipped.
+    # multipletests runs the garbage collector at every call, 50 ms for a report's objects; it skips frozen objects.
     gc.freeze()
     try:
         return multipletests(p_values, method="holm")[1]
@@ -188,7 +188,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
         gc.unfreeze()
 
 
-@functools.lru_cache(maxsize=2)  # one entry has 16 kB per image; points with the same images and seeds are neighbours
+@functools.lru_cache(maxsize=2)  # one entry has 16 kB per image; points with the same images and seeds are adjacent
 def _bootstrap_weights(images: int, seeds: int, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights of the images and of the seeds in each resample, (resamples, images) and (resamples, seeds)."""
     random = np.random.default_rng(seed)
@@ -198,7 +198,7 @@ def _bootstrap_weights(images: int, seeds: int, resamples: int, seed: int) -> tu
 def _draw(random: np.random.Generator, number: int, resamples: int) -> np.ndarray:
     """(resamples, number): the weight of each item in a mean over number - 1 drawn with replacement.
 
-    One fewer than there are gives means the variance s²/n with s of ddof 1; as many would give three seeds 2/3 of it.
+    Drawing one fewer gives the means the variance s²/n, s with ddof 1; drawing all gives three seeds only 2/3 of it.
     """
     drawn = max(1, number - 1)
     return random.multinomial(drawn, np.full(number, 1 / number), size=resamples) / drawn

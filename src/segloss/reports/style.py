@@ -1,4 +1,4 @@
-"""Style of the figures: sizes for a paper, colours for every eye and for grey print, the same bytes each time."""
+"""Style of the figures: sizes for a paper, colours safe for colour blindness and greyscale, reproducible bytes."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ COLUMN, PAGE = 3.3, 6.8  # inches: one column of a two-column article, and the w
 FORMATS = ("png", "pdf", "svg")
 # Okabe and Ito, 2008, https://jfly.uni-koeln.de/color/; yellow last, it is faint on white.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#F0E442")
-# Colours repeat after eight, dashes and markers after four and seven: in grey these tell neighbours apart.
+# Colours repeat after eight, dashes and markers after four and seven: in greyscale these distinguish neighbours.
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SETTINGS = {
@@ -30,8 +30,8 @@ SETTINGS = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "text.parse_math": False,  # titles are shown as typed, with their dollar signs
-    "pdf.fonttype": 42,  # fonts as outlines that journals accept, not Type 3
-    "svg.hashsalt": "segloss",  # else identifiers in an SVG are random
+    "pdf.fonttype": 42,  # TrueType outlines, which journals accept, not Type 3
+    "svg.hashsalt": "segloss",  # otherwise identifiers in an SVG are random
 }
 METADATA = {
     "png": {"Software": None},
@@ -42,7 +42,7 @@ METADATA = {
 
 @contextmanager
 def drawing() -> Iterator[Any]:
-    """pyplot in the style of the figures, drawing into files."""
+    """pyplot in the style of the figures, drawing to files."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -53,7 +53,7 @@ def drawing() -> Iterator[Any]:
 
 
 def write_figure(figure: Any, path: Path, formats: Iterable[str] | None = None) -> None:
-    """Write a figure beside each other as PNG, PDF and SVG; the same drawing gives the same bytes, without dates.
+    """Write a figure as PNG, PDF and SVG next to each other; the same drawing gives the same bytes, without dates.
 
     Args:
         figure: The figure; it is closed.
@@ -62,7 +62,7 @@ def write_figure(figure: Any, path: Path, formats: Iterable[str] | None = None) 
     """
     from matplotlib import pyplot
 
-    # Laid out once: each format would do it twice again.
+    # Laid out once: otherwise each format would do it twice more.
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
         figure.set_layout_engine(None)
@@ -81,7 +81,7 @@ def remove_figure(path: Path) -> None:
 
 
 def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """For each name its colour, dashes and marker, in the order of the names; no two of the first 56 are alike."""
+    """For each name its colour, dashes and marker, in the order of the names; no two of the first 56 are the same."""
     return {
         name: {
             "color": COLOURS[number % len(COLOURS)],
@@ -95,15 +95,15 @@ def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def panels(
     pyplot: Any, number: int, height: float, across: int = 4, ratios: Sequence[float] = (1,), **options: Any
 ) -> tuple[Any, Any]:
-    """A figure with that many panels side by side, in several lines where they are many.
+    """A figure with `number` panels side by side, in several lines if they are many.
 
     Args:
-        pyplot: As from `drawing`.
+        pyplot: As yielded by `drawing`.
         number: Number of panels.
-        height: Inches of a panel with all its axes.
-        across: Panels in a line at most.
-        ratios: Heights of the axes above each other in a panel.
-        options: Of ``pyplot.subplots``.
+        height: Height of a panel with all its axes, in inches.
+        across: Largest number of panels in a line.
+        ratios: Relative heights of the stacked axes of a panel.
+        options: Options of ``pyplot.subplots``.
 
     Returns:
         The figure, and the axes as (panel, row); unused ones are hidden.
@@ -124,12 +124,12 @@ def panels(
     for axis in axes[number:].ravel():
         axis.set_visible(False)
     for axis in axes[:number, -1]:
-        axis.tick_params(labelbottom=True)  # shared axes would label the last line alone
+        axis.tick_params(labelbottom=True)  # shared axes would label only the last line
     return figure, axes
 
 
 def legend_below(figure: Any, handles: Mapping[str, Any], titles: Mapping[str, str], columns: int = 6) -> None:
-    """A legend of all panels below the figure, of the names' titles."""
+    """Draw a legend for all panels below the figure, with the titles of the names."""
     if handles:
         labels = [one_line(titles[name]) for name in handles]
         longest = max(map(len, labels))
@@ -140,7 +140,7 @@ def legend_below(figure: Any, handles: Mapping[str, Any], titles: Mapping[str, s
 
 
 def one_line(title: str) -> str:
-    """A title on one line. A leading underscore would hide it from a legend: a space of no width goes before it."""
+    """A title on one line. A leading underscore would hide it from a legend: a zero-width character goes before it."""
     line = " ".join(title.split())
     return f"\N{WORD JOINER}{line}" if line.startswith("_") else line
 

@@ -1,4 +1,4 @@
-"""From the results table to one entry per table cell: mean and spread over seeds, or the reason for no number."""
+"""From the results table to one entry per table cell: mean and spread over seeds, or why there is no number."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +11,13 @@ from segloss.metrics import Metric, find_metric
 AXES = ["dataset", "model", "schedule", "labels", "loss"]
 
 PAPER_METRICS = (find_metric("mIoU"), find_metric("ECE"))
-# Before and after the logits are divided by the temperature that fits the validation images best.
+# Before and after temperature scaling, fitted on the validation images.
 CALIBRATION_METRICS = (find_metric("ECE"), find_metric("ECE_scaled"))
 EDGE_METRICS = tuple(find_metric(name) for name in ("ODS", "OIS"))
 SURFACE_METRICS = tuple(find_metric(name) for name in ("mBoundaryIoU", "mNSD"))
 # Against the raters' mean or the known probabilities; in a table of their own, where the records have them.
 SOFT_METRICS = tuple(find_metric(name) for name in ("mDice", "Dice_thresholds", "mDice_soft", "KL"))
-# The state of an entry without a number is that of its seeds that comes first here.
+# An entry without a number has the first of these states that one of its seeds has.
 WORST_FIRST = ("failed", "blocked", "stopped", "stale", "running", "waiting", "missing", "skipped")
 
 
@@ -75,7 +75,7 @@ def summarise(
         results: The results table.
         metrics: The metrics.
         axes: The columns that identify a point.
-        rows: The axis down the table: places are given within a column, among all values of this axis but controls.
+        rows: The axis down the table: places are given within a column, among all its values except controls.
     """
 
     def is_control(key: tuple[str, ...]) -> bool:

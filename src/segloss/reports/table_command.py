@@ -46,8 +46,8 @@ def make_table(
 
     Args:
         grid: The grid.
-        table: Its results.csv; intervals.csv and comparisons.csv are read beside it where they are.
-        results: Folder of the cells; read for the IoU of each class alone.
+        table: Its results.csv; intervals.csv and comparisons.csv next to it are read if they exist.
+        results: Folder of the cells; read only for the IoU of each class.
         rows: The axis down: one of ``AXES``, or ``loss.<option>`` or ``labels.<option>`` for an ablation.
         columns: The axes across, from the outermost.
         metrics: Names of metrics or of sets of them (``METRIC_SETS``), or ``classes`` for the IoU of each class.
@@ -140,10 +140,10 @@ def families(grid: Grid) -> dict[str, str]:
 
 
 def option_values(grid: Grid, axis: str, option: str) -> dict[str, str]:
-    """Titles of the losses or label scenarios that set an option, by its value from the least to the most.
+    """Titles of the losses or label scenarios that set an option, in ascending order of its value.
 
     Raises:
-        ConfigError: if none sets it.
+        ConfigError: if none sets it, or if the axis is neither ``loss`` nor ``labels``.
     """
     if axis not in ("loss", "labels"):
         raise ConfigError(f"expected loss.<option> or labels.<option>, got {axis}.{option}")
@@ -161,7 +161,7 @@ def option_values(grid: Grid, axis: str, option: str) -> dict[str, str]:
     single = len(set(kinds.values())) == 1 and len(set(map(str, values.values()))) == len(values)
 
     def position(name: str) -> tuple[str, bool, float, str]:
-        """Losses of one kind side by side, in them numbers by size, then words."""
+        """Losses of one kind side by side; within a kind, numbers by size, then words."""
         value = values[name]
         number = isinstance(value, int | float)
         return kinds[name], not number, value if number else 0.0, str(value)

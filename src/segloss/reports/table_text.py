@@ -10,7 +10,7 @@ from segloss.reports.markdown import text
 from segloss.reports.paper import PaperTable, caption_of, column_heading
 from segloss.reports.paper_cells import Cell
 
-FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run a text that begins so
+FORMULA = ("=", "+", "-", "@")  # a spreadsheet would evaluate a text that begins with these
 
 
 def markdown(tables: Sequence[PaperTable]) -> str:
@@ -42,9 +42,9 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def to_csv(tables: Sequence[PaperTable]) -> str:
-    """The tables as CSV, one below the other: names of the axes and not titles in the head, numbers unrounded.
+    """The tables as CSV, one below the other: axis values by name instead of title in the head, numbers unrounded.
 
-    A title that begins with =, +, - or @ gets an apostrophe before it, so that no spreadsheet runs it.
+    A title that begins with =, +, - or @ gets an apostrophe before it, so that no spreadsheet evaluates it.
     """
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -71,6 +71,6 @@ def to_csv(tables: Sequence[PaperTable]) -> str:
 
 
 def harmless(title: str) -> str:
-    """A title on one line that no spreadsheet takes for a formula."""
+    """A title on one line that no spreadsheet interprets as a formula."""
     line = one_line(title)
     return f"'{line}" if line.startswith(FORMULA) else line

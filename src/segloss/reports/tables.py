@@ -1,6 +1,6 @@
 """The tables of a report in Markdown: one for each data set and model, losses down, label scenarios and metrics across.
 
-The same tables as a paper prints them are made by `segloss.reports.paper`.
+`segloss.reports.paper` makes the same tables in the form that a paper prints.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ SPREAD = "Mean ± sample standard deviation (ddof 1) over n seeds; best mean of 
 
 
 class Notes:
-    """Numbered footnotes: the same reason is the same note."""
+    """Numbered footnotes: equal reasons share a note."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -66,7 +66,7 @@ def markdown_tables(
     """The tables with their notes.
 
     Args:
-        entries: As from `summarise`.
+        entries: As returned by `summarise`.
         titles: Titles of ``losses`` and ``labels``.
         seeds: Number of seeds of the grid.
         metrics: The metrics of each label scenario.

@@ -1,4 +1,4 @@
-"""The terms of compound losses: whose gradient is how large in the course of a training."""
+"""The terms of compound losses: how large each term's gradient is in the course of a training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ KEY = ("train/decode.", ".gradient_norm")
 EXPLANATION = (
     "The norm of each term's gradient at the logits of the decode head, its weight included, as a share of the sum "
     "over the terms; mean over seeds, at the first, a middle and the last logged iteration. A term with a small share "
-    "hardly changes what the others do.\n"
+    "has little influence on the update.\n"
 )
 
 
@@ -33,7 +33,7 @@ def term_norms(record: Mapping[str, Any]) -> Norms:
 
 
 def markdown_terms(norms: Mapping[Point, Sequence[Norms]], titles: Mapping[str, Mapping[str, str]]) -> str:
-    """A table of the shares of each point's terms; one whose seeds share no logged iteration is left out."""
+    """A table of the shares of each point's terms; points whose seeds share no logged iteration are left out."""
     body = []
     for (dataset, model, _, labels, loss), seeds in norms.items():
         logged = sorted(set.intersection(*map(set, seeds)))

@@ -1,10 +1,10 @@
-"""A fork server: small cells share their imports, since each is forked from one process that has imported them already.
+"""A fork server: small cells share their imports, since each is forked from one process that has already done them.
 
-A Snakemake run on this machine starts the server. ``segloss train`` then hands its arguments, working directory,
-environment and standard streams over, waits, passes signals on, and ends as the cell ends. A cell remains one job, one
-process and one log; forked before any thread was started, it gives the result of a process of its own to the last bit.
+A Snakemake run on this machine starts the server. ``segloss train`` then hands over its arguments, working directory,
+environment and standard streams, waits, forwards signals, and exits with the cell's status. A cell remains one job, one
+process and one log; forked before any thread is started, its result is bit-identical to that of a separate process.
 Where the server cannot be used (it has ended, the code has changed since it was imported, or there is a GPU: CUDA
-cannot be used in a forked process once it has been initialised) the cell runs as a process of its own.
+cannot be used in a forked process once it has been initialised), the cell runs in a separate process.
 """
 
 import atexit
@@ -29,16 +29,16 @@ from typing import Any, NoReturn
 
 from segloss.runtime.torchrun import set_parent_death_signal, under_torchrun
 
-SOCKET = "SEGLOSS_FORKSERVER"  # path of the server's socket; without it, or empty, every cell is a process of its own
+SOCKET = "SEGLOSS_FORKSERVER"  # path of the server's socket; if unset or empty, every cell runs in a separate process
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 NUMBER = struct.Struct("!i")
 Request = tuple[list[str], str, dict[str, str]]  # arguments, working directory, environment
 
 
 def start(entry_point: str, preload: Sequence[str]) -> None:
-    """Start the server, which ends with this process however that ends, and export the path of its socket.
+    """Start the server, which ends when this process ends, however it ends, and export the path of its socket.
 
-    ``SEGLOSS_FORKSERVER=off`` keeps every cell a process of its own; the path of a server that runs keeps that one.
+    ``SEGLOSS_FORKSERVER=off`` runs every cell in a separate process; with a running server's path, none is started.
 
     Args:
         entry_point: ``<module>:<function>`` that a forked process calls with the client's ``sys.argv``.
@@ -60,7 +60,7 @@ def start(entry_point: str, preload: Sequence[str]) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
-            start_new_session=True,  # Ctrl-C is for the jobs, which pass it on
+            start_new_session=True,  # Ctrl-C goes to the jobs, which forward it
             env={**os.environ, **single, "CUDA_VISIBLE_DEVICES": ""},
         )
         os.close(pipe)
@@ -68,16 +68,16 @@ def start(entry_point: str, preload: Sequence[str]) -> None:
 
 
 def send_request(server: socket.socket, request: Request, streams: Sequence[int]) -> None:
-    """Send arguments, working directory and environment of a process to fork, and its standard streams."""
+    """Send the arguments, working directory, environment and standard streams of a process to fork."""
     content = json.dumps(request).encode()
     socket.send_fds(server, [NUMBER.pack(len(content))], list(streams))
     server.sendall(content)
 
 
 def run_in_server(arguments: list[str]) -> None:
-    """Run ``segloss`` with these arguments in a process forked from the server, and end as it ends.
+    """Run ``segloss`` with these arguments in a process forked from the server, and exit with its status.
 
-    Returns where the server cannot be used.
+    Returns if the server cannot be used.
 
     Raises:
         SystemExit: with the exit status of the forked process.
@@ -89,7 +89,7 @@ def run_in_server(arguments: list[str]) -> None:
     answer = b""
     with socket.socket(socket.AF_UNIX) as server, suppress(OSError):
         server.connect(path)
-        # A signal that arrives before it can be passed on waits: it must not end the client and so kill its cell.
+        # Signals are blocked until they can be forwarded: one must not end the client and thereby kill its cell.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             send_request(server, request, (0, 1, 2))
@@ -115,7 +115,7 @@ def exit_with(status: int) -> None:
 
 
 def sources() -> dict[str, tuple[int, int]]:
-    """Time and size of every file of the package, to see if it was changed after it was imported."""
+    """Modification time and size of every file of the package, to detect changes after it was imported."""
     files = Path(__file__).parents[1].rglob("*.py")
     return {str(file): (state.st_mtime_ns, state.st_size) for file in files for state in [file.stat()]}
 
@@ -123,7 +123,7 @@ def sources() -> dict[str, tuple[int, int]]:
 def preload_modules(names: Sequence[str]) -> None:
     """Import modules for all processes that are forked later."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of packages about themselves
+        warnings.simplefilter("ignore")  # those of packages about themselves
         for name in names:
             importlib.import_module(name)
     gc.freeze()  # shared pages stay shared: the cells' garbage collections do not touch them
@@ -146,7 +146,7 @@ class ForkServer:
 
     def __init__(self, listener: socket.socket, preload: Sequence[str]) -> None:
         self.listener, self.preload = listener, preload
-        self.imported: dict[str, tuple[int, int]] | None = None  # the sources as they were when they were imported
+        self.imported: dict[str, tuple[int, int]] | None = None  # the sources as they were at import
         self.clients: dict[int, socket.socket] = {}  # by the process forked for them
         self.accepting = True
         self.selector = selectors.DefaultSelector()
@@ -154,7 +154,7 @@ class ForkServer:
         self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self.stop_accepting)
 
     def serve(self) -> tuple[Request, list[int]] | None:
-        """Handle events to the end.
+        """Handle events until the server ends.
 
         Returns:
             In each forked process its request; None in the server, at its end.
@@ -194,7 +194,7 @@ class ForkServer:
         return None
 
     def imports_are_current(self) -> bool:
-        """True if the imported code is that of the files now; imports it at the first call."""
+        """True if the imported code still matches the files; the first call imports it."""
         current = sources()
         if self.imported is None:
             self.imported = current
@@ -211,7 +211,7 @@ class ForkServer:
         self.selector.close()
 
     def handle_client(self, key: selectors.SelectorKey, pid: int) -> None:
-        """Pass a client's signal on to its process, or kill that when the client has ended."""
+        """Forward a client's signal to its process, or kill the process if the client has ended."""
         message = b""
         with suppress(OSError):
             message = key.fileobj.recv(NUMBER.size)
@@ -246,10 +246,10 @@ def take_over(request: Request, streams: list[int]) -> None:
 
 
 def run_and_exit(function: Callable[[], Any]) -> NoReturn:
-    """Call a function and end the process as Python does, but without a teardown of all that the server imported.
+    """Call a function and end the process as Python does, but without tearing down everything the server imported.
 
-    The teardown would copy the pages that are shared with the server, a third of a second for each cell. Threads are
-    joined, exit handlers called and streams flushed; an exception other than SystemExit is raised.
+    Teardown would copy the pages that are shared with the server, a third of a second for each cell. Threads are
+    joined, exit handlers called and streams flushed; an exception other than SystemExit propagates.
     """
     try:
         status = function()

@@ -1,8 +1,8 @@
-"""Leases of GPUs: which cell may use which device, so that a node takes any number of jobs. Imports no torch.
+"""GPU leases: which cell may use which device, so a node can take any number of jobs. Imports no torch.
 
-A lease is a lock on a file, one file per device, and the kernel drops it when the process ends, however it ends: a file
-left behind means nothing. A cell that shares a device with others locks one nth of the bytes, so that locks of any
-shares fit together. The files lie outside the results, since all grids of a user share the GPUs of a machine.
+A lease is a lock on a file, one file per device. The kernel releases it when the process ends, however it ends: a file
+left behind means nothing. A cell that shares a device with others locks one nth of the bytes, so locks of any shares
+are compatible. The files are outside the results, since all grids of a user share the GPUs of a machine.
 """
 
 import fcntl
@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 
-# Bytes that stand for a whole device: divisible by every number of cells that may share it.
+# Bytes that represent a whole device: divisible by every number of cells that may share it.
 WHOLE = 720720
 LARGEST_SHARE = 16
-# Between two looks at devices that were all leased, in seconds; at random, so that waiting cells do not look in step.
+# Seconds between two attempts while all devices are leased; random, so that waiting cells do not retry in lockstep.
 POLL = (0.2, 0.6)
 
 
@@ -28,9 +28,9 @@ class LeaseError(ValueError):
 
 
 def installed() -> list[list[str]]:
-    """The GPUs of this machine as the driver counts them, each as the devices it is divided into (MIG), else as itself.
+    """The GPUs of this machine in the driver's order, each as a list of its MIG devices, or of itself if it has none.
 
-    Where there is no ``nvidia-smi``, or it finds no driver, there is none: torch would find none either.
+    Empty without ``nvidia-smi``, or if it finds no driver: torch would find no GPU either.
     """
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
@@ -46,12 +46,12 @@ def installed() -> list[list[str]]:
 
 
 def devices() -> list[str]:
-    """The devices a cell may lease, by the names that CUDA_VISIBLE_DEVICES takes.
+    """The devices a cell may lease, by the names that CUDA_VISIBLE_DEVICES accepts.
 
-    SEGLOSS_DEVICES (names divided by commas) says which they are, for machines without ``nvidia-smi``; else they are
-    those that the driver lists. Of these CUDA_VISIBLE_DEVICES leaves some where it is set, by a person or by a
-    scheduler: numbers in the driver's order, or names, which may be shortened; as for CUDA, what follows an unknown
-    one is not there.
+    SEGLOSS_DEVICES (names separated by commas), where it is set, lists them, as on machines without ``nvidia-smi``;
+    otherwise they are those that the driver lists. CUDA_VISIBLE_DEVICES, if set by a person or by a scheduler, selects
+    some of these: numbers in the driver's order, or names, which may be shortened; as in CUDA, entries after an unknown
+    one are ignored.
     """
     declared = [name.strip() for name in os.environ.get("SEGLOSS_DEVICES", "").split(",") if name.strip()]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -75,7 +75,7 @@ def devices() -> list[str]:
 def lock_folder() -> Path:
     """The user's folder of locks on this machine: SEGLOSS_LEASES, else one in /tmp.
 
-    It must not lie on a network's file system: the devices are this machine's. TMPDIR is not asked, since it differs
+    It must not be on a network file system: the devices are this machine's. TMPDIR is not used, since it differs
     between the sessions of one user.
 
     Raises:
@@ -84,13 +84,13 @@ def lock_folder() -> Path:
     folder = Path(os.environ.get("SEGLOSS_LEASES") or f"/tmp/segloss-leases-{os.getuid()}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise LeaseError(f"{folder} belongs to another user: name a folder of your own in SEGLOSS_LEASES")
+        raise LeaseError(f"{folder} belongs to another user: set SEGLOSS_LEASES to a folder of your own")
     return folder
 
 
 def lock(folder: Path, device: str, slot: int, share: int, stack: ExitStack) -> bool:
-    """Try to lock one of the ``share`` equal parts of a device for as long as the stack lives."""
-    # Locks of this kind belong to the process and not to its children: what a killed training leaves behind holds none.
+    """Try to lock one of the ``share`` equal parts of a device until the stack is closed."""
+    # POSIX record locks belong to the process and not to its children: the orphans of a killed training hold none.
     file = (folder / re.sub(r"[^\w.-]", "_", device)).open("ab")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, WHOLE // share, slot * (WHOLE // share))
@@ -98,12 +98,12 @@ def lock(folder: Path, device: str, slot: int, share: int, stack: ExitStack) -> 
         file.close()
         return False
     stack.enter_context(file)
-    os.utime(file.fileno())  # what cleans /tmp leaves young files alone
+    os.utime(file.fileno())  # programs that clean /tmp leave recent files alone
     return True
 
 
 def try_lease(folder: Path, names: Sequence[str], count: int, share: int, stack: ExitStack) -> list[str]:
-    """Lock parts of that many devices, empty ones first; all or none."""
+    """Lock a part of each of ``count`` devices, unused ones first; all or none."""
     taken: list[str] = []
     with ExitStack() as attempt:
         for slot, device in product(range(share), names):
@@ -119,20 +119,20 @@ def try_lease(folder: Path, names: Sequence[str], count: int, share: int, stack:
 def lease(
     count: int = 1, share: int = 1, notify: Callable[[str], None] = lambda text: print(text, flush=True)
 ) -> Iterator[list[str]]:
-    """Wait for devices, hold them inside the ``with``, and name them in CUDA_VISIBLE_DEVICES.
+    """Wait for devices, hold them within the ``with`` block, and list them in CUDA_VISIBLE_DEVICES.
 
-    It must be entered before torch is imported, which looks at the variable once.
+    It must be entered before torch is imported, which reads the variable only once.
 
     Args:
         count: Devices the cell trains on.
-        share: Cells that may use one device at a time, 1 to 16. Cells of different shares keep to both.
-        notify: Takes a sentence when the cell must wait, and one when it has its devices.
+        share: Cells that may use one device at a time, 1 to 16. Cells of different shares respect both.
+        notify: Receives a sentence when the cell must wait, and one when it has its devices.
 
     Yields:
         The devices; none where the machine has none.
 
     Raises:
-        LeaseError: if there are fewer devices than asked for, or a share is impossible.
+        LeaseError: if there are fewer devices than requested, or the share is out of range.
     """
     if not 1 <= share <= LARGEST_SHARE:
         raise LeaseError(f"{share} cells on one GPU: expected 1 to {LARGEST_SHARE}")

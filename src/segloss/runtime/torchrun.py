@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 
 def set_parent_death_signal(number: int) -> None:
-    """Send this process a signal when its parent ends, however that ends (Linux)."""
+    """Have the kernel send this process a signal when its parent ends, however it ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
 
@@ -20,7 +20,7 @@ def under_torchrun() -> bool:
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
-    """Run ``segloss`` with these arguments in that many processes; SIGTERM and SIGINT are passed on.
+    """Run ``segloss`` with these arguments in this many processes; SIGTERM and SIGINT are forwarded.
 
     Returns:
         The exit status, 128 + n after signal n.
@@ -30,7 +30,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     torchrun = subprocess.Popen(
         [*command, "-m", "segloss", *arguments],
         preexec_fn=lambda: set_parent_death_signal(signal.SIGTERM),
-        start_new_session=True,  # or Ctrl-C would reach its processes twice
+        start_new_session=True,  # otherwise Ctrl-C would reach its processes twice
     )
 
     def pass_on(number: int, _: object) -> None:

@@ -1,8 +1,8 @@
-"""Weights & Biases, in the only room that knows it. Its failures never stop or change a training.
+"""Weights & Biases, which only this package uses. Its failures never stop or change a training.
 
-A training writes its run to disk only, so it never waits for a server. Where W&B has a key, a separate process reads
-the growing file and sends it, a few seconds behind; ``segloss sync`` sends later what it could not. Every attempt at a
-cell writes the whole run, from the first iteration on, and replaces the file of the attempt before.
+A training writes its run to disk only, so it never waits for a server. If there is an API key, a separate process reads
+the growing file and sends it, a few seconds behind; ``segloss sync`` later sends what that process could not. Every
+attempt at a cell writes the whole run, from the first iteration on, and replaces the file of the previous attempt.
 """
 
 import logging
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 
 def preload() -> None:
-    """Import the modules that a starting run imports, and start nothing."""
+    """Import the modules that a run imports when it starts, without starting one."""
     import wandb.sdk.launch.inputs.internal  # noqa: F401
 
 
 def renew_media_folder() -> None:
-    """Give this process a folder of its own for the media it logs.
+    """Give this process a separate folder for the media it logs.
 
-    W&B makes the folder when it is imported and deletes it when the process ends: of cells that are forked from one
+    W&B creates the folder when it is imported and deletes it when the process ends: of several cells forked from a
     process that has imported W&B, the first one to end would delete the folder of all.
     """
     from wandb.sdk.data_types._private import MEDIA_TMP
@@ -52,7 +52,7 @@ def axes_config(experiment: Experiment) -> dict[str, Any]:
     """The config of a cell's run: its axes and what they stand for as flat keys, to filter and group by.
 
     ``dataset``, ``model``, ``schedule``, ``labels``, ``loss`` and ``seed`` are those of the cell's name; ``settings``
-    has everything that decides its result.
+    has everything that determines its result.
     """
     return {
         **asdict(experiment.cell),
@@ -71,12 +71,12 @@ def axes_config(experiment: Experiment) -> dict[str, Any]:
 
 @contextmanager
 def tracked(experiment: Experiment, folder: Path, except_for: type[BaseException]) -> Iterator["Run"]:
-    """The W&B run of a cell: closed at the end of the ``with``, as failed if that ends with an error.
+    """The W&B run of a cell: closed at the end of the ``with`` block, as failed if the block ends with an error.
 
     Args:
         experiment: The cell, resolved.
         folder: W&B's files are kept below it.
-        except_for: An exception that is no failure.
+        except_for: An exception that is not a failure.
     """
     cell = experiment.cell
     run = Run(
@@ -100,10 +100,10 @@ def tracked(experiment: Experiment, folder: Path, except_for: type[BaseException
 
 
 class Run:
-    """One cell as one W&B run: written to disk, and sent from there where there is a key and a server.
+    """One cell as one W&B run: written to disk, and sent from there if there is a key and a server.
 
-    ``WANDB_MODE`` has precedence over the key: ``online`` sends, ``offline`` does not, ``disabled`` writes nothing. The
-    first failure of W&B is logged, and tracking ends there.
+    ``WANDB_MODE`` takes precedence over the key: ``online`` sends, ``offline`` does not, ``disabled`` writes nothing.
+    The first failure of W&B is logged, and tracking ends there.
 
     Args:
         folder: The folder of W&B's files.
@@ -157,7 +157,7 @@ class Run:
             self._give_up(error)
 
     def log(self, row: Mapping[str, float], step: int) -> None:
-        """One row measured at that iteration."""
+        """Log one row, measured at iteration ``step``."""
         self._attempt(lambda run: run.log({"iteration": step, **row}, step=step))
 
     def show(self, folder: Path, classes: Sequence[str], step: int) -> None:
@@ -171,7 +171,7 @@ class Run:
         self._attempt(lambda run: run.log({"iteration": step, **evaluation_media(folder, classes)}, step=step))
 
     def summarise(self, summary: Mapping[str, Any]) -> None:
-        """Write the final numbers."""
+        """Write the final numbers to the run's summary."""
         self._attempt(lambda run: run.summary.update(dict(summary)))
 
     def finish(self) -> None:
@@ -199,10 +199,10 @@ class Run:
     def _end(self) -> None:
         self._run = None
         if self._sender is not None:
-            self._sender.stdin.close()  # it ends by itself and is not waited for
+            self._sender.stdin.close()  # it ends on its own and is not waited for
             self._sender.returncode = 0
             self._sender = None
 
     def _give_up(self, error: Exception) -> None:
-        logger.warning("Weights & Biases stopped tracking this cell, its training goes on: %s", error)
+        logger.warning("Weights & Biases stopped tracking this cell, its training continues: %s", error)
         self._end()

@@ -1,4 +1,4 @@
-"""``python -m segloss.tracking <run folder>``: send a run while it is written. Trainings start it."""
+"""``python -m segloss.tracking <run folder>``: send a run while it is being written. Started by trainings."""
 
 import sys
 from pathlib import Path

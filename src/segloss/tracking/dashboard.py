@@ -1,4 +1,4 @@
-"""A grid as one W&B run: its results table, and its report as an artifact; and what a workspace of it contains."""
+"""A grid as one W&B run: its results table, and its report as an artifact; and the description of its workspace."""
 
 import csv
 import os
@@ -22,10 +22,10 @@ WORKSPACE = """In W&B, in the project {project}, open a workspace and save this 
 
 
 def wide_rows(table: Path) -> tuple[list[str], list[list[Any]]]:
-    """The columns and rows of results.csv with a row for each cell and a column for each metric.
+    """The columns and rows of results.csv in wide format: a row for each cell and a column for each metric.
 
     Args:
-        table: results.csv, which has a row for each cell and metric.
+        table: results.csv, which is in long format: a row for each cell and metric.
     """
     cells: dict[tuple[str, ...], dict[str, Any]] = {}
     metrics: dict[str, None] = {}
@@ -43,7 +43,7 @@ def wide_rows(table: Path) -> tuple[list[str], list[list[Any]]]:
 
 
 def artifact_name(grid: Grid) -> str:
-    """The grid's name with the letters that W&B allows in names of artifacts."""
+    """The grid's name with only the characters that W&B allows in names of artifacts."""
     return re.sub(r"[^\w.-]", "-", grid.name)
 
 
@@ -88,7 +88,7 @@ def write_dashboard(grid: Grid, report: Path, results: Path, project: str = "seg
 
 
 def format_dashboard(grid: Grid, project: str = "segloss") -> str:
-    """The view of the grid to save as a workspace, in words."""
+    """Describe the view of the grid to save as a workspace."""
     return WORKSPACE.format(
         project=os.environ.get("WANDB_PROJECT", project),
         datasets=", ".join(dict.fromkeys(cell.dataset for cell in grid.cells)),

@@ -1,4 +1,4 @@
-"""The evaluation of a cell as W&B shows it: tables and charts from its counts, pictures from its kept predictions."""
+"""The evaluation of a cell as W&B shows it: tables and charts from its counts, images from its saved predictions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ import numpy as np
 
 from segloss.metrics import Counts, per_class, reliability
 
-# A table of C x C rows: with more classes it would be slow to send and cannot be read.
+# A table of C x C rows: with more classes it would be slow to send and unreadable.
 CONFUSION_CLASSES = 50
-# Pictures are for a look: maps are thinned to about so many pixels a side.
+# Images are for visual inspection only: maps are subsampled to about this many pixels per side.
 PICTURE_SIDE = 512
 
 
 def evaluation_media(folder: Path, classes: Sequence[str]) -> dict[str, Any]:
-    """The tables, charts and pictures of an evaluated cell by their keys in W&B.
+    """The tables, charts and images of an evaluated cell by their keys in W&B.
 
     ``evaluation/per_class`` is a table of scores in percent; ``evaluation/confusion`` a chart of pixels by label and
     prediction, up to 50 classes; ``evaluation/reliability`` a chart of accuracy over confidence in 10 bins;
@@ -45,7 +45,7 @@ def class_table(counts: Counts, classes: Sequence[str]) -> Any:
 
 
 def confusion_chart(counts: Counts, classes: Sequence[str]) -> Any:
-    """The confusion matrix in pixels, as a chart of W&B's own kind."""
+    """The confusion matrix in pixels, as W&B's built-in chart."""
     import wandb
 
     pixels = counts.total("confusion").tolist()
@@ -74,7 +74,7 @@ def reliability_chart(counts: Counts) -> Any:
 
 
 def prediction_images(maps: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[Any]:
-    """The kept predictions as images with masks; a grey image stands for one that was not kept."""
+    """The saved predictions as images with masks; a grey image replaces one that was not saved."""
     import wandb
 
     labels = {**dict(enumerate(classes)), 255: "void"}

@@ -1,7 +1,7 @@
-"""From the file that a training writes to W&B's server: while the training runs, or later.
+"""Send the run file of a training to W&B's server: while the training runs, or later.
 
-``wandb beta sync --live`` of version 0.31.0 does the same and is not used: where the training was killed it waits for
-more rows for ever.
+``wandb beta sync --live`` of version 0.31.0 does the same and is not used: if the training was killed, it waits forever
+for more rows.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ from typing import Any
 
 from segloss.records import run_lock
 
-# Nothing of the machine is recorded.
+# Nothing about the machine is recorded.
 SETTINGS = dict(
     console="off",
     silent=True,
@@ -34,7 +34,7 @@ SETTINGS = dict(
 FLUSH = 5
 # Bytes of the file before the first record.
 HEADER = 7
-# Seconds for which the sending process goes on trying when the training has ended.
+# Seconds for which the sending process keeps trying after the training has ended.
 GRACE = 30
 
 
@@ -43,16 +43,16 @@ FOREIGN = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID", "WANDB_RE
 
 
 def forget_foreign_runs() -> None:
-    """Remove the variables of ``FOREIGN`` from the environment, before W&B reads them: a run's id is the cell's."""
+    """Remove the variables of ``FOREIGN`` from the environment before W&B reads them: a run has its cell's id."""
     for name in FOREIGN:
         os.environ.pop(name, None)
 
 
 def connect(settings: Mapping[str, Any], **run: Any) -> Any:
-    """``wandb.init`` with ``SETTINGS`` and these, and without W&B's error reports about itself.
+    """Call ``wandb.init`` with ``SETTINGS`` and these settings, with W&B's reporting of its own errors off.
 
-    They go to the server also from a run that is offline, and a process waits for them when it ends: 10 s where the
-    server hangs. Files that W&B stages for artifacts are kept in the run's own folder and not in the home folder.
+    W&B sends such reports even from an offline run, and a process waits for them when it ends: 10 s if the server
+    hangs. Files that W&B stages for artifacts are kept in the run's own folder and not in the home folder.
     """
     import wandb
 
@@ -62,14 +62,14 @@ def connect(settings: Mapping[str, Any], **run: Any) -> Any:
 
 
 def send_beside(run_folder: Path) -> subprocess.Popen:
-    """Start the process that sends a run while it is written; the end of its standard input is that of the writer."""
+    """Start the process that sends a run while it is being written; its standard input ends when the writer ends."""
     return subprocess.Popen(
         [sys.executable, "-m", "segloss.tracking", str(run_folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C and the end of the job are for the training
-        # With a W&B service of its own: that of the training's process has a run of this id already.
+        start_new_session=True,  # Ctrl-C and the end of the job must reach only the training
+        # With a separate W&B service: that of the training's process already has a run with this id.
         env={name: value for name, value in os.environ.items() if not name.startswith("WANDB_SERVICE")},
     )
 
@@ -77,8 +77,8 @@ def send_beside(run_folder: Path) -> subprocess.Popen:
 def written(file: Path) -> list[Any]:
     """The records of a run that W&B has written so far.
 
-    The file is a LevelDB log: after a header of 7 bytes, blocks of 32 KiB with chunks of 7 bytes of header (checksum,
-    length, whether it is a record's whole, first, middle or last part) and their data.
+    The file is a LevelDB log: after a header of 7 bytes, blocks of 32 KiB with chunks, each a header of 7 bytes
+    (checksum, length, and whether it is a whole record or its first, middle or last part) and its data.
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -101,7 +101,7 @@ def written(file: Path) -> list[Any]:
 
 
 def plain(items: Iterable[Any]) -> dict[str, Any]:
-    """Keys and values of a record, nested as they were; without W&B's own (``_step``, ``_timestamp``, ...)."""
+    """Keys and values of a record, nested as they were; without W&B's own keys (``_step``, ``_timestamp``, ...)."""
     values: dict[str, Any] = {}
     for item in items:
         *outer, last = item.nested_key or [item.key]
@@ -115,7 +115,7 @@ def plain(items: Iterable[Any]) -> dict[str, Any]:
 
 
 def without_artifact(value: Any) -> Any:
-    """A value of a row without the reference of a table to its artifact, which stays on this machine.
+    """A value of a row without a table's reference to its artifact, which stays on this machine.
 
     W&B then reads the table from the run's files.
     """
@@ -135,7 +135,7 @@ def send_media(run: Any, files: Path) -> None:
 
 
 def send_chart_settings(run: Any, items: Iterable[Any]) -> None:
-    """Send the settings of charts and the names of classes in masks, which W&B keeps in its own part of the config."""
+    """Send chart settings and the class names of masks, which W&B keeps in an internal part of the config."""
     for item in items:
         keys, value = tuple(item.nested_key or [item.key]), json.loads(item.value_json)
         if keys[:2] == ("_wandb", "visualize"):
@@ -145,7 +145,7 @@ def send_chart_settings(run: Any, items: Iterable[Any]) -> None:
 
 
 def send_artifact(run: Any, record: Any) -> None:
-    """Send an artifact of files that are still there; tables are sent as files of the run."""
+    """Send an artifact with those of its files that still exist; tables are sent as files of the run."""
     import wandb
 
     if record.type == "run_table":
@@ -178,15 +178,16 @@ def send_record(run: Any, record: Any, files: Path) -> None:
 def replay(file: Path, still_writing: Callable[[], bool], patience: float) -> None:
     """Send a run to W&B's server, from the first row that the server does not have to the last that is written.
 
-    The server's answer contains the last row it has: so each row is sent once, whoever sent those before it.
+    The server's response contains the last row it has, so each row is sent only once, whichever process sent the
+    earlier ones.
 
     Args:
-        file: The run as W&B has written it.
-        still_writing: True while more may come.
-        patience: Seconds to wait for the server's first answer.
+        file: The run file that W&B writes.
+        still_writing: Returns True while more rows may come.
+        patience: Seconds to wait for the server's first response.
 
     Raises:
-        wandb.errors.CommError: there was none.
+        wandb.errors.CommError: if there was none.
     """
     while not (header := [record.run for record in written(file) if record.HasField("run")]):
         time.sleep(1)
@@ -244,7 +245,7 @@ def send(run_folder: Path) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         Thread(target=watch, daemon=True).start()
-        # Until the process that sent an earlier attempt has ended: two at once would send rows twice.
+        # Wait until the process that sent an earlier attempt has ended: two at once would send rows twice.
         fcntl.flock(turn, fcntl.LOCK_EX)
         replay(next(run_folder.glob("*.wandb")), lambda: not gone.is_set(), patience=86400)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -256,12 +257,12 @@ def sender_log(run_folder: Path) -> Path:
 
 
 def marker(file: Path) -> Path:
-    """The marker of a run that has been sent; ``wandb sync`` writes the same."""
+    """The marker file of a run that has been sent; ``wandb sync`` writes the same file."""
     return Path(f"{file}.synced")
 
 
 def unsent_runs(results: Path) -> list[Path]:
-    """The unsent runs below a results folder that no process writes or sends now, oldest first."""
+    """The unsent runs below a results folder that no process is writing or sending, oldest first."""
     files = [
         file
         for file in results.glob("**/work/wandb/offline-run-*/*.wandb")
@@ -288,7 +289,7 @@ def sync(results: Path) -> int:
             replay(file, lambda: False, patience=60)
             sent += 1
         except wandb.errors.CommError as error:
-            print(f"Weights & Biases is out of reach: {error}")
+            print(f"Weights & Biases cannot be reached: {error}")
             break
         except Exception as error:
             print(f"not sent: {error}", flush=True)

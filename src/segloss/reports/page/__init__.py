@@ -1,7 +1,8 @@
 """The page of a grid: one HTML file that needs no network, made from the records alone. Imports no torch.
 
-The table, the charts' specifications and the provenance are plain JSON in the page. What is shown of a cell only when
-it is opened, its record above all, is packed: records of a grid are alike, so that 1 000 of them take a few megabytes.
+The table, the charts' specifications and the provenance are plain JSON in the page. Data that are
+shown only when a cell is opened, above all its record, are packed: records of a grid are similar, so 1 000 of them take
+a few megabytes.
 """
 
 from collections import Counter
@@ -46,10 +47,10 @@ def write_page(
         table: Its results table, as `segloss.records.collect` returns it.
         results: Folder of the cells.
         folder: Folder of the grid's report.
-        statistics: Statistics of the trained points where they are known already; else the counts are read.
+        statistics: Statistics of the trained points if already known; else the counts are read.
         controls: Statistics of the controls, likewise.
-        provenance: What `segloss.records.provenance` returns, where it is known already.
-        published: Published numbers to show beside the measured ones: rows of dataset, model, labels, loss, metric,
+        provenance: What `segloss.records.provenance` returns, if already known.
+        published: Published numbers to show next to the measured ones: rows of dataset, model, labels, loss, metric,
             value and source.
 
     Returns:
@@ -95,7 +96,7 @@ def write_index(reports: Path) -> Path:
 def titles_of(
     grid: Grid, points: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, str]]:
-    """Titles of the losses of all rows, controls among them, and of the label scenarios of the trained points."""
+    """Titles of the losses of all rows, controls included, and of the label scenarios of the trained points."""
     return {
         "loss": {entry["loss"]: grid.titles["losses"][entry["loss"]] for entry in rows},
         "labels": {entry["labels"]: grid.titles["labels"][entry["labels"]] for entry in points},
@@ -135,7 +136,7 @@ def summarise(grid: Grid, points: Sequence[Mapping[str, Any]], provenance: Mappi
 def gather_details(
     points: Sequence[Mapping[str, Any]], counts: Mapping[Point, PointStatistics], results: Path
 ) -> dict[str, Any]:
-    """What the page shows of a point when it is opened: for each place in `points` its seeds; and all pictures."""
+    """What the page shows when a point is opened: the seeds of each entry of `points`, and all pictures."""
     pictures = Pictures(sum(len(point.cells) for point in counts.values()))
     seeds: list[list[dict[str, Any]]] = []
     bins: list[list[list[float]] | None] = []

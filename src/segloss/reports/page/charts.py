@@ -1,9 +1,9 @@
-"""The charts of the page as Vega-Lite specifications without data; the page fills in what is opened."""
+"""The charts of the page as Vega-Lite specifications without data; the page fills in the data of what is opened."""
 
 from typing import Any
 
-# Okabe and Ito's colours in an order whose neighbours differ in lightness too; yellow and black are left out, since one
-# of them is invisible on each of the two backgrounds.
+# Okabe and Ito's colours in an order whose neighbours also differ in lightness; yellow and black are left out, since
+# each is invisible on one of the two backgrounds.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 
@@ -80,7 +80,7 @@ def reliability() -> dict[str, Any]:
 
 
 def plain(chart: Any) -> dict[str, Any]:
-    """A chart as plain data, without the default configuration: the page brings that of its theme."""
+    """A chart as plain data, without the default configuration: the page sets the one of its theme."""
     specification = chart.to_dict()
     specification.pop("config", None)
     return specification

@@ -13,12 +13,12 @@ from segloss.reports.summary import AXES
 def compare_points(
     points: Mapping[Point, PointStatistics],
 ) -> dict[str, dict[str, dict[str, list[list[float] | None]]]]:
-    """Every loss against every other and every label scenario against every other, all else equal.
+    """Every loss against every other and every label scenario against every other, the other axes being equal.
 
     Returns:
         ``[axis][baseline][metric]``: for each point its difference from the baseline, half the width of the 95 %
-        interval and p adjusted by Holm over this list; interval and p are None where a point has one seed; None
-        instead of all three for the baseline itself and where the baseline has no result.
+        interval and p adjusted by Holm over this list; interval and p are None where a point has one seed; the
+        whole entry is None for the baseline itself and where the baseline has no result.
 
     Raises:
         RecordError: if two points of a block were evaluated on different images.
@@ -64,7 +64,7 @@ def _check_images(points: Mapping[Point, PointStatistics], block: Sequence[Point
 
 
 def _adjust(entries: list[list[float] | None]) -> None:
-    """Replace p by Holm's p over the list, round for the page, and NaN by None."""
+    """Replace p by Holm's adjusted p over the list and NaN by None, and round for the page."""
     tested = [entry for entry in entries if entry is not None and not np.isnan(entry[2])]
     if tested:
         for entry, p in zip(tested, holm([entry[2] for entry in tested]), strict=True):

@@ -1,4 +1,4 @@
-"""What the page shows of a cell when it is opened: record, curves, counts and pictures."""
+"""What the page shows when a cell is opened: record, curves, counts and pictures."""
 
 import base64
 import json
@@ -62,14 +62,14 @@ KINDS = ("image/", "label/", "confidence/")
 
 
 class Pictures:
-    """The pictures of a page, each stored once, within a limit of bytes.
+    """The pictures of a page, each stored once, within a byte limit.
 
-    Predictions of a cell are read from its predictions.npz: class maps (H, W) by name of the image, and as far as they
-    are there `label/<name>`, `confidence/<name>` (uint8, 255 is certain) and `image/<name>` (H, W, 3).
+    Predictions of a cell are read from its predictions.npz: class maps (H, W) by name of the image, and, if present,
+    `label/<name>`, `confidence/<name>` (uint8, 255 is certain) and `image/<name>` (H, W, 3).
 
     Args:
-        cells: Number of cells that share the limit; of many cells the pictures are smaller too.
-        limit: Bytes of all pictures.
+        cells: Number of cells that share the limit; with many cells the pictures are also smaller.
+        limit: Total bytes of all pictures.
     """
 
     def __init__(self, cells: int, limit: int = PICTURE_BYTES) -> None:
@@ -78,23 +78,23 @@ class Pictures:
         self.side = PICTURE_SIDE if cells <= FEW_CELLS else PICTURE_SIDE // 2
 
     def of_cell(self, results: Path, cell: Cell, source: str) -> list[dict[str, Any]]:
-        """For each image its name and the numbers of its pictures by kind; fewer images where bytes run out."""
+        """For each image its name and the numbers of its pictures by kind; fewer images if bytes run out."""
         shown: list[dict[str, Any]] = []
         try:
             with np.load(results / str(cell) / "predictions.npz", allow_pickle=False) as maps:
                 left = self.share
                 for name in sorted(name for name in maps.files if not name.startswith(KINDS)):
-                    if shown and left * len(shown) < self.share - left:  # another one like those before does not fit
+                    if shown and left * len(shown) < self.share - left:  # another one of average size would not fit
                         break
                     pictures = draw(maps, name, find(source), self.side)
-                    if not shown and self.new_bytes(pictures) > left:  # rather a part than nothing
+                    if not shown and self.new_bytes(pictures) > left:  # a part is better than nothing
                         pictures = {kind: pictures[kind] for kind in ("prediction", "error") if kind in pictures}
                     left -= self.new_bytes(pictures)
                     if left < 0:
                         break
                     numbers = {kind: self.stored.setdefault(png, len(self.stored)) for kind, png in pictures.items()}
                     shown.append({"name": name, "pictures": numbers})
-        except (OSError, ValueError, KeyError, BadZipFile, zlib.error):  # absent, or damaged: the numbers stay
+        except (OSError, ValueError, KeyError, BadZipFile, zlib.error):  # absent or damaged: the numbers remain
             pass
         return shown
 
@@ -108,7 +108,7 @@ class Pictures:
 
 
 def draw(maps: Mapping[str, np.ndarray], name: str, dataset: Dataset, side: int = PICTURE_SIDE) -> dict[str, bytes]:
-    """PNGs of one image by kind: image, label, prediction, confidence, error; those whose data are there."""
+    """PNGs of one image by kind: image, label, prediction, confidence, error; those whose data exist."""
     palette = np.full((256, 3), 255, np.uint8)
     palette[: len(dataset.palette)] = dataset.palette
     drawn = {"prediction": indexed(maps[name], palette)}

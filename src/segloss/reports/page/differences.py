@@ -26,7 +26,7 @@ def pairwise_differences(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.n
     seed_variance = np.array([point.mean(0).var(ddof=1) if point.shape[1] > 1 else np.nan for point in values]) / seeds
     residual = np.array([_residual_variance(point) if point.shape[1] > 1 else np.nan for point in values])
     difference = image_means.mean(1)[:, None] - image_means.mean(1)
-    # From the differences themselves: variances minus twice the covariance would cancel between similar points.
+    # From the differences themselves: variances minus twice the covariance would lose precision for similar points.
     image_variance = np.stack([(row - image_means).var(1, ddof=1) for row in image_means]) / images
     seed_sum = seed_variance[:, None] + seed_variance
     variance = np.maximum(seed_sum + image_variance - residual[:, None] - residual, seed_sum)
@@ -44,7 +44,7 @@ def pairwise_differences(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.n
 
 
 def _residual_variance(values: np.ndarray) -> float:
-    """Variance of a point's mean that is left after its images and its seeds."""
+    """Residual variance of a point's mean, without the main effects of images and seeds."""
     images, seeds = values.shape
     residual = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
     return float((residual**2).sum() / ((images - 1) * (seeds - 1) * images * seeds))

@@ -35,7 +35,7 @@ def metric_entry(name: str) -> dict[str, Any]:
     """Name, heading, direction, unit, meaning, source and decimals of a metric, as the page shows it."""
     try:
         metric = asdict(find_metric(name))
-    except ValueError:  # no metric of the predictions but a number beside them, as the temperature
+    except ValueError:  # not a metric of the predictions but a further number, such as the temperature
         return {
             "name": name,
             "heading": name,
@@ -58,7 +58,7 @@ def point_entries(
     Args:
         grid: The grid.
         table: Its results table.
-        counts: As from `segloss.reports.points.read_statistics`.
+        counts: As returned by `segloss.reports.points.read_statistics`.
         published: Rows of dataset, model, labels, loss, metric, value and source.
     """
     statistics, seeds = values_of(table), seeds_of(table)
@@ -84,7 +84,7 @@ def point_entries(
 
 
 def values_of(table: pd.DataFrame) -> dict[Point, dict[str, list[float | None]]]:
-    """Mean, sample standard deviation over seeds (None of one seed) and number of seeds of each point and metric."""
+    """Mean, sample standard deviation over seeds (None for one seed) and number of seeds of each point and metric."""
     done = table[table.status == "done"]
     values: dict[Point, dict[str, list[float | None]]] = {}
     for key, row in done.groupby([*AXES, "metric"], sort=False).value.agg(["mean", "std", "count"]).iterrows():
@@ -103,7 +103,7 @@ def seeds_of(table: pd.DataFrame) -> dict[Point, list[dict[str, Any]]]:
 
 
 def control_entries(grid: Grid, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """One entry for each control of the grid, as those of `point_entries` but never compared."""
+    """One entry for each control of the grid, like those of `point_entries` but never compared."""
     controls = table[table.model == CONTROL]
     statistics, seeds = values_of(controls), seeds_of(controls)
     nothing = {"intervals": {}, "published": {}, "compared": None}
@@ -122,7 +122,7 @@ def control_entries(grid: Grid, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def ordered(grid: Grid) -> list[Point]:
-    """The points of a grid in its order, those that are skipped in their places."""
+    """The points of a grid in its order, with the skipped ones in their places."""
     points = dict.fromkeys(point_of(cell) for cell in (*grid.cells, *grid.skipped))
     places = [{name: place for place, name in enumerate(dict.fromkeys(column))} for column in zip(*points, strict=True)]
     return sorted(points, key=lambda point: [names[name] for names, name in zip(places, point, strict=True)])

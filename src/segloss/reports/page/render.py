@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ASSETS = files(__package__) / "assets"
-# In the order in which they use one another.
+# In dependency order.
 PAGE_SCRIPTS = ("elements", "controls", "entries", "charts", "tables", "cell", "start")
 HEAD = 2**16  # bytes of a page that hold its summary
 UNSAFE = re.compile("[<>&\u2028\u2029]")
@@ -19,13 +19,13 @@ SUMMARY = re.compile(r'<script type="application/json" id="summary">(.*?)</scrip
 
 
 def to_json(data: Any) -> str:
-    r"""JSON that can stand in a <script> element: ``<``, ``>``, ``&`` and the line separators are written as \uXXXX."""
+    r"""JSON that is safe inside a <script> element: ``<``, ``>``, ``&`` and line separators are written as \uXXXX."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return UNSAFE.sub(lambda sign: f"\\u{ord(sign.group()):04x}", text)
 
 
 def pack(data: Any) -> str:
-    """Data as JSON, gzip and base64: the browser unpacks it when it is first needed. The same data, the same text."""
+    """Data as JSON, gzip and base64, which the browser unpacks when first needed. Equal data give equal text."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
 
@@ -46,19 +46,19 @@ def chart_library() -> str:
 
 
 def script(text: str) -> str:
-    """A script that can stand in a page: no closing tag and no comment's beginning within."""
+    """A script that is safe inside a page: without a closing tag or the start of a comment."""
     return text.replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 
 def source_hash(text: str) -> str:
-    """A script's name in the content security policy."""
+    """A script's hash source in the content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def render(template: str, *, summary: Any, **content: Any) -> str:
-    """A page from a template of assets/; everything in `content` is escaped by it.
+    """A page from a template of assets/, which escapes everything in `content`.
 
-    The content security policy lets only the page's own scripts run and nothing be fetched.
+    The content security policy allows only the page's own scripts to run and nothing to be fetched.
     """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
@@ -88,7 +88,7 @@ def render(template: str, *, summary: Any, **content: Any) -> str:
 
 
 def read_summary(page: Path) -> dict[str, Any] | None:
-    """The summary at the head of a page; None where there is none."""
+    """The summary at the head of a page; None if it has none."""
     with page.open("rb") as file:
         head = file.read(HEAD).decode("utf-8", errors="replace")
     match = SUMMARY.search(head)
