@@ -96,7 +96,8 @@ def test_every_metric_is_held_against_the_counts(filled: Path) -> None:
     assert len(record["metrics"]) >= 29
     for name, value in record["metrics"].items():
         changed = record | {"metrics": record["metrics"] | {name: value * (1 + 1e-8)}}  # just beyond rounding
-        with pytest.raises(RecordError, match=re.escape(f"the {name} of {counts} is {value}, in the record next to it")):
+        message = re.escape(f"the {name} of {counts} is {value}, in the record next to it")
+        with pytest.raises(RecordError, match=message):
             check_counts(changed, path.parent)
         without = record | {
             "metrics": {other: record["metrics"][other] for other in record["metrics"] if other != name}
