@@ -87,22 +87,25 @@ class VectorScalingFit:
             if decrease < 1e-14:
                 break
             share = 1.0
-            while True:
-                result = _objective(parameters + share * step, start, logits, labels)
-                if result[0] <= value - 1e-4 * share * decrease or share < 1e-6:
-                    break
+            result = _objective(parameters + step, start, logits, labels)
+            while result[0] > value - 1e-4 * share * decrease and share >= 1e-6:
                 share /= 2
+                result = _objective(parameters + share * step, start, logits, labels, derivatives=False)
             if result[0] >= value:  # only rounding error is left
                 break
-            parameters, (value, slope, curvature) = parameters + share * step, result
+            parameters = parameters + share * step
+            value, slope, curvature = result if share == 1 else _objective(parameters, start, logits, labels)
         weight, bias = parameters.reshape(2, -1)
         return VectorScaling(tuple(weight.tolist()), tuple(bias.tolist()))
 
 
 def _objective(
-    parameters: np.ndarray, start: np.ndarray, logits: np.ndarray, labels: np.ndarray
+    parameters: np.ndarray, start: np.ndarray, logits: np.ndarray, labels: np.ndarray, derivatives: bool = True
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Mean negative log-likelihood with the ridge, its gradient (2C,) and its Hessian (2C, 2C) in (w, b)."""
+    """Mean negative log-likelihood with the ridge, its gradient (2C,) and its Hessian (2C, 2C) in (w, b).
+
+    Without ``derivatives``, which take most of the time, the gradient is 0 and the Hessian that of the ridge.
+    """
     classes = logits.shape[1]
     value = 0.0
     slope, curvature = np.zeros(2 * classes), np.zeros((2 * classes, 2 * classes))
@@ -115,6 +118,8 @@ def _objective(
         p = np.exp(scaled)
         total = p.sum(1, keepdims=True)
         value += float(np.log(total).sum() - scaled[pixels, label].sum())
+        if not derivatives:
+            continue
         p /= total
         both = np.concatenate([p * q, p], 1)  # derivatives of log Σ exp in w and b
         slope += both.sum(0)
