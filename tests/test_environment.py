@@ -36,7 +36,7 @@ def test_every_line_pins_one_version() -> None:
     assert len(pinned()) == len(lines)
 
 
-def test_what_the_project_wants_is_pinned_at_a_version_it_accepts() -> None:
+def test_every_requirement_is_pinned_at_a_version_that_meets_it() -> None:
     pins = pinned()
     for requirement in required():
         name = canonicalize_name(requirement.name)

@@ -55,7 +55,7 @@ def manifest(cluster: Path, done: subprocess.CompletedProcess) -> dict:
     return yaml.safe_load((cluster / done.stdout.strip() / "manifest.yaml").read_text())
 
 
-def test_a_job_asks_for_what_the_cell_needs(cluster: Path) -> None:
+def test_a_job_requests_what_the_cell_needs(cluster: Path) -> None:
     job = manifest(cluster, submitted(cluster))
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -133,14 +133,14 @@ def test_what_is_missing_is_one_sentence(
         ("FailureTarget", None, "running"),
     ],
 )
-def test_what_kubernetes_says_is_one_of_three_states(cluster: Path, job: str, pod: str, state: str) -> None:
+def test_a_kubernetes_status_is_one_of_three_states(cluster: Path, job: str, pod: str, state: str) -> None:
     name = submitted(cluster).stdout.strip()
     (cluster / name / "state").write_text(json.dumps({"job": job, "pod": pod}))
     done = jobs("status", name, cwd=cluster)
     assert (done.stdout, done.stderr, done.returncode) == (f"{state}\n", "", 0)
 
 
-def test_a_job_that_is_gone_has_failed_and_one_nobody_can_ask_for_has_not(cluster: Path) -> None:
+def test_a_job_that_is_gone_has_failed_and_one_of_unknown_state_has_not(cluster: Path) -> None:
     assert jobs("status", "segloss-gone", cwd=cluster).stdout == "failed\n"
     (cluster / "down").touch()
     done = jobs("status", "segloss-gone", cwd=cluster)
@@ -176,7 +176,7 @@ def test_every_cell_is_planned_with_what_it_needs(workplace: Path, cluster: Path
 
 
 @pytest.mark.slow
-def test_nothing_starts_where_the_volume_is_not_said(workplace: Path, cluster: Path) -> None:
+def test_nothing_starts_without_a_declared_volume(workplace: Path, cluster: Path) -> None:
     command = ("snakemake", "--profile", "profiles/kubernetes", "--config", "grid=tiny")
     done = run(*command, cwd=workplace, check=False, SEGLOSS_POD_CLAIM=None)
     assert done.returncode == 1

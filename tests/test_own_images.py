@@ -25,7 +25,7 @@ def test_a_folder_is_described_planned_trained_and_tabulated(workplace: Path, tm
     folder = tmp_path_factory.mktemp("pictures") / "shapes"
     make(folder)
     shown = run("segloss", "new", "dataset", str(folder), cwd=workplace, own_process=True).stdout
-    assert "configs/datasets/shapes.yaml: give the classes their names" in shown
+    assert "configs/datasets/shapes.yaml: name the classes" in shown
     assert (
         "; images: train 7, val 1, test 2"
         in run("segloss", "prepare", "shapes", cwd=workplace, own_process=True).stdout

@@ -51,7 +51,7 @@ PROMISES: dict[str, list[str]] = {
     ],
     "Every number can be traced to its cell's `record.json`: the whole configuration and its hash, commit, package "
     "versions, seconds and peak memory.": [
-        "tests/engine/test_cell.py::test_the_record_says_what_was_done",
+        "tests/engine/test_cell.py::test_the_record_documents_what_was_done",
         "tests/records/test_states.py::test_every_metric_is_checked_against_the_counts",
         "tests/reports/test_page_browser.py::test_every_number_leads_to_its_cells",
     ],
@@ -69,7 +69,7 @@ PROMISES: dict[str, list[str]] = {
         "tests/test_workflow.py::test_a_failed_cell_neither_stops_nor_hides_the_others"
     ],
     "Names, values, data and weights are checked before the first job.": [
-        "tests/test_workflow.py::test_what_cannot_run_is_said_before_the_first_job",
+        "tests/test_workflow.py::test_what_cannot_run_is_reported_before_the_first_job",
         "tests/grid/test_strict_files.py::test_a_wrong_value_is_one_sentence_before_any_job",
         "tests/engine/test_paper_models.py::test_without_its_weights_one_sentence_before_any_job",
     ],
@@ -166,7 +166,7 @@ def functions(file: Path) -> set[str]:
 @pytest.mark.parametrize("promise", PROMISES)
 def test_a_promise_is_quoted_and_tried(promise: str) -> None:
     assert [page.name for page in PAGES if promise in words(page.read_text(encoding="utf-8"))], (
-        "no page says so any more"
+        "it is on no page any more"
     )
     assert PROMISES[promise]
     for test in PROMISES[promise]:

@@ -48,7 +48,7 @@ OWN_CONTENT = {
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_files_are_loaded_without_running_what_they_say(file: Path) -> None:
+def test_files_are_loaded_without_running_code_in_them(file: Path) -> None:
     seen = unsafe_loads(file.read_text(encoding="utf-8"))
     assert bool(seen) == (str(file.relative_to(ROOT)) in OWN_CONTENT), seen
 

@@ -173,7 +173,9 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
         (("data_root=/nowhere",), "camvid-cpu", r"data set camvid is not at /nowhere/camvid; .*segloss prepare camvid"),
     ],
 )
-def test_what_cannot_run_is_said_before_the_first_job(workplace: Path, config: tuple, grid: str, sentence: str) -> None:
+def test_what_cannot_run_is_reported_before_the_first_job(
+    workplace: Path, config: tuple, grid: str, sentence: str
+) -> None:
     output = snakemake(workplace, check=False, grid=grid, config=config)
     assert re.search(sentence, output), output
     assert "Traceback" not in output

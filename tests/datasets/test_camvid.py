@@ -145,14 +145,14 @@ def test_truncated_archive(files, tmp_path, share):
     content = archive(files)
     with (
         served(content[: int(share * len(content))]) as url,
-        pytest.raises(DatasetError, match=r"is no whole archive|is missing|must list"),
+        pytest.raises(DatasetError, match=r"is not a complete archive|is missing|must list"),
     ):
         camvid.fetch(tmp_path, url)
     assert everything_below(tmp_path) == []
 
 
 def test_not_an_archive(files, tmp_path):
-    with served(b"<html>log in first</html>") as url, pytest.raises(DatasetError, match="is no whole archive"):
+    with served(b"<html>log in first</html>") as url, pytest.raises(DatasetError, match="is not a complete archive"):
         camvid.fetch(tmp_path, url)
 
 
@@ -165,7 +165,10 @@ def tampered(files: dict[str, bytes]) -> dict[str, tuple[dict[str, bytes], str]]
     without_image = {name: content for name, content in files.items() if name != "CamVid/test/test1.png"}
     without_list = {name: content for name, content in files.items() if name != "CamVid/val.txt"}
     return {
-        "label of another image": (files | {"CamVid/trainannot/train0.png": other_label}, "not those published"),
+        "label of another image": (
+            files | {"CamVid/trainannot/train0.png": other_label},
+            "differ from the published ones",
+        ),
         "label out of range": (
             files | {"CamVid/valannot/val0.png": wrong_value},
             r"val0.png must hold classes 0..10 and void 11, got 12",
@@ -175,7 +178,7 @@ def tampered(files: dict[str, bytes]) -> dict[str, tuple[dict[str, bytes], str]]
         "list shortened": (files | {"CamVid/train.txt": lists[: len(lists) // 2]}, "train must list 4 images, got 2"),
         "list reordered": (
             files | {"CamVid/train.txt": b"".join(reversed(lists.splitlines(keepends=True)))},
-            "not those published",
+            "differ from the published ones",
         ),
         "image of another size": (
             files | {"CamVid/train/train0.png": small},
@@ -188,11 +191,11 @@ def tampered(files: dict[str, bytes]) -> dict[str, tuple[dict[str, bytes], str]]
         ),
         "image elsewhere on the disk": (
             files | {"CamVid/train.txt": lists.replace(b"/SegNet/CamVid/train/train2", b"/etc/train2")},
-            r"train lists /etc/train2.png, which lies outside of",
+            r"train lists /etc/train2.png, which is outside",
         ),
         "image above the folder": (
             files | {"CamVid/train.txt": lists.replace(b"train/train2", b"../train2")},
-            r"train lists ../train2.png, which lies outside of",
+            r"train lists ../train2.png, which is outside",
         ),
         "train image in test": (
             files | {"CamVid/test.txt": files["CamVid/test.txt"].replace(b"test1", b"test0")},

@@ -120,7 +120,7 @@ def test_one_changed_pixel_is_found(name, tmp_path):
         path.write_bytes(gzip.compress(header + pixels.tobytes()))
     else:
         Image.fromarray(pixels).save(path)
-    with pytest.raises(DatasetError, match=f"{name}: the label files in .* are not those published"):
+    with pytest.raises(DatasetError, match=f"{name}: the label files in .* differ from the published ones"):
         DATASETS[name].verify(folder)
 
 

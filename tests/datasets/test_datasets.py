@@ -92,7 +92,7 @@ def test_unknown_name_lists_the_known_ones(tmp_path):
         locate("camvit", tmp_path)
 
 
-def test_missing_folder_says_where_and_how(dataset, tmp_path, monkeypatch):
+def test_a_missing_folder_is_a_sentence_with_place_and_instructions(dataset, tmp_path, monkeypatch):
     """Generated data sets lie in data/, whatever the data root."""
     monkeypatch.chdir(tmp_path)
     folder = Path("data" if dataset.generated else "elsewhere") / (dataset.folder or dataset.name)
@@ -103,7 +103,7 @@ def test_missing_folder_says_where_and_how(dataset, tmp_path, monkeypatch):
     assert locate(dataset.name, "elsewhere") == folder
 
 
-def test_prepare_without_the_data_says_instructions_them(dataset, tmp_path):
+def test_prepare_without_the_data_shows_the_instructions(dataset, tmp_path):
     """For data sets that cannot be downloaded without registration or by a program."""
     if dataset.generated or dataset.folder == "camvid" or dataset.name in ("camvid", "lits", "kits19"):
         pytest.skip("made or fetched by prepare")

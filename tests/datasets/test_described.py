@@ -139,7 +139,7 @@ def test_split_by_folders(tmp_path):
     assert names_of(described(written(tmp_path, text))) == {"train": list("abc"), "test": list("de")}
 
 
-def test_images_named_alike_are_told_apart_by_their_folders_in_a_list_of_one_too(tmp_path):
+def test_images_of_equal_name_are_distinguished_by_their_folders_in_a_list_of_one_too(tmp_path):
     make(tmp_path / "pictures", image="{}/image.jpg", label="{}/label.png")
     text = YAML.replace("photos/*.jpg", "*/image.jpg").replace("masks/*_mask.png", "*/label.png")
     dataset = described(written(tmp_path, text))

@@ -97,7 +97,7 @@ def zipped(path: Path, files: dict[str, bytes], links: dict[str, tuple[bytes, st
 @pytest.mark.parametrize("name", ["../escaped", "a/../../escaped", "/tmp/segloss-escaped", "a/../b"])
 def test_no_file_is_written_outside_of_the_folder(tmp_path, pack, name):
     pack(tmp_path / "x", {"good": b"1", name: b"2"}, {})
-    with pytest.raises(DatasetError, match=r"x has the file .*, which would be written outside of .*folder"):
+    with pytest.raises(DatasetError, match=r"x has the file .*, which would be written outside .*folder"):
         unpack(tmp_path / "x", tmp_path / "folder", str)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "good", "x"]
     assert not Path("/tmp/segloss-escaped").exists()
@@ -124,7 +124,7 @@ def test_damaged_archives_are_sentences(tmp_path, pack):
     content = (tmp_path / "x").read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"no archive"):
         (tmp_path / "x").write_bytes(damaged)
-        with pytest.raises(DatasetError, match="x is no whole archive"):
+        with pytest.raises(DatasetError, match="x is not a complete archive"):
             unpack(tmp_path / "x", tmp_path / "folder", str)
 
 

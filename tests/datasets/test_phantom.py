@@ -212,7 +212,7 @@ def test_other_version_is_made_again_and_other_folders_are_left_alone(tmp_path):
     PHANTOM.prepare(tmp_path)
     PHANTOM.verify(folder)
     (folder / "phantom.json").unlink()
-    with pytest.raises(DatasetError, match=r"exists and is no generated data set \(no phantom.json in it\)"):
+    with pytest.raises(DatasetError, match=r"exists and is not a generated data set \(no phantom.json in it\)"):
         PHANTOM.prepare(tmp_path)
     assert (folder / "train.txt").is_file()
 

@@ -108,7 +108,7 @@ def test_a_state_of_other_settings_or_a_broken_one_is_not_resumed(workplace: Pat
     assert iterations_done_at_start(workplace, "results") == 0
 
 
-def test_the_record_says_what_was_done(workplace: Path, in_workplace: Path) -> None:
+def test_the_record_documents_what_was_done(workplace: Path, in_workplace: Path) -> None:
     from segloss import records
 
     cell = "phantom/unet-tiny/tiny/hard/jml/seed0"
@@ -154,7 +154,7 @@ def test_a_cell_that_fails_leaves_its_reason_and_a_later_success_takes_it_away(w
         ("../../x/hard/jml/seed0", "segloss: '../../x/hard/jml/seed0' is no cell"),
     ],
 )
-def test_what_cannot_be_trained_is_said_in_one_sentence(workplace: Path, cell: str, sentence: str) -> None:
+def test_what_cannot_be_trained_is_one_sentence(workplace: Path, cell: str, sentence: str) -> None:
     done = run("segloss", "train", cell, "--data-root", "nowhere", cwd=workplace, check=False)
     assert done.returncode == 1
     assert sentence in done.stderr

@@ -103,7 +103,7 @@ def test_a_grid_with_controls_to_its_table(workplace: Path) -> None:
         shown = [f"{records[name]['metrics'][metric]:.2f}" for metric in ("mIoU", "ECE")]
         # No bold, no spread, and the same under both label scenarios.
         assert f"| {title} | {' | '.join(shown * 2)} |" in table
-    assert "take no part in tests, ranks and marks" in table
+    assert "are excluded from tests, ranks and marks" in table
     assert len(re.findall(r"\| \*\*\d|\*\* \|", table)) > 0
     for name in ("intervals.csv", "comparisons.csv"):
         assert not set(CONTROLS) & set(pd.read_csv(report / name).loss)
@@ -123,7 +123,7 @@ def test_a_grid_with_controls_to_its_table(workplace: Path) -> None:
     assert (report / "results.csv").read_bytes() == before
 
 
-def test_controls_are_asked_for_and_are_those_that_the_data_allow(in_workplace: Path) -> None:
+def test_controls_are_requested_and_are_those_that_the_data_allow(in_workplace: Path) -> None:
     file = in_workplace / "configs/grids/tiny.yaml"
     plain = grid_of("tiny")
     assert plain.controls == ()

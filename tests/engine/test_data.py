@@ -151,7 +151,7 @@ def test_a_step_that_reads_files_without_the_data_set_is_refused(phantom: Path, 
     """Palette indices or other raw values would be trained on as if they were class ids."""
     pipeline = [dict(type=step) if place == 0 else transform for place, transform in enumerate(PIPELINE)]
     for build in (lambda: dataset(phantom, pipeline), lambda: complete(pipeline)):
-        with pytest.raises(DatasetError, match=f"must read its files by LoadImage and LoadLabel.*got {step}"):
+        with pytest.raises(DatasetError, match=f"must read its files with LoadImage and LoadLabel.*got {step}"):
             build()
 
 
@@ -274,5 +274,5 @@ def test_void_of_a_data_set_becomes_mmsegmentations(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["phantom", "camvid"])
-def test_a_data_set_tells_its_classes_to_mmengine(name: str) -> None:
+def test_mmengine_gets_a_data_sets_classes(name: str) -> None:
     assert len(DATASETS[name].classes) == len(DATASETS[name].palette)

@@ -90,7 +90,7 @@ def test_the_students_losses_against_a_slow_reference(temperature: float, hard_w
         assert float(value) == pytest.approx(expected, rel=1e-9), config["type"]
 
 
-def test_what_cannot_be_taught_is_said_before_the_first_job(in_workplace: Path) -> None:
+def test_what_cannot_be_taught_is_reported_before_the_first_job(in_workplace: Path) -> None:
     labels = in_workplace / "configs/labels.yaml"
     plain = labels.read_text()
     for line, sentence in [
@@ -150,7 +150,7 @@ def test_the_best_seed_on_validation_teaches(kd_workplace: Path) -> None:
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     (results / TEACHER / "seed0/work/weights.pt").unlink()
-    with pytest.raises(TeacherError, match=r"weights.pt is gone: delete .*record.json to train that cell again"):
+    with pytest.raises(TeacherError, match=r"weights.pt is missing: delete .*record.json to train that cell again"):
         choose_teacher(student, results)
 
 

@@ -127,19 +127,19 @@ def test_windows_cover_every_pixel_and_overlap_by_a_third() -> None:
     ("test_cfg", "sentence"),
     [
         (dict(mode="wohle"), "Expected mode to be one of whole, slide, got 'wohle'"),
-        (dict(mode="slide"), "needs a crop_size; got 'slide' and None"),
+        (dict(mode="slide"), "is required for mode 'slide' and not allowed otherwise; got 'slide' and None"),
         (dict(mode="whole", crop_size=(4, 4)), "a crop_size is required for mode 'slide' and not allowed otherwise"),
         (dict(mode="slide", crop_size=(4, 4), stride=(5, 4)), r"stride must be at most the crop_size \(4, 4\)"),
         (dict(scales=(0.5, 0)), "Expected scales to be a sequence, each item a number above 0"),
         (dict(scale=(0.5, 1)), "unknown key 'scale' \\(did you mean 'scales'\\?\\)"),
     ],
 )
-def test_what_cannot_be_asked_for_is_said(test_cfg: dict, sentence: str) -> None:
+def test_what_cannot_be_requested_is_one_sentence(test_cfg: dict, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         evaluation_settings(Config(dict(test_cfg=test_cfg)), "somewhere", 5)
 
 
-def test_the_configs_say_what_the_papers_do(in_workplace: Path) -> None:
+def test_the_configs_are_those_of_the_papers(in_workplace: Path) -> None:
     def load(name: str) -> Config:
         return Config.fromfile(Configs().mmengine_file("datasets", name).path)
 

@@ -89,7 +89,7 @@ def test_a_loss_prescribes_its_processes_and_whether_they_exchange_sums(place: P
     assert "is defined for 2 processes, got --processes 3" in run(*arguments, cwd=place, check=False).stderr
 
 
-def test_several_processes_stop_together_go_on_and_tell_their_reason(place: Path) -> None:
+def test_several_processes_stop_together_resume_and_record_their_reason(place: Path) -> None:
     (place / "configs/mmseg/schedules/tiny.py").write_text(
         TINY_SCHEDULE.replace("iterations = 16", "iterations = 60").replace("batch_size = 4", "batch_size = 6")
     )

@@ -90,7 +90,7 @@ def test_the_weights_of_another_model_are_refused_in_one_sentence(weights: Path)
     ):
         load_backbone(model, weights)
     torch.save({"conv": torch.zeros(3)}, weights)
-    with pytest.raises(ConfigError, match=r"holds the weights of another model: .* is not there and \d+ more"):
+    with pytest.raises(ConfigError, match=r"holds the weights of another model: .* is missing and \d+ more"):
         load_backbone(model, weights)
 
 
@@ -138,7 +138,7 @@ def test_vision_transformers_adapt_their_positions(in_workplace: Path) -> None:
     assert torch.equal(large.layers[1].ffn.layers[1].weight, small.layers[1].ffn.layers[1].weight)
     kept = {name: value for name, value in small.state_dict().items() if not name.startswith("layers.1")}
     torch.save(kept, file)
-    with pytest.raises(ConfigError, match=r"weights of another model: layers\.1\..*weight is not there"):
+    with pytest.raises(ConfigError, match=r"weights of another model: layers\.1\..*weight is missing"):
         load_backbone(model, file, names="adapted")
 
 

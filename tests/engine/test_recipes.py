@@ -189,7 +189,7 @@ def test_the_reference_has_the_gradient_of_its_value() -> None:
             assert difference == pytest.approx(gradient[place], abs=1e-8)
 
 
-def test_a_teachers_auxiliary_head_speaks_for_itself(place: Path) -> None:
+def test_a_teachers_auxiliary_head_gives_its_own_logits(place: Path) -> None:
     """A real teacher's logits: those of its decode head and of its auxiliary head at the size of the image."""
     config = config_of("phantom/both/tiny/hard/ce/seed0").model
     teacher = revert_sync_batchnorm(MODELS.build(config)).eval()

@@ -51,7 +51,7 @@ def test_cutmix_by_hand() -> None:
     assert torch.equal(images[1], torch.ones(2, 4, 5, dtype=torch.int64))  # the inputs are unchanged
 
 
-def test_boxes_lie_inside_and_cover_what_is_said() -> None:
+def test_boxes_are_inside_and_cover_their_share() -> None:
     np.random.seed(0)
     shares = []
     for _ in range(500):
@@ -102,7 +102,7 @@ def test_the_weak_view_has_the_geometry_of_the_labelled_images_and_the_strong_on
     assert min(correlations) < 0.999
 
 
-def test_the_average_follows_as_it_says(in_workplace: Path) -> None:
+def test_the_average_follows_its_definition(in_workplace: Path) -> None:
     model = segmentor(momentum=0.7)
     teacher: MeanTeacher = model.mean_teacher
     averaged = dict([*teacher.average.named_parameters(), *teacher.average.named_buffers()])

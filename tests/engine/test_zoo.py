@@ -145,7 +145,7 @@ def test_the_summary_in_the_docs_is_that_of_the_installed_zoo() -> None:
     ("model", "labels", "loss", "sentence"),
     [
         (POINTREND, "ls", "ce", r"its PointHead samples points of a label map: it takes hard labels only"),
-        ("pidnet-s_2xb6-120k_1024x1024-cityscapes", "hard", "ce", r"its PIDHead needs a map of edges"),
+        ("pidnet-s_2xb6-120k_1024x1024-cityscapes", "hard", "ce", r"its PIDHead needs an edge map"),
         ("mask2former_r50_8xb2-90k_cityscapes-512x1024", "hard", "jml", r"its Mask2FormerHead predicts masks of que"),
         (
             "convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512",
@@ -153,7 +153,7 @@ def test_the_summary_in_the_docs_is_that_of_the_installed_zoo() -> None:
             "ce",
             r"needs mmpretrain, which is not installe",
         ),
-        ("knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512", "hard", "ce", r"contains heads with losses of their own"),
+        ("knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512", "hard", "ce", r"contains heads with their own losses"),
         ("psanet_r50-d8_4xb2-40k_cityscapes-512x1024", "hard", "ce", r"operator psamask of the full mmcv"),
         ("beit-base_upernet_8xb2-160k_ade20k-640x640", "hard", "ce", r"its BEiT takes crops of 640x640 only"),
         ("mobilenet-v3-d8_lraspp_4xb4-320k_cityscapes-512x1024", "hard", "ce", r"takes crops of at least 392 pixels"),

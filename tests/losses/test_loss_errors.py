@@ -90,7 +90,7 @@ def test_options_that_do_not_fit(name, options, sentence):
         get(name)(LOGITS, TARGET, **options)
 
 
-def test_lovasz_says_why_it_takes_no_probabilities():
+def test_lovasz_explains_why_it_takes_no_probabilities():
     with pytest.raises(ValueError, match=r"Expected an int64 class map, got target probabilities: .* set function"):
         losses.lovasz_softmax(LOGITS, SOFT)
     with pytest.raises(ValueError, match="set function"):

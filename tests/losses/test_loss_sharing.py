@@ -108,7 +108,7 @@ def test_names_in_the_registry_are_camel_case_unique_and_none_of_mmsegmentations
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
-def test_a_docstring_says_what_the_contract_wants(name):
+def test_a_docstring_documents_what_the_contract_requires(name):
     text = get(name).__doc__
     for word in ("Args:", "Returns:", "Raises:", "Default"):
         assert word in text, word

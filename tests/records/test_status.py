@@ -121,7 +121,7 @@ def test_a_failed_cell_shows_its_reason(in_workplace: Path) -> None:
     )
 
 
-def test_who_holds_a_cell_is_told_from_who_left_it(tmp_path: Path) -> None:
+def test_a_cell_that_is_held_differs_from_one_that_was_left(tmp_path: Path) -> None:
     assert not is_running(tmp_path)
     assert progress.read(tmp_path) is None
     code = f"""

@@ -28,7 +28,7 @@ def test_a_copy_is_equal(first: Path) -> None:
     )
 
 
-def test_a_missing_point_and_chance_are_told_apart(first: Path) -> None:
+def test_a_missing_point_differs_from_chance(first: Path) -> None:
     second = first.with_name("second")
     shutil.copytree(first, second)
     # Records of seed 1 as seed 0 of another cell would be refused; a point without seed 1 differs, by chance alone.

@@ -164,6 +164,6 @@ def test_a_metric_without_a_test_is_one_sentence(in_workplace: Path) -> None:
         findings(Configs(), Path("results"))
 
 
-def test_without_a_finished_cell_there_is_nothing_to_say(in_workplace: Path) -> None:
+def test_without_a_finished_cell_there_are_no_findings(in_workplace: Path) -> None:
     with pytest.raises(RecordError, match="no finished cell"):
         findings(Configs(), Path("results"))

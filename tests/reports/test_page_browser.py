@@ -188,7 +188,7 @@ def test_controls_are_set_apart_sorted_with_the_rest_and_shown_for_every_model(
         assert tab.get_by_role("link", name="Cells without a result").is_visible()
         assert re.fullmatch(r"[\d.]+", column(tab, "mIoU")[4])  # no spread
         assert tab.locator("#table tr.control td.best").count() == 0
-        assert "take no part in tests, ranks and marks" in tab.locator("#legend").inner_text()
+        assert "are excluded from tests, ranks and marks" in tab.locator("#legend").inner_text()
         tab.wait_for_selector("#scatters svg")
         assert "4 points" in tab.locator("#scatters svg").get_attribute("aria-label")
         assert violations(tab) == []

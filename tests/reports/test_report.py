@@ -39,7 +39,7 @@ def test_scores_without_torch_are_those_of_the_metrics(in_workplace: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_report_says_what_was_evaluated_how_and_how_surely(in_workplace: Path) -> None:
+def test_a_report_names_what_was_evaluated_how_and_how_certainly(in_workplace: Path) -> None:
     (in_workplace / "configs/grids/own.yaml").write_text(
         "{title: Own, datasets: [phantom], models: [unet-tiny], schedule: tiny, labels: [hard, bls, ls, raters],"
         " losses: [ce, focal, lovasz, jml], seeds: 2}"
@@ -62,8 +62,8 @@ def test_a_report_says_what_was_evaluated_how_and_how_surely(in_workplace: Path)
     assert "| Loss | Hard: ECE ↓ | Hard: ECE, scaled ↓ |" in details
     assert "Mean rank over 4 blocks (data set, labels)" in details
     assert "Not in every block, and left out: Lovász." in details
-    assert "this design allows no p below" in details
-    assert "The blocks are of 1 data set" in details
+    assert "the smallest p possible with this design" in details
+    assert "The blocks come from 1 data set" in details
     bounds = pd.read_csv(folder / "intervals.csv")
     assert len(bounds) == 2 * len(table[table.status == "done"][AXES].drop_duplicates())
     assert (bounds.low <= bounds["mean"]).all()
@@ -115,8 +115,8 @@ def test_ranks_are_drawn_where_blocks_are_enough(in_workplace: Path) -> None:
     ranked, left_out = rankings(ranked_table(8, random))
     enough = markdown_ranks(ranked, left_out, titles)
     assert "Mean rank over 8 blocks" in enough
-    assert "no independent data sets" in enough
-    assert "The blocks are of" not in enough
+    assert "not independent data sets" in enough
+    assert "The blocks come from" not in enough
     assert "| JML | 1.00 | 1.00 |" in enough
     draw_ranks(ranked, titles["losses"], in_workplace)
     for metric in ("mIoU", "ECE"):
@@ -128,7 +128,7 @@ def test_ranks_are_drawn_where_blocks_are_enough(in_workplace: Path) -> None:
     assert rankings(ranked_table(1, random))[0] == {}
 
 
-def test_whether_ranks_can_tell_is_decided_by_the_largest_possible_distance() -> None:
+def test_ranks_are_conclusive_by_the_largest_possible_distance() -> None:
     frame = pd.DataFrame(np.tile([3.0, 2, 1], (3, 1)), columns=list("abc"))
     assert not is_conclusive(rank(frame.iloc[:2], True))
     assert is_conclusive(rank(pd.concat([frame] * 3, ignore_index=True), True))
@@ -298,4 +298,4 @@ def test_summary_sentences_by_hand() -> None:
         "- ECE: no difference from CE is significant (1 tested).\n"
     )
     one_seed = pd.DataFrame(rows).assign(p=np.nan, p_holm=np.nan)
-    assert summary(one_seed, titles).startswith("There is one seed")
+    assert summary(one_seed, titles).startswith("With one seed")

@@ -29,7 +29,7 @@ def rate(events):
     return np.mean(list(events))
 
 
-def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says():
+def test_the_bootstrap_interval_covers_the_mean_as_often_as_its_level():
     random = np.random.default_rng(0)
 
     def covers():
@@ -169,7 +169,7 @@ def test_over_images_alone_the_test_keeps_its_level_for_models_without_luck():
         assert (result.low > 0 or result.high < 0) == (result.p <= 0.05)
 
 
-def test_a_table_of_many_losses_claims_falsely_no_more_often_than_it_says():
+def test_a_table_of_many_losses_claims_falsely_no_more_often_than_its_level():
     random = np.random.default_rng(8)
 
     def table(differences):
