@@ -104,7 +104,7 @@ def test_an_impossible_grid_name_is_one_sentence(in_workplace: Path, name: str) 
 def test_a_name_of_260_letters_is_no_cell(axis: int) -> None:
     names = CELL.split("/")
     names[axis] = "a" * 260
-    assert "is no cell" in sentence_of(lambda: experiment_of("/".join(names), ROOT))
+    assert "is not a cell" in sentence_of(lambda: experiment_of("/".join(names), ROOT))
 
 
 def test_a_whole_number_may_be_written_as_a_float(in_workplace: Path) -> None:
