@@ -151,7 +151,7 @@ def test_a_cell_that_fails_leaves_its_reason_and_a_later_success_takes_it_away(w
         ),
         ("phantom/unet-tiny/tiny/hard/jmll/seed0", "segloss: unknown loss 'jmll' (did you mean 'jml'?)"),
         ("camvid-cpu/unet-tiny/tiny/hard/jml/seed0", "/nowhere/camvid; with network access: segloss prepare camvid"),
-        ("../../x/hard/jml/seed0", "segloss: '../../x/hard/jml/seed0' is no cell"),
+        ("../../x/hard/jml/seed0", "segloss: '../../x/hard/jml/seed0' is not a cell"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(workplace: Path, cell: str, sentence: str) -> None:
