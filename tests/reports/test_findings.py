@@ -64,7 +64,8 @@ def test_a_claim_may_compare_schedules_of_two_grids() -> None:
     (row,) = differences(claim, evidence)["mIoU"]
     assert (row.grid, row.outcome) == ("short", "better")
     titles = {"labels": {"hard": "Hard"}, "losses": {"good": "Good", "bad": "Bad"}}
-    section = claim_section("half", claim, {"mIoU": [row]}, titles)
+    section = claim_section("half", {**claim, "remark": "Beware."}, {"mIoU": [row]}, titles)
+    assert "A is better. (arXiv 1)\n\nBeware.\n\n| Grid |" in section
     assert "| Good, s against Bad, long (Hard) |" in section
 
 

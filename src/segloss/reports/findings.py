@@ -154,6 +154,7 @@ def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, li
     lines = [
         f"### {name}\n",
         f"{text(claim['statement'])} ({', '.join(f'arXiv {number}' for number in claim['articles'])})\n",
+        *([f"{text(claim['remark'])}\n"] if "remark" in claim else []),
     ]
     shown = {metric: rows for metric, rows in measured.items() if rows}
     body: dict[tuple[str, Point, Point, tuple[int, int]], dict[str, str]] = {}
