@@ -39,6 +39,11 @@ def sentence_of(action: Callable[[], object]) -> str:
         ("seeds: 2", "seeds: true", "seeds: expected how many, numbered from 0; or a list of them, got True"),
         ("seeds: 2", "seeds: -1", "seeds: -1 is less than the minimum of 1"),
         ("seeds: 2", "seeds:", "seeds: expected how many, numbered from 0; or a list of them, got None"),
+        (
+            "losses: [ce, lovasz]",
+            "losses: some",
+            "losses: expected all, or names of lines of losses.yaml in the tables'",
+        ),
         ("seeds: 2", "1: 2", "key 1 is not text: quote it"),
         ("seeds: 2", "? [a, b]\n: 2", "not text: quote it"),
         ("seeds: 2", "seeds: &a [*a]", "seeds.0: "),

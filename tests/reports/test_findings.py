@@ -16,6 +16,7 @@ from segloss.reports.findings import (
     compared_points,
     differences,
     findings,
+    metrics_of,
     partners,
     verdict,
 )
@@ -141,6 +142,7 @@ def test_statistics_that_claims_may_name_are_the_metrics_of_the_catalogue() -> N
 def test_every_claim_compares_points_of_each_of_its_grids() -> None:
     configs = Configs(ROOT)
     for name, claim in configs.claims.items():
+        assert len(metrics_of(claim)) == len(set(metrics_of(claim))), f"{name} names a metric twice"
         grids = {grid: {point_of(cell) for cell in load_grid(grid, configs).cells} for grid in claim["grids"]}
         points = dict.fromkeys(point for cells in grids.values() for point in cells)
         compared = {tuple(pair): list(partners(points, pair)) for pair in claim["pairs"]}

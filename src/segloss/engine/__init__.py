@@ -1,4 +1,4 @@
-"""The only subpackage that imports MMEngine, MMSegmentation and timm.
+"""The only room that imports MMEngine, MMSegmentation and timm.
 
 Importing it registers the losses, segmentors, data sets and transforms of segloss in MMSegmentation's registries::
 

@@ -1,4 +1,4 @@
-"""Declarations of registered functions, read from the source of a subpackage without importing it."""
+"""Declarations of registered functions, read from the source of a room without importing it."""
 
 import ast
 import builtins

@@ -91,7 +91,7 @@ def markdown_differences(compared: pd.DataFrame, titles: Mapping[str, Mapping[st
     families = ", ".join(f"{number} of {metric} between {NAMES[axis][0]}" for (axis, metric), number in counted.items())
     note = (
         "95 % interval for other images of the same kind and other seeds; p adjusted by Holm over the comparisons of "
-        f"one metric ({families or 'none'}), a star below .05. This says nothing about other data sets."
+        f"one metric ({families or 'none'}), a star below .05. These results do not extend to other data sets."
     )
     return "\n\n".join([*parts, note]) + "\n"
 
