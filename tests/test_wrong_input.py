@@ -329,7 +329,11 @@ def test_a_gpu_that_is_not_there_is_one_sentence(segloss) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("SEGLOSS_TRAIN", "--threads 'x", '="--threads \'x" is not a list of options: No closing quotation'),
+        (
+            "SEGLOSS_TRAIN",
+            "--threads 'x",
+            'SEGLOSS_TRAIN="--threads \'x" is not a list of options: No closing quotation',
+        ),
         ("SEGLOSS_TRAIN", "--threads x", "argument --threads: expected a whole number of at least 1, got 'x'"),
         ("SEGLOSS_CELLS_PER_GPU", "two", "argument --cells-per-gpu: expected a whole number of at least 1, got 'two'"),
         ("SEGLOSS_CELLS_PER_GPU", "99", "99 cells on one GPU: expected 1 to 16"),

@@ -46,7 +46,8 @@ def test_a_cell_is_its_name() -> None:
     ],
 )
 def test_what_is_no_cell_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="not a cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>"):
+    sentence = "is not a cell: expected <dataset>/<model>/<schedule>/<labels>/<loss>/seed<k>"
+    with pytest.raises(ConfigError, match=sentence):
         Cell.parse(name)
 
 

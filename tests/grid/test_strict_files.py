@@ -42,7 +42,7 @@ def sentence_of(action: Callable[[], object]) -> str:
         (
             "losses: [ce, lovasz]",
             "losses: some",
-            "losses: expected all, or names of lines of losses.yaml in the tables'",
+            "losses: expected all, or names of lines of losses.yaml in the tables' order, got 'some'",
         ),
         ("seeds: 2", "1: 2", "key 1 is not text: quote it"),
         ("seeds: 2", "? [a, b]\n: 2", "not text: quote it"),
@@ -337,7 +337,8 @@ def test_two_checkouts_live_in_one_process(in_workplace: Path, edit) -> None:
     here, there = experiment_of(cell, in_workplace), experiment_of(cell, ROOT)
     assert (here.loss[0]["gamma"], there.loss[0]["gamma"]) == (3.0, 2.0)
     assert here.config_hash != there.config_hash
-    with pytest.raises(ConfigError, match=r"no configs/ in .*: run this in a checkout of segloss or name it with"):
+    sentence = r"no configs/ in .*: run this in a checkout of segloss or name it with --root"
+    with pytest.raises(ConfigError, match=sentence):
         Configs(in_workplace / "data")
 
 

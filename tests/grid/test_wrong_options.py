@@ -79,7 +79,10 @@ SCHEDULES = [
 DATASETS = [
     ('test_cfg = dict(mod="whole")', "test_cfg: unknown key 'mod' (did you mean 'mode'?); known: boundaries, calibra"),
     ('test_cfg = dict(mode="hole")', "test_cfg: Expected mode to be one of whole, slide, got 'hole'."),
-    ('test_cfg = dict(mode="slide")', "is required for mode 'slide' and not allowed otherwise; got 'slide' and None"),
+    (
+        'test_cfg = dict(mode="slide")',
+        "a crop_size is required for mode 'slide' and not allowed otherwise; got 'slide' and None",
+    ),
     ('test_cfg = dict(mode="slide", crop_size=32)', "Expected crop_size to be None or a sequence of length 2, each"),
     ('test_cfg = dict(mode="slide", crop_size=(8, 8), stride=(9, 8))', "stride must be at most the crop_size (8, 8)"),
     ('test_cfg = dict(mode="whole", scales=0.5)', "Expected scales to be a sequence, each item a number above 0, got"),
