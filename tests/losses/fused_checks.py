@@ -7,6 +7,7 @@ import torch
 from loss_cases import HARD, SOFT, inputs, label, value_and_gradient
 
 from segloss.losses import _batch, _fused, _sums, get
+from segloss.losses._batch import Batch
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 EVERYTHING = {"likelihood", "minimum", "product", "predicted", "squares"}
@@ -19,12 +20,13 @@ def close(actual, expected, tolerance):
 
 @pytest.mark.parametrize("void", [False, True])
 @pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     ("images", "classes", "pixels"), [(2, 5, 37), (1, 19, 600), (3, 2, 1), (1, 150, 70), (2, 16, 256)]
 )
-def test_sums_and_gradients_are_those_of_the_core_in_float64(images, classes, pixels, soft, void):
+def test_sums_and_gradients_are_those_of_the_core_in_float64(images, classes, pixels, dtype, soft, void):
     generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(images, classes, pixels, generator=generator)
+    logits = (3 * torch.randn(images, classes, pixels, generator=generator)).to(dtype)
     valid = torch.rand(images, pixels, generator=generator) > 0.3 if void else None
     if soft:
         target = torch.rand(images, classes, pixels, generator=generator)
@@ -33,19 +35,40 @@ def test_sums_and_gradients_are_those_of_the_core_in_float64(images, classes, pi
         target = torch.randint(classes, (images, pixels), generator=generator)
         target = target if valid is None else torch.where(valid, target, 255)
     outcomes = []
-    for module, device, dtype in ((_sums, "cpu", torch.float64), (_fused, DEVICE, torch.float32)):
-        z = logits.to(device, dtype).requires_grad_()
-        y = target.to(device, dtype if soft else torch.int64)
+    for module, device, computed in ((_sums, "cpu", torch.float64), (_fused, DEVICE, torch.float32)):
+        z = logits.to(device, torch.float64 if module is _sums else dtype).requires_grad_()
+        y = target.to(device, computed if soft else torch.int64)
         keep = None if valid is None else valid.to(device)
         if soft:
             sums = module.SoftSums.apply(z, y, keep, _sums.without_void(y, keep), EVERYTHING)
         else:
             sums = module.HardSums.apply(z, y, keep, EVERYTHING)
+        sums, true = sums[: 5 if soft else 4], sums[5 if soft else 4 :]
+        if module is _fused:
+            batch = Batch(z, y, keep, ())
+            close(true[0], batch.true.double().cpu(), 1e-6)
         generator.manual_seed(1)
         total = sum((tensor * torch.randn(tensor.shape, generator=generator).to(tensor)).sum() for tensor in sums)
         outcomes.append((*sums, *torch.autograd.grad(total, z)))
-    for expected, actual in zip(*outcomes, strict=True):
-        close(actual.detach(), expected.detach(), 3e-6)
+    *sums, (expected, gradient) = zip(*outcomes, strict=True)
+    for exact, actual in sums:
+        assert actual.dtype == torch.float32
+        close(actual.detach(), exact.detach(), 3e-6)
+    assert gradient.dtype == dtype
+    close(gradient, expected, max(3e-6, torch.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("terms", [["jaccard_metric"], ["cross_entropy", "dice"], ["cross_entropy", "lovasz_softmax"]])
+def test_half_precision_gives_the_value_of_the_same_logits_in_float32(terms, dtype, monkeypatch):
+    monkeypatch.setattr(_batch, "core_for", lambda logits: _fused)
+    logits, target, _, valid = inputs(0)
+    half, target, valid = logits.to(dtype).to(DEVICE), target.to(DEVICE), valid.to(DEVICE)
+    terms = [{"loss": name} for name in terms]
+    value, gradient = value_and_gradient(get("compound"), half.float(), target, valid=valid, terms=terms)
+    actual = value_and_gradient(get("compound"), half, target, valid=valid, terms=terms)
+    close(actual[0], value.double().cpu(), 1e-6)
+    close(actual[1], gradient.double().cpu(), 2 * torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("soft", [False, True])

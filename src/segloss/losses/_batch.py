@@ -16,10 +16,12 @@ from segloss.losses._checks import check_indices, check_pixel_weights, check_pro
 from segloss.losses._flags import checks_on
 from segloss.losses._sums import class_sums, without_void
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 def core_for(logits: Tensor) -> ModuleType:
     """The module whose HardSums and SoftSums suit these logits: fused kernels on a GPU where Triton is installed."""
-    if logits.is_cuda and logits.dtype == torch.float32 and _has_triton():
+    if logits.is_cuda and logits.dtype in (torch.float32, *HALF) and _has_triton():
         return importlib.import_module("segloss.losses._fused")
     return _sums
 
@@ -50,8 +52,9 @@ class Batch:
     With N pixels per image (all spatial axes in one), over valid pixels only:
 
     Attributes:
-        logits: (B, C, N), float32 or float64.
-        target: (B, N) class indices, or (B, C, N) probabilities in the logits' dtype; arbitrary where void.
+        given_logits: (B, C, N), as they were given: of any float type.
+        dtype, device: Those in which the losses compute: float32 or float64, and the logits' device.
+        target: (B, N) class indices, or (B, C, N) probabilities in that dtype; arbitrary where void.
         valid: (B, N) bool, or None where every pixel is valid.
         soft: Whether the target holds probabilities.
         sums: The names of the sums that the terms read: some of likelihood, minimum, product, predicted and squares.
@@ -70,7 +73,9 @@ class Batch:
         pixel_weights: Tensor | None = None,
         reduction: str = "mean",
     ):
-        self.logits, self.target, self.valid, self.sums = logits, target, valid, sums
+        self.given_logits, self.target, self.valid, self.sums = logits, target, valid, sums
+        self.dtype = torch.float32 if logits.dtype in HALF else logits.dtype
+        self.device = logits.device
         self.spatial = logits.shape[2:] if spatial is None else spatial
         self.pixel_weights, self.reduction = pixel_weights, reduction
         self.known: dict[str, Any] = {}
@@ -110,30 +115,29 @@ class Batch:
         images, classes, *spatial = logits.shape
         pixels = math.prod(spatial)
         logits = logits.reshape(images, classes, pixels)
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
+        dtype = torch.float32 if logits.dtype in HALF else logits.dtype
         valid = None if valid is None else valid.reshape(images, pixels)
         if target.is_floating_point():
             target = target.reshape(images, classes, pixels)
             if checks_on():
                 check_probabilities(target, valid, exclusive=exclusive and not foreground_channel)
-            target = target.to(logits.dtype)
+            target = target.to(dtype)
         else:
             target = target.reshape(images, pixels)
             if checks_on():
                 check_indices(without_void(target, valid), 2 if foreground_channel else classes)
             if foreground_channel:
-                target = target[:, None].to(logits.dtype)
+                target = target[:, None].to(dtype)
         if pixel_weights is not None:
             check_pixel_weights(pixel_weights, (images, *spatial), checks_on())
-            pixel_weights = pixel_weights.reshape(images, pixels).to(logits.dtype)
+            pixel_weights = pixel_weights.reshape(images, pixels).to(dtype)
             pixel_weights = pixel_weights if valid is None else torch.where(valid, pixel_weights, 0)
         return Batch(logits, target, valid, sums, spatial, pixel_weights, reduction)
 
     def derived(self, *, logits: Tensor | None = None, target: Tensor | None = None) -> "Batch":
         """The same batch with other logits or another target, for a loss based on their likelihood."""
         return Batch(
-            self.logits if logits is None else logits,
+            self.given_logits if logits is None else logits,
             self.target if target is None else target,
             self.valid,
             self.sums,
@@ -143,19 +147,25 @@ class Batch:
         )
 
     @_once
+    def logits(self) -> Tensor:
+        """(B, C, N), float32 or float64: half precision is converted for the losses that have no kernel for it."""
+        return self.given_logits.to(self.dtype)
+
+    @_once
     def _sums(self) -> dict[str, Tensor | None]:
-        core = core_for(self.logits)
+        core = core_for(self.given_logits)
+        # The kernels convert half precision and drop void pixels as they read.
+        logits = self.logits if core is _sums else self.given_logits
         if self.soft:
-            sums = core.SoftSums.apply(self.logits, self.target, self.valid, self.valid_target, self.sums)
-            return dict(zip(("likelihood", "minimum", "product", "predicted", "squares"), sums, strict=True))
-        likelihood, overlap, predicted, squares = core.HardSums.apply(self.logits, self.target, self.valid, self.sums)
-        return {
-            "likelihood": likelihood,
-            "minimum": overlap,
-            "product": overlap,
-            "predicted": predicted,
-            "squares": squares,
-        }
+            target = self.valid_target if core is _sums else None
+            likelihood, minimum, product, *others = core.SoftSums.apply(
+                logits, self.target, self.valid, target, self.sums
+            )
+        else:
+            likelihood, minimum, *others = core.HardSums.apply(logits, self.target, self.valid, self.sums)
+            product = minimum
+        names = ("likelihood", "minimum", "product", "predicted", "squares", "true")
+        return dict(zip(names, (likelihood, minimum, product, *others), strict=False))  # "true" from the kernels only
 
     def _sum(self, name: str) -> Tensor:
         if name not in self.sums:
@@ -200,10 +210,13 @@ class Batch:
     @_once
     def true(self) -> Tensor:
         """Σy: (B, C)."""
+        counted = self._sums.get("true") if set(self.sums) - {"likelihood"} else None
+        if counted is not None:
+            return counted  # the kernels add it up on their way
         if self.soft:
             return self.valid_target.sum(-1)
         ones = torch.ones_like(self.target) if self.valid is None else self.valid
-        return class_sums(ones.to(self.logits.dtype), self.index, self.classes)
+        return class_sums(ones.to(self.dtype), self.index, self.classes)
 
     @_once
     def true_squares(self) -> Tensor:
@@ -214,9 +227,9 @@ class Batch:
     def pixels(self) -> Tensor:
         """Number of valid pixels of each image: (B,)."""
         if self.valid is None:
-            images, _, pixels = self.logits.shape
-            return self.logits.new_full((images,), pixels)
-        return self.valid.sum(-1).to(self.logits.dtype)
+            images, _, pixels = self.given_logits.shape
+            return torch.full((images,), pixels, dtype=self.dtype, device=self.device)
+        return self.valid.sum(-1).to(self.dtype)
 
     def present(self, threshold: float) -> Tensor:
         """Whether a class occurs in an image: (B, C) bool; in a soft target, if its maximum exceeds the threshold."""

@@ -58,7 +58,7 @@ def bce_dice(
     batch = Batch.read(logits, target, valid, (), foreground_channel=foreground_channel, exclusive=False)
     weights = None
     if class_weights is not None:
-        weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
+        weights = class_vector(class_weights, batch, "class_weights")
     bce, product, predicted = SigmoidSums.apply(batch.logits, batch.target, batch.valid, weights)
     overlap_loss = region_loss(
         batch,
@@ -170,7 +170,7 @@ def exponential_logarithmic(
     if class_counts is not None:
         counts = occurring_counts(class_counts, batch.classes)
         frequencies = [count / sum(counts) for count in counts]
-        weights = class_vector([f**-0.5 for f in frequencies], batch.logits, batch.classes, "weights")
+        weights = class_vector([f**-0.5 for f in frequencies], batch, "weights")
     formula = (weights, _power_value, _power_derivative, gamma_cross)
     if batch.soft:
         losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, *formula)

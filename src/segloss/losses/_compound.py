@@ -48,7 +48,7 @@ def compound(
         check_takes_pixel_weights(losses)
     sums = {name for loss, term in zip(losses, terms, strict=True) for name in _sums(loss, term)}
     batch = Batch.read(logits, target, valid, sums, pixel_weights=pixel_weights, reduction=reduction)
-    total = batch.logits.new_zeros(())
+    total = torch.zeros((), dtype=batch.dtype, device=batch.device)
     for term, value in zip(terms, _values(batch, losses, terms, class_counts, distance_maps), strict=True):
         total = total + term.get("weight", 1.0) * value
     return total

@@ -86,7 +86,7 @@ def ohem_cross_entropy(
 
 def _mean_of_hardest(batch: Batch, shared: bool, *, share: float, least: int, limit: float) -> Tensor:
     """Mean cross-entropy over a share of the valid pixels, at least `least`, and all whose KL is above the limit."""
-    if shared or batch.soft or batch.logits.is_cuda or torch.compiler.is_compiling():
+    if shared or batch.soft or batch.device.type == "cuda" or torch.compiler.is_compiling():
         losses = -batch.log_likelihood.flatten()  # shared with other terms, or needed by a compiler
     else:
         losses = _CrossEntropies.apply(batch.logits, batch.target, batch.valid).flatten()

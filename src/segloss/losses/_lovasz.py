@@ -57,7 +57,7 @@ def lovasz_softmax(
         )
     weights = None
     if class_weights is not None:
-        weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
+        weights = class_vector(class_weights, batch, "class_weights")
     if not isinstance(classes, str):
         if not classes or max(classes) >= batch.classes:
             raise ValueError(f"Expected at least one class from 0 to {batch.classes - 1}, got {classes!r}.")
@@ -115,7 +115,7 @@ def lovasz_hinge(
     valid = torch.ones_like(index, dtype=torch.bool) if batch.valid is None else batch.valid
     weights = batch.logits.new_ones(batch.classes)
     if class_weights is not None:
-        weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
+        weights = class_vector(class_weights, batch, "class_weights")
     together = exchange_on() and not per_image
     total, images = LovaszHinge.apply(batch.logits, index, valid, weights, per_image, classes == "present", together)
     return mean_over_processes(total, images) if per_image else total / images.clamp_min(1)

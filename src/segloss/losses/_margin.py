@@ -57,9 +57,7 @@ def ldam(
     batch = Batch.read(logits, target, valid, ldam.sums, pixel_weights=pixel_weights, reduction=reduction)
     counts = occurring_counts(class_counts, batch.classes)
     rarest = min(counts)
-    margins = class_vector(
-        [max_margin * (rarest / count) ** 0.25 for count in counts], batch.logits, batch.classes, "margins"
-    )
+    margins = class_vector([max_margin * (rarest / count) ** 0.25 for count in counts], batch, "margins")
     weights = None if reweighting is None else effective_number_weights(counts, reweighting)
     if batch.soft:
         shifted = _scaled(torch.addcmul(batch.logits, margins[:, None], batch.valid_target, value=-1), scale)

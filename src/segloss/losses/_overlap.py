@@ -222,7 +222,7 @@ def generalized_dice(
     batch = Batch.read(logits, target, valid, generalized_dice.sums)
     factors = None
     if class_weights is not None:
-        factors = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
+        factors = class_vector(class_weights, batch, "class_weights")
     sums = torch.stack([batch.product, batch.predicted + batch.true, batch.true])
     if not per_image:
         (sums,) = sum_over_processes(sums.sum(1))

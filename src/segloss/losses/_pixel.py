@@ -84,7 +84,7 @@ def cross_entropy(
             raise ValueError(f"Expected class_counts and no class_weights with weighting={weighting!r}.")
         class_weights = measured_weights(class_counts, weighting)
     if batch.soft and class_weights is not None:
-        weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
+        weights = class_vector(class_weights, batch, "class_weights")
         weighted = batch.derived(target=batch.target * weights[:, None])
         return mean_over_pixels(batch, -weighted.log_likelihood, weights)
     return mean_log_loss(batch, batch.log_likelihood, class_weights)
@@ -94,7 +94,7 @@ def mean_log_loss(batch: Batch, log_likelihood: Tensor, class_weights: PerClass 
     """-Σ w_y log p_y / Σ w_y over the valid pixels of all processes; the log-likelihood (B, N) is 0 where void."""
     if class_weights is None:
         return mean_over_pixels(batch, -log_likelihood)
-    weights = class_vector(class_weights, batch.logits, batch.classes, "class_weights")
+    weights = class_vector(class_weights, batch, "class_weights")
     return mean_over_pixels(batch, -(weights[batch.index] * log_likelihood), weights)
 
 
@@ -145,7 +145,7 @@ def focal(
     Reference: Lin et al., "Focal Loss for Dense Object Detection", 2017, https://arxiv.org/abs/1708.02002
     """
     batch = Batch.read(logits, target, valid, focal.sums, pixel_weights=pixel_weights, reduction=reduction)
-    weights = None if alpha is None else class_vector(alpha, batch.logits, batch.classes, "alpha")
+    weights = None if alpha is None else class_vector(alpha, batch, "alpha")
     if batch.soft:
         losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, weights, focal_value, focal_derivative, gamma)
     else:

@@ -32,7 +32,7 @@ def _derivative(log_p: Tensor, parameters: Parameters) -> Tensor:
 
 
 def _poly(batch: Batch, gamma: float, epsilon: float, alpha: PerClass | None) -> Tensor:
-    weights = None if alpha is None else class_vector(alpha, batch.logits, batch.classes, "alpha")
+    weights = None if alpha is None else class_vector(alpha, batch, "alpha")
     return mean_of_log_p(batch, _value, _derivative, (gamma, epsilon), weights)
 
 

@@ -42,7 +42,7 @@ def region_loss(
     _check_options(level_weights, classes)
     weights = true.new_ones(batch.classes)
     if class_weights is not None:
-        weights = class_vector(class_weights, true, batch.classes, "class_weights")
+        weights = class_vector(class_weights, batch, "class_weights")
     counts = torch.stack([overlap, predicted - overlap, true - overlap])
     if classes == "present":
         active = batch.present(threshold).to(true.dtype)

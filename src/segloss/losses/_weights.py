@@ -3,20 +3,21 @@
 import torch
 from torch import Tensor
 
+from segloss.losses._batch import Batch
 from segloss.options import PerClass
 
 SCHEMES = ("inverse", "median")
 
 
-def class_vector(values: PerClass, like: Tensor, classes: int, name: str) -> Tensor:
-    """Turn one number per class, at least 0 each, into a tensor (C,) of the type and device of `like`."""
-    vector = torch.as_tensor(values, dtype=like.dtype, device="cpu")
+def class_vector(values: PerClass, batch: Batch, name: str) -> Tensor:
+    """Turn one number per class, at least 0 each, into a tensor (C,) of the batch's type and device."""
+    vector = torch.as_tensor(values, dtype=batch.dtype, device="cpu")
     # Values cannot be inspected while compiling.
-    if vector.shape != (classes,) or not (torch.compiler.is_compiling() or bool((vector >= 0).all())):
+    if vector.shape != (batch.classes,) or not (torch.compiler.is_compiling() or bool((vector >= 0).all())):
         raise ValueError(
-            f"Expected {name} to hold one number of at least 0 for each of the {classes} classes, got {values!r}."
+            f"Expected {name} to hold one number of at least 0 for each of the {batch.classes} classes, got {values!r}."
         )
-    return vector.to(like.device, non_blocking=True)
+    return vector.to(batch.device, non_blocking=True)
 
 
 def class_weights(class_counts: PerClass, scheme: str) -> list[float]:
