@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import triton  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from benchmarks.losses.__main__ import data, machine
 from benchmarks.losses.measure import memory
 from segloss.losses import get, switches
+from segloss.records.record import git
 
 SHAPES = [(8, 19, 512, 1024), (4, 150, 512, 512)]
 HARD = ["cross_entropy", "focal", "dice", "jaccard_metric", "compound", "lovasz_softmax"]
@@ -90,7 +92,9 @@ def main() -> None:
     arguments = parser.parse_args()
     speed = copy_speed(arguments.repeats)
     command = " ".join(["python -m benchmarks.losses.gpu", *sys.argv[1:]])
-    text = [f"# What losses cost on a GPU\n\n`{command}`\n\n{machine(torch.get_num_threads())}\n\n{LEGEND}"]
+    versions = f"Triton {triton.__version__}; commit {git('rev-parse', '--short', 'HEAD')}"
+    title = f"# What losses cost on a GPU\n\n`{command}`\n\n{machine(torch.get_num_threads())}; {versions}"
+    text = [f"{title}\n\n{LEGEND}"]
     text.append(f"A copy of 1 GiB moved {speed / 1e9:.2f} TB/s, bytes read and written.\n")
     print(text[-1])
     for shape in SHAPES:
