@@ -56,7 +56,8 @@ def write_cell(results: Path, cell: Cell, counts: Counts | None = None, **change
         "labelled_images": 3,
     }
     record = {
-        **records.identity_entry(experiment, data, ["segloss", "train", str(cell)]),
+        **records.identity_entry(experiment, data),
+        "command": f"segloss train {cell}",
         "seed": experiment.random_seed,
         "config": {},
         "machine": {"device": "cpu", "threads": 1},

@@ -12,6 +12,7 @@ import pytest
 from segloss import records
 from segloss.files import sha256_of
 from segloss.grid import Cell
+from segloss.records.record import command
 from segloss.records.status import grid_status
 from segloss.records.verification import RECORD_VERSION, RecordError, check_counts, checksum, read
 from segloss.workflow import stale_records
@@ -207,3 +208,9 @@ def test_partial_shows_what_is_missing_and_a_changed_table_is_refused(filled: Pa
         assert done.returncode == 1
         assert "differs from the records: damaged, or older; collect it again" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["/somewhere/bin/segloss", "/somewhere/segloss/__main__.py"])
+def test_a_record_names_the_command_that_trains_the_cell_again(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [program, "train", "a/b/c/hard/ce/seed0", "--results", "my results"])
+    assert command() == "segloss train a/b/c/hard/ce/seed0 --results 'my results'"

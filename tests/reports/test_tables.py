@@ -143,4 +143,9 @@ def test_the_terms_of_a_loss_by_the_share_of_their_gradients() -> None:
     assert "| set | net | Hard | Dice + focal | dice | 38 | 62 | 62 |" in shown  # of 25 and 50, of 50 and 75
     assert "|  |  |  |  | focal | 62 | 38 | 38 |" in shown
     assert "Other" not in shown
+    assert "–" not in shown
+    silent = {("set", "net", "s", "hard", "d"): [norms((10, 0, 0), (20, 1, 1)), norms((10, 1, 1), (20, 3, 1))]}
+    shown = markdown_terms(silent, titles)
+    assert "| set | net | Hard | Dice + focal | dice | – | 62 | 62 |" in shown  # no share of nothing
+    assert "–: in at least one seed no term had a gradient" in shown
     assert term_norms({"training": {"rows": [{"iteration": 10, "train/loss": 1.0}]}}) == {}

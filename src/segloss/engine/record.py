@@ -1,7 +1,6 @@
 """The results that the stages of a cell pass on, and the record of a finished cell."""
 
 import resource
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -146,9 +145,8 @@ def publish(
 ) -> dict[str, Any]:
     """Write record.json and return the record."""
     config, teacher = prepared.config, prepared.teacher
-    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     record = {
-        **records.identity_entry(prepared.experiment, data_entry(prepared, trained, measured), command),
+        **records.identity_entry(prepared.experiment, data_entry(prepared, trained, measured)),
         "seed": config.seed,
         "config": config_entry(config),
         "machine": {

@@ -4,7 +4,6 @@ Every fold holds out different images, so the merged counts contain each image o
 """
 
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,6 @@ def _record(
         "images": sum(images),
         "labelled_images": min(labelled),
     }
-    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     training = {
         **first["training"],
         "seconds": sum(record["training"]["seconds"] for record in folds),
@@ -83,7 +81,7 @@ def _record(
     counts = results / str(experiment.cell) / "counts.npz"
     seconds = sum(record["evaluation"]["seconds"] for record in folds)
     return {
-        **identity_entry(experiment, data, command),
+        **identity_entry(experiment, data),
         **{key: first[key] for key in ("config", "machine", "pretrained")},
         "seed": experiment.random_seed,
         "training": training,

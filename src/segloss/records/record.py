@@ -5,7 +5,8 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -47,7 +48,13 @@ def machine() -> dict[str, Any]:
     return {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
 
 
-def identity_entry(experiment: Experiment, data: dict[str, Any], command: Sequence[str]) -> dict[str, Any]:
+def command() -> str:
+    """The command line of this process, whether it runs as ``segloss`` or as ``python -m segloss``."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["segloss" if program == "__main__.py" else program, *sys.argv[1:]])
+
+
+def identity_entry(experiment: Experiment, data: dict[str, Any]) -> dict[str, Any]:
     """The part of a record that is known without training."""
     status = git("status", "--porcelain", "--", *SOURCES)
     return {
@@ -59,7 +66,7 @@ def identity_entry(experiment: Experiment, data: dict[str, Any], command: Sequen
         "settings": experiment.settings,
         "code": {"commit": git("rev-parse", "HEAD"), "dirty": bool(status) if status is not None else None},
         "versions": versions(),
-        "command": shlex.join(command),
+        "command": command(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -16,6 +16,10 @@ EXPLANATION = (
     "over the terms; mean over seeds, at the first, a middle and the last logged iteration. A term with a small share "
     "has little influence on the update.\n"
 )
+NO_GRADIENT = (
+    "\n–: in at least one seed no term had a gradient; pseudo-labels, for example, are all ignored until the teacher "
+    "is confident. With several targets the norms are those against the last: the teacher's or the pseudo-labels.\n"
+)
 
 
 def term_norms(record: Mapping[str, Any]) -> Norms:
@@ -42,10 +46,13 @@ def markdown_terms(norms: Mapping[Point, Sequence[Norms]], titles: Mapping[str, 
         columns = []
         for iteration in (logged[0], logged[len(logged) // 2], logged[-1]):
             of_seeds = np.array([list(seed[iteration].values()) for seed in seeds])
-            columns.append(100 * (of_seeds / of_seeds.sum(1, keepdims=True)).mean(0))
+            totals = of_seeds.sum(1, keepdims=True)
+            columns.append(100 * (of_seeds / totals).mean(0) if totals.all() else None)
         where = [text(dataset), text(model), text(titles["labels"][labels]), text(titles["losses"][loss])]
         for place, term in enumerate(seeds[0][logged[0]]):
-            body.append([*where, text(term), *(f"{shares[place]:.0f}" for shares in columns)])
+            shares = ["–" if column is None else f"{column[place]:.0f}" for column in columns]
+            body.append([*where, text(term), *shares])
             where = [""] * len(where)
     head = ["Data set", "Model", "Labels", "Loss", "Term", "first (%)", "middle (%)", "last (%)"]
-    return f"{EXPLANATION}\n{table(head, body, left=5)}\n"
+    note = NO_GRADIENT if any("–" in row for row in body) else ""
+    return f"{EXPLANATION}\n{table(head, body, left=5)}\n{note}"
