@@ -260,10 +260,10 @@ FAULTS = [
     (
         check_thresholds,
         "_edges.py",
-        "np.argmax(np.nan_to_num(_f_score(*counts), nan=-1), axis=1)",
-        "np.zeros(counts.shape[1], int)",
+        "np.argmax(np.nan_to_num(_f_score(*counts.swapaxes(0, 1)), nan=-1), axis=1)",
+        "np.zeros(len(counts), int)",
     ),
-    (check_thresholds, "_edges.py", "_f_score(*counts.sum(1))", "_f_score(*counts.mean((1, 2))[:, None])"),
+    (check_thresholds, "_edges.py", "_best_score(counts.sum(0))", "_best_score(counts).mean()"),
     # calibrators
     (check_calibrators, "temperature.py", "(probabilities) / temperature)", "(probabilities) * temperature)"),
     (check_calibrators, "temperature.py", "self.derivatives += other.derivatives", "pass"),

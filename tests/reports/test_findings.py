@@ -8,7 +8,7 @@ import yaml
 
 from segloss.grid import Configs, load_grid
 from segloss.grid.errors import ConfigError
-from segloss.metrics import Counts, image_counts, summarize
+from segloss.metrics import Boundaries, Counts, image_counts, summarize
 from segloss.records.verification import RecordError
 from segloss.reports.findings import (
     Difference,
@@ -125,16 +125,21 @@ def test_p_values_are_adjusted_over_all_comparisons_of_a_claim_in_a_metric() -> 
     assert row.p == pytest.approx(min(1, 2 * row.comparison.p))
 
 
-def test_statistics_that_claims_may_name_are_the_metrics_of_the_catalogue() -> None:
-    random = torch.Generator().manual_seed(0)
-    counts = Counts(4)
+@pytest.mark.parametrize("edges", [False, True])
+def test_statistics_that_claims_may_name_are_the_metrics_of_the_catalogue(edges: bool) -> None:
+    random, classes = torch.Generator().manual_seed(0), 2 if edges else 4
+    counts = Counts(classes, boundaries=Boundaries(edge_tolerance=0.15) if edges else None)
     for image in range(5):
-        probabilities, truth = (torch.rand(1, 4, 6, 7, generator=random).softmax(1) for _ in range(2))
-        labels = torch.randint(3 + image % 2, (1, 6, 7), generator=random)  # some images lack a class
+        probabilities, truth = (torch.rand(1, classes, 6, 7, generator=random).softmax(1) for _ in range(2))
+        kinds = 2 if edges else 3 + image % 2  # some images lack a class
+        labels = torch.randint(kinds, (1, 6, 7), generator=random)
         counts.update(probabilities, labels, truth=truth, names=[f"image{image}"])
     entry, metrics = image_counts(counts), summarize(counts)
-    for metric, (kind, function) in CLAIM_STATISTICS.items():
+    assert ("ODS" in metrics) == edges
+    for metric in metrics.keys() & CLAIM_STATISTICS.keys():
+        kind, function = CLAIM_STATISTICS[metric]
         assert function(getattr(entry, kind).sum(0)) == pytest.approx(metrics[metric], rel=1e-12)
+    assert CLAIM_STATISTICS.keys() - metrics.keys() == (set() if edges else {"ODS"})
     for metric, (kind, function) in IMAGE_STATISTICS.items():
         assert function(getattr(entry, kind)).mean() == pytest.approx(metrics[metric], rel=1e-12)
 

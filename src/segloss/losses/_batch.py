@@ -53,7 +53,7 @@ class Batch:
 
     Attributes:
         given_logits: (B, C, N), as they were given: of any float type.
-        dtype, device: Those in which the losses compute: float32 or float64, and the logits' device.
+        dtype, device: The type in which losses compute, float32 or float64, and the device of the logits.
         target: (B, N) class indices, or (B, C, N) probabilities in that dtype; arbitrary where void.
         valid: (B, N) bool, or None where every pixel is valid.
         soft: Whether the target holds probabilities.

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from segloss.metrics._calibration import calibration_error
+from segloss.metrics._edges import optimal_dataset_scale
 from segloss.metrics._overlap import image_mean_iou, mean_accuracy, mean_dice, mean_iou, mean_precision
 from segloss.metrics.boundaries import Boundaries
 from segloss.metrics.catalogue import CALIBRATED, METRICS, Metric, find_metric
@@ -40,6 +41,7 @@ __all__ = [
     "mean_dice",
     "mean_iou",
     "mean_precision",
+    "optimal_dataset_scale",
     "per_class",
     "per_image",
     "per_rater",

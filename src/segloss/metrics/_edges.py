@@ -1,5 +1,7 @@
 """Boundary IoU, normalised surface Dice, ODS and OIS from counts of boundaries."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 Rows = dict[str, np.ndarray]
@@ -27,18 +29,32 @@ def edge_scores(rows: Rows) -> tuple[float, float]:
     At each threshold, precision is over all predicted and recall over all true edge pixels of all images. ODS is the
     largest F at one threshold for all images; OIS takes each image's own best threshold, the lowest if several tie.
     """
-    # (n, 99): at the thresholds .01 to .99
+    counts = edges_by_threshold(rows)
+    if not counts[:, 3].any():
+        return np.nan, np.nan
+    best = np.argmax(np.nan_to_num(_f_score(*counts.swapaxes(0, 1)), nan=-1), axis=1)
+    of_best = np.take_along_axis(counts, best[:, None, None], 2)[..., 0]
+    return float(_best_score(counts.sum(0))), float(_f_score(*of_best.sum(0)))
+
+
+def edges_by_threshold(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Precise, predicted, recalled and true edge pixels of each image at the thresholds .01 to .99: (n, 4, 99)."""
     predicted, precise, recalled = (
         np.flip(np.cumsum(np.flip(rows[name], 1), 1), 1)[:, 1:]
         for name in ("edge_predicted", "edge_predicted_near", "edge_true")
     )
     true = np.broadcast_to(rows["edge_true"].sum(1, keepdims=True), predicted.shape)
-    if not true.any():
-        return np.nan, np.nan
-    counts = np.stack([precise, predicted, recalled, true])
-    best = np.argmax(np.nan_to_num(_f_score(*counts), nan=-1), axis=1)
-    of_best = np.take_along_axis(counts, best[None, :, None], 2)
-    return float(np.nanmax(_f_score(*counts.sum(1)))), float(_f_score(*of_best.sum(1))[0])
+    return np.stack([precise, predicted, recalled, true], 1)
+
+
+def optimal_dataset_scale(edges: np.ndarray) -> np.ndarray:
+    """`ODS` of summed edge pixels (..., 4, 99) as of `edges_by_threshold`, in percent: (...); NaN without an edge."""
+    return 100 * _best_score(edges)
+
+
+def _best_score(edges: np.ndarray) -> np.ndarray:
+    counts = np.moveaxis(edges, -2, 0)
+    return np.where(counts[3, ..., 0] > 0, np.max(np.nan_to_num(_f_score(*counts)), -1), np.nan)
 
 
 def _f_score(precise: np.ndarray, predicted: np.ndarray, recalled: np.ndarray, true: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from textwrap import shorten
 import numpy as np
 
 from segloss.metrics._calibration import reported_bins
+from segloss.metrics._edges import edges_by_threshold
 from segloss.metrics.counts import Counts
 
 
@@ -22,6 +23,8 @@ class ImageCounts:
         calibration: Pixels, correct pixels and the sum of confidence of each bin, (images, 3, 10).
         soft_overlap: Σ|p-t| and Σ(p+t) of each class, (images, 2, classes); None without a soft truth.
         distances: Pixels, their summed KL divergence and their summed squared distance, (images, 3); likewise.
+        edges: Precise, predicted, recalled and true edge pixels at each threshold, (images, 4, 99); None unless the
+            data set declares an edge tolerance.
     """
 
     names: list[str]
@@ -29,6 +32,7 @@ class ImageCounts:
     calibration: np.ndarray
     soft_overlap: np.ndarray | None = None
     distances: np.ndarray | None = None
+    edges: np.ndarray | None = None
 
 
 def soft_dice(soft_overlap: np.ndarray) -> np.ndarray:
@@ -58,7 +62,7 @@ def image_counts(counts: bytes | Path | Counts) -> ImageCounts:
         return _select(counts.names, counts.rows)
     try:
         with np.load(BytesIO(counts) if isinstance(counts, bytes) else counts) as file:
-            wanted = [name for name in (*_ROWS, *_SOFT_ROWS) if name in _ROWS or f"row_{name}" in file]
+            wanted = [name for name in (*_ROWS, *_SOFT_ROWS, *_EDGE_ROWS) if name in _ROWS or f"row_{name}" in file]
             return _select(file["names"].tolist(), {name: file[f"row_{name}"] for name in wanted})
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from error
@@ -71,14 +75,16 @@ def image_counts(counts: bytes | Path | Counts) -> ImageCounts:
 _OVERLAP_ROWS = ("true_positives", "labelled", "predicted")
 _ROWS = (*_OVERLAP_ROWS, "histogram", "confidence")
 _SOFT_ROWS = ("soft_difference", "soft_truth", "soft_probability", "soft_divergence", "soft_brier")
+_EDGE_ROWS = ("edge_predicted", "edge_predicted_near", "edge_true")
 
 
 def _select(names: list[str], rows: Mapping[str, np.ndarray]) -> ImageCounts:
     overlap = np.stack([rows[name] for name in _OVERLAP_ROWS], axis=1)
     calibration = np.stack(reported_bins(rows), axis=1)
-    if "soft_difference" not in rows:
-        return ImageCounts(names, overlap, calibration)
-    difference, truth, probability, kl, brier = (rows[name] for name in _SOFT_ROWS)
-    soft_overlap = np.stack([difference, truth + probability], axis=1)
-    distances = np.stack([rows["labelled"].sum(1), kl, brier], axis=1)
-    return ImageCounts(names, overlap, calibration, soft_overlap, distances)
+    soft_overlap = distances = None
+    if "soft_difference" in rows:
+        difference, truth, probability, kl, brier = (rows[name] for name in _SOFT_ROWS)
+        soft_overlap = np.stack([difference, truth + probability], axis=1)
+        distances = np.stack([rows["labelled"].sum(1), kl, brier], axis=1)
+    edges = edges_by_threshold(rows) if "edge_true" in rows else None
+    return ImageCounts(names, overlap, calibration, soft_overlap, distances, edges)

@@ -22,6 +22,7 @@ from segloss.metrics import (
     mean_dice,
     mean_iou,
     mean_precision,
+    optimal_dataset_scale,
     soft_brier,
     soft_dice,
 )
@@ -31,7 +32,7 @@ from segloss.reports.summary import AXES
 
 # Metrics with intervals and tests: the counts of an image that each is a function of, and the function.
 STATISTICS = {"mIoU": ("overlap", mean_iou), "ECE": ("calibration", calibration_error)}
-# Tested for the claims that name them, not in every report; some need a soft truth.
+# Tested for the claims that name them, not in every report; some need a soft truth, one the edges of boundaries.
 CLAIM_STATISTICS = {
     "mDice": ("overlap", mean_dice),
     "mAcc": ("overlap", mean_accuracy),
@@ -39,6 +40,7 @@ CLAIM_STATISTICS = {
     "mDice_soft": ("soft_overlap", soft_dice),
     "KL": ("distances", divergence),
     "Brier_soft": ("distances", soft_brier),
+    "ODS": ("edges", optimal_dataset_scale),
 }
 # Likewise, but means over images: each image has its own value.
 IMAGE_STATISTICS = {"mIoU_I": ("overlap", image_mean_iou)}
