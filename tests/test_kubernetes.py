@@ -17,7 +17,7 @@ from tests.conftest import BIN, ROOT, TINY_GRID, TINY_SCHEDULE, run
 
 JOBS = ROOT / "profiles" / "kubernetes" / "jobs.py"
 CELL = "phantom/unet-tiny/tiny/hard/ce/seed0"
-NEEDS = 'needs = {"gpus": 0, "cpus": 1, "memory_gb": 3, "minutes": 20}\n'
+RESOURCES = 'resources = {"gpus": 0, "cpus": 1, "memory_gb": 3, "minutes": 20}\n'
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def jobs(*words: str, cwd: Path) -> subprocess.CompletedProcess:
 def submitted(cluster: Path, gpus: int = 1, cell: str = CELL) -> subprocess.CompletedProcess:
     """The result of submitting a cell that no pod runs."""
     (cluster / "idle").touch()
-    needs = ("--gpus", str(gpus), "--cores", "6", "--megabytes", "24000", "--minutes", "90")
-    return jobs("submit", cell, *needs, "--script", "/claim/job.sh", cwd=cluster)
+    requested = ("--gpus", str(gpus), "--cores", "6", "--megabytes", "24000", "--minutes", "90")
+    return jobs("submit", cell, *requested, "--script", "/claim/job.sh", cwd=cluster)
 
 
 def manifest(cluster: Path, done: subprocess.CompletedProcess) -> dict:
@@ -165,7 +165,7 @@ def test_cancelled_jobs_are_deleted_however_long_it_takes(cluster: Path) -> None
 @pytest.mark.parametrize("profile", ["kubernetes", "cluster"])
 def test_every_cell_is_planned_with_what_it_needs(workplace: Path, cluster: Path, profile: str) -> None:
     with (workplace / "configs/mmseg/schedules/tiny.py").open("a") as file:
-        file.write("needs = {'gpus': 2, 'cpus': 3, 'memory_gb': 7, 'minutes': 11}\n")
+        file.write("resources = {'gpus': 2, 'cpus': 3, 'memory_gb': 7, 'minutes': 11}\n")
     # in a dry run Snakemake assumes one core by default
     options = ("-n", "--cores", "99", "--verbose")
     command = ("snakemake", "--profile", f"profiles/{profile}", *options, "--config", "grid=tiny")
@@ -188,7 +188,7 @@ def test_nothing_starts_without_a_declared_volume(workplace: Path, cluster: Path
 def test_an_evicted_cell_goes_on_and_the_table_is_the_local_one(workplace: Path, cluster: Path) -> None:
     grid = TINY_GRID.replace("[ce, lovasz]", "[ce]").replace("[hard, raters]", "[hard]")
     (workplace / "configs/grids/tiny.yaml").write_text(grid)
-    (workplace / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE.replace("= 16", "= 24") + NEEDS)
+    (workplace / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE.replace("= 16", "= 24") + RESOURCES)
     cells = [f"phantom/unet-tiny/tiny/hard/ce/seed{seed}" for seed in (0, 1)]
     options = ("--profile", "profiles/kubernetes", "--seconds-between-status-checks", "2", "--until", "collect")
     command = [str(BIN / "snakemake"), *options, "--config", "grid=tiny"]

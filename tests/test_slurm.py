@@ -18,7 +18,7 @@ from tests.slurm_node import NoSlurm, slurm
 # Two minutes, most of them spent waiting for Slurm.
 pytestmark = pytest.mark.slow(waits=True)
 
-NEEDS = 'needs = {"gpus": 1, "cpus": 1, "memory_gb": 1, "minutes": 20}\n'
+RESOURCES = 'resources = {"gpus": 1, "cpus": 1, "memory_gb": 1, "minutes": 20}\n'
 CELLS = [f"phantom/unet-tiny/tiny/hard/{loss}/seed{seed}" for loss in ("ce", "dice") for seed in (0, 1)]
 
 
@@ -65,7 +65,7 @@ def test_a_grid_through_slurm_gives_the_local_table(workplace: Path, variables: 
         "labels: [hard, raters]", "labels: [hard]"
     )
     (workplace / "configs/grids/tiny.yaml").write_text(grid)
-    (workplace / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE.replace("= 16", "= 60") + NEEDS)
+    (workplace / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE.replace("= 16", "= 60") + RESOURCES)
     options = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3")
     command = [str(BIN / "snakemake"), "--profile", "profiles/slurm", *options, "--config", "grid=tiny"]
     environment = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", **variables}

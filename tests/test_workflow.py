@@ -130,7 +130,7 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(workplace: Path, how: sign
     )
     (workplace / "configs/mmseg/schedules/tiny.py").write_text(
         # One core each and time enough: neither is done before the other has begun.
-        TINY_SCHEDULE.replace("iterations = 16", "iterations = 240") + 'needs = {"cpus": 1}\n'
+        TINY_SCHEDULE.replace("iterations = 16", "iterations = 240") + 'resources = {"cpus": 1}\n'
     )
     command = [str(BIN / "snakemake"), "--cores", "2", "--config", "grid=tiny"]
     with (workplace / "output").open("w") as output:

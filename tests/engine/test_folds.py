@@ -26,7 +26,7 @@ train_pipeline = [
 test_pipeline = [dict(type="LoadImage"), dict(type="LoadLabel"), dict(type="PackSegInputs")]
 test_split = "val"
 test_cfg = dict(mode="whole")
-needs = {"gpus": 0, "cpus": 1, "memory_gb": 3, "minutes": 20}
+resources = {"gpus": 0, "cpus": 1, "memory_gb": 3, "minutes": 20}
 """
 GRID = """
 title: Folds

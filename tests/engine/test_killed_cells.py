@@ -42,11 +42,11 @@ def make_grid(workplace: Path) -> None:
     MINIATURES["cityscapes"].make(workplace / "data")
     MINIATURES["nighttime-driving"].make(workplace / "data")
     make_brain_tumours(workplace / "data")
-    needs = '{"gpus": 0, "cpus": 1, "memory_gb": 3, "minutes": 20}'
+    resources = '{"gpus": 0, "cpus": 1, "memory_gb": 3, "minutes": 20}'
     for name in ("_base_/crops-512x1024.py", "qubiq-kidney.py"):
         file = workplace / "configs/mmseg/datasets" / name
         text = file.read_text().replace("512, 1024", "32, 64").replace("256, 256", "32, 32")
-        file.write_text(re.sub(r"^needs = .*$", "", text, flags=re.MULTILINE) + f"\nneeds = {needs}\n")
+        file.write_text(re.sub(r"^resources = .*$", "", text, flags=re.MULTILINE) + f"\nresources = {resources}\n")
     (workplace / "configs/mmseg/schedules/tiny.py").write_text(TINY_SCHEDULE)
     (workplace / "configs/grids/kinds.yaml").write_text(GRID)
 

@@ -216,7 +216,7 @@ FAULTS = [
     ),
     (
         "grid/mmengine_files.py",
-        'NOT_HASHED = ("needs",)',
+        'NOT_HASHED = ("resources",)',
         "NOT_HASHED = ()",
         f"{RESOURCES}::test_resources_are_no_part_of_a_cell",
     ),

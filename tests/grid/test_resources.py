@@ -20,7 +20,7 @@ def test_the_largest_request_counts_and_else_the_default(in_workplace: Path) -> 
         ("schedules", "tiny", {"memory_gb": 10, "minutes": 5}),
     ):
         with (in_workplace / f"configs/mmseg/{kind}/{name}.py").open("a") as file:
-            file.write(f"needs = {declared}\n")
+            file.write(f"resources = {declared}\n")
     assert experiment_of(CELL).resources == {"gpus": 0, "cpus": DEFAULTS["cpus"], "memory_gb": 12, "minutes": 5}
 
 
@@ -32,7 +32,7 @@ def test_a_loss_in_several_processes_requests_as_much_for_each(in_workplace: Pat
 def test_resources_are_no_part_of_a_cell(in_workplace: Path) -> None:
     before = experiment_of(CELL).config_hash
     file = in_workplace / "configs/mmseg/schedules/tiny.py"
-    for text, same in (("needs = {'gpus': 2}\n", True), ("iterations = 17\n", False)):
+    for text, same in (("resources = {'gpus': 2}\n", True), ("iterations = 17\n", False)):
         file.write_text(file.read_text() + text)
         assert (experiment_of(CELL).config_hash == before) == same
 
@@ -40,14 +40,14 @@ def test_resources_are_no_part_of_a_cell(in_workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("declared", "sentence"),
     [
-        ({"gpu": 1}, r"tiny.py: needs: unknown key 'gpu' \(did you mean 'gpus'\?\); known: cpus, gpus, memory_gb"),
-        ({"minutes": 0}, "tiny.py: needs: minutes=0: expected a whole number from 1"),
-        ({"gpus": 0.5}, "tiny.py: needs: gpus=0.5: expected a whole number from 0"),
+        ({"gpu": 1}, r"tiny.py: resources: unknown key 'gpu' \(did you mean 'gpus'\?\); known: cpus, gpus, memory_gb"),
+        ({"minutes": 0}, "tiny.py: resources: minutes=0: expected a whole number from 1"),
+        ({"gpus": 0.5}, "tiny.py: resources: gpus=0.5: expected a whole number from 0"),
     ],
 )
 def test_an_impossible_request_is_one_sentence(in_workplace: Path, declared: dict, sentence: str) -> None:
     with (in_workplace / "configs/mmseg/schedules/tiny.py").open("a") as file:
-        file.write(f"needs = {declared}\n")
+        file.write(f"resources = {declared}\n")
     with pytest.raises(ConfigError, match=sentence):
         experiment_of(CELL)
 
@@ -62,7 +62,7 @@ def test_every_schedule_declares_all(name: str) -> None:
 @pytest.mark.slow
 def test_snakemake_gets_the_requests(workplace: Path) -> None:
     with (workplace / "configs/mmseg/schedules/tiny.py").open("a") as file:
-        file.write("needs = {'gpus': 2, 'cpus': 3, 'memory_gb': 7, 'minutes': 11}\n")
+        file.write("resources = {'gpus': 2, 'cpus': 3, 'memory_gb': 7, 'minutes': 11}\n")
     plan = run("snakemake", "-n", "--cores", "8", "--verbose", "--config", "grid=tiny", cwd=workplace).stdout
     (requests,) = set(re.findall(r"threads: 3\n +resources: (.*)", plan))
     assert "gpu=2" in requests

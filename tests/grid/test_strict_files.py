@@ -169,10 +169,10 @@ def test_a_duplicate_key_is_refused_at_any_depth_and_merged_keys_may_be_overridd
         ("_base_ = 3", "tiny.py: _base_ must be a path or a list of paths, got 3"),
         ("_base_ = [3]", "tiny.py: _base_ must be a path or a list of paths, got [3]"),
         ("_base_ = '.'", "cannot be read: Is a directory"),
-        ("needs = 5", "tiny.py: needs: expected a dictionary, got 5"),
-        ("needs = ['gpus']", "tiny.py: needs: expected a dictionary, got ['gpus']"),
-        ("needs = {'gpus': True}", "needs: gpus=True: expected a whole number from 0"),
-        ("needs = {3: 1}", "needs: unknown key '3'"),
+        ("resources = 5", "tiny.py: resources: expected a dictionary, got 5"),
+        ("resources = ['gpus']", "tiny.py: resources: expected a dictionary, got ['gpus']"),
+        ("resources = {'gpus': True}", "resources: gpus=True: expected a whole number from 0"),
+        ("resources = {3: 1}", "resources: unknown key '3'"),
         ("checkpoint = 'bset'", "unknown checkpoint 'bset' (did you mean 'best'?)"),
         ("checkpoint = ['best']", "unknown checkpoint"),
         ("checkpoint = 'best'\nvalidation_interval = 2.5", "a whole number from 1, require each other"),
@@ -316,7 +316,7 @@ def test_the_hash_changes_with_every_value_and_with_no_comment(tmp_path: Path) -
 
     before = content_hash(SCHEDULE)
     assert content_hash(SCHEDULE.replace("iterations = 16", "iterations  =  (16)  # a comment")) == before
-    assert content_hash(SCHEDULE + "needs = {'gpus': 2}\n") == before
+    assert content_hash(SCHEDULE + "resources = {'gpus': 2}\n") == before
     changes = [("16", "17"), ("1e-2", "1e-3"), ("(0.9, 0.999)", "[0.9, 0.999]"), ("-0.01", "0.01"), ("None", "False")]
     changes += [("iterations = 16", "iterations = 16.0"), ("iterations = 16", "iterations = True"), ("by=2", "by=3")]
     changes += [("False", "True"), ("'AdamW'", "'SGD'"), (":.1f", ":.2f"), ("**{", "**{'begin': 0, ")]

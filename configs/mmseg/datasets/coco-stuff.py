@@ -3,4 +3,4 @@ _base_ = ["./_base_/crops-512x512.py"]
 source = "coco-stuff"
 no_validation = "its owners publish training and validation labels, and the articles evaluate on the latter"
 test_split = "val"
-needs = {"gpus": 1, "cpus": 12, "memory_gb": 64, "minutes": 2880}
+resources = {"gpus": 1, "cpus": 12, "memory_gb": 64, "minutes": 2880}

@@ -19,4 +19,4 @@ test_pipeline = [
 ]
 no_validation = "the labels of its test images are not public, so the articles evaluate on the validation images"
 test_split = "val"
-needs = {"gpus": 1, "cpus": 16, "memory_gb": 96, "minutes": 5760}
+resources = {"gpus": 1, "cpus": 16, "memory_gb": 96, "minutes": 5760}

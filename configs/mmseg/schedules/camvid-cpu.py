@@ -7,4 +7,4 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=20, by_epoch=False),
     dict(type="PolyLR", power=0.9, eta_min=0.0, begin=20, end=iterations, by_epoch=False),
 ]
-needs = {"gpus": 0, "cpus": 1, "memory_gb": 3, "minutes": 60}
+resources = {"gpus": 0, "cpus": 1, "memory_gb": 3, "minutes": 60}

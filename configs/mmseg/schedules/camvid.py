@@ -8,4 +8,4 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=200, by_epoch=False),
     dict(type="PolyLR", power=1.0, eta_min=0.0, begin=200, end=iterations, by_epoch=False),
 ]
-needs = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 720}
+resources = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 720}

@@ -9,4 +9,4 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=1 / 60, begin=0, end=400, by_epoch=False),
     dict(type="PolyLR", power=1.0, eta_min=0.0, begin=400, end=iterations, by_epoch=False),
 ]
-needs = {"gpus": 1, "cpus": 8, "memory_gb": 48, "minutes": 2880}
+resources = {"gpus": 1, "cpus": 8, "memory_gb": 48, "minutes": 2880}

@@ -7,4 +7,4 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=100, by_epoch=False),
     dict(type="PolyLR", power=0.9, eta_min=0.0, begin=100, end=iterations, by_epoch=False),
 ]
-needs = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 180}
+resources = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 180}

@@ -14,7 +14,7 @@ from segloss.grid.errors import ConfigError
 
 ZOO_PREFIX = "mmseg::"
 # Assignments that do not change a cell's result.
-NOT_HASHED = ("needs",)
+NOT_HASHED = ("resources",)
 
 
 @functools.cache

@@ -20,7 +20,7 @@ SCHEDULE = {
     "param_scheduler": Sequence[Options],
     "paramwise_cfg": Options | None,
     "clip_grad": Options | None,
-    **dict.fromkeys(("checkpoint", "validation_interval", "needs"), object),
+    **dict.fromkeys(("checkpoint", "validation_interval", "resources"), object),
 }
 DATASET = {
     "source": str,
@@ -33,7 +33,7 @@ DATASET = {
     "no_validation": str | None,
     "reference": Literal["label", "majority"],
     "normalisation": Options,
-    **dict.fromkeys(("description", "needs"), object),
+    **dict.fromkeys(("description", "resources"), object),
 }
 # MMSegmentation's configs also share ``norm_cfg``; the configs of timm's backbones here share ``common``.
 MODEL = {
@@ -41,7 +41,7 @@ MODEL = {
     "imagenet": Options | None,
     "normalisation": Options,
     "channels_last": bool,
-    **dict.fromkeys(("needs", "norm_cfg", "common"), object),
+    **dict.fromkeys(("resources", "norm_cfg", "common"), object),
 }
 REQUIRED = {
     "schedules": ("iterations", "batch_size", "optimizer", "param_scheduler"),

@@ -1,6 +1,6 @@
 """Resources that a cell requests from a scheduler, as declared in configs/mmseg; they do not affect results.
 
-A data set, a model or a schedule may assign ``needs = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 300}``, or
+A data set, a model or a schedule may assign ``resources = {"gpus": 1, "cpus": 6, "memory_gb": 24, "minutes": 300}``, or
 some of these. The largest request counts; without any, the default. Requests are for one process: a cell whose loss
 prescribes several processes requests the sum of their GPUs, cores and memory.
 """
@@ -24,15 +24,15 @@ def resources(files: Iterable[MMEngineFile], processes: int = 1) -> dict[str, in
     """
     requests: dict[str, list[int]] = {name: [] for name in DEFAULTS}
     for file in files:
-        needs = file.literals.get("needs") or {}
-        if not isinstance(needs, dict):
-            raise ConfigError(f"{file.path}: needs: expected a dictionary, got {needs!r}")
-        for key, value in needs.items():
+        requested = file.literals.get("resources") or {}
+        if not isinstance(requested, dict):
+            raise ConfigError(f"{file.path}: resources: expected a dictionary, got {requested!r}")
+        for key, value in requested.items():
             if key not in DEFAULTS:
-                raise ConfigError(f"{file.path}: needs: {unknown('key', str(key), DEFAULTS)}")
+                raise ConfigError(f"{file.path}: resources: {unknown('key', str(key), DEFAULTS)}")
             least = int(key != "gpus")
             if type(value) is not int or value < least:
-                raise ConfigError(f"{file.path}: needs: {key}={value!r}: expected a whole number from {least}")
+                raise ConfigError(f"{file.path}: resources: {key}={value!r}: expected a whole number from {least}")
             requests[key].append(value)
     largest = {key: max(values, default=DEFAULTS[key]) for key, values in requests.items()}
     return {key: value * (1 if key == "minutes" else processes) for key, value in largest.items()}

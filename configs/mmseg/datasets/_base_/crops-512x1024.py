@@ -16,4 +16,4 @@ test_pipeline = [
 ]
 # Sliding windows of the crop's size with a stride of two thirds; a network of five stages needs multiples of 32.
 test_cfg = dict(mode="slide", crop_size=crop_size, size_divisor=32)
-needs = {"gpus": 1, "cpus": 8, "memory_gb": 48, "minutes": 2880}
+resources = {"gpus": 1, "cpus": 8, "memory_gb": 48, "minutes": 2880}
