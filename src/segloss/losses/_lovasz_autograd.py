@@ -125,18 +125,17 @@ def _few_sorted(
         if countable and 2 * int(number.sum()) > kept.numel():
             terms = _of_whole_rows(rows[part], number, true[part], share[part])
         else:
-            terms = _of_kept(rows[part], kept, true[part], share[part])
+            terms = _of_kept(rows[part], kept, number, true[part], share[part])
         total += terms.sum(dtype=torch.float64)
     return total, rows.view(images, classes, pixels)
 
 
-def _of_kept(rows: Tensor, kept: Tensor, true: Tensor, share: Tensor) -> Tensor:
-    """The terms slope·error of the errors kept in each row (R, N); overwrites the rows with the slopes."""
+def _of_kept(rows: Tensor, kept: Tensor, number: Tensor, true: Tensor, share: Tensor) -> Tensor:
+    """The terms slope·error of the `number` errors kept in each row (R, N); overwrites the rows with the slopes."""
     pixels = rows.shape[1]
     row, column = kept.nonzero(as_tuple=True)
     values, column, hit = sort_within_rows(rows.view(-1).index_select(0, row * pixels + column), row, column, pixels)
-    length = torch.zeros_like(true).scatter_add_(0, row, torch.ones_like(row))
-    rank = torch.arange(1, len(row) + 1, device=row.device) - (length.cumsum(0) - length).index_select(0, row)
+    rank = torch.arange(1, len(row) + 1, device=row.device) - (number.cumsum(0) - number).index_select(0, row)
     # All true pixels are among those kept, so each row's count starts after the true pixels of the rows before it.
     hits = hit.cumsum(0) - (true.cumsum(0) - true).index_select(0, row)
     slopes = _increments(hit, hits, rank - hits, true.index_select(0, row), values.dtype) * share.index_select(0, row)
