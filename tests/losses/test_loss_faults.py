@@ -20,9 +20,9 @@ FAULTS = [
     ("_sums.py", "mul_(g_minimum[:, :, None] / -2)", "mul_(-g_minimum[:, :, None])"),
     ("_sums.py", "g_log_likelihood * target.sum(1)", "g_log_likelihood"),  # right where the target sums to 1
     ("_sums.py", "enabled=False", "enabled=True"),  # rounded under autocast
-    ("_batch.py", "logits = logits.float()", "logits = logits"),  # half precision stays half
+    ("_batch.py", "return self.given_logits.to(self.dtype)", "return self.given_logits"),  # half precision stays half
     ("_batch.py", "return self.valid_target.amax(-1) > threshold", "return self.target.amax(-1) > threshold"),
-    ("_batch.py", "return self.valid.sum(-1).to(self.logits.dtype)", "return self.logits[:, 0].isfinite().sum(-1)"),
+    ("_batch.py", "return self.valid.sum(-1).to(self.dtype)", "return self.logits[:, 0].isfinite().sum(-1)"),
     ("_pixel.py", "miss.pow(gamma - 1) * (gamma", "miss.pow(gamma - 1) * ((gamma + 1)"),
     ("_all_reduce.py", "torch.where(weight > 0, weight, 1)", "weight"),  # 0 / 0 where nothing is valid
     ("_pixel.py", ".clamp_min(torch.finfo(log_p.dtype).tiny)", ""),  # infinite slope at p = 1
@@ -117,7 +117,7 @@ def faulty_catalogue(folder: Path, number: int) -> dict:
 
 # The properties that detect these faults are the last of all: for these faults they are checked first.
 DETECTED_BY = {
-    "logits = logits.float()": half_precision_is_computed_in_float32,
+    "return self.given_logits.to(self.dtype)": half_precision_is_computed_in_float32,
     'classes = "all" if batch.soft': one_hot_is_hard,
 }
 

@@ -232,8 +232,8 @@ FAULTS = [
     (
         check_definitions,
         "_calibration.py",
-        '"ACE": 100 * np.mean(gaps[total > 0]',
-        '"ACE": 100 * np.sum(gaps[total > 0]',
+        '"ACE": 100 * float(np.mean(gaps[total > 0]',
+        '"ACE": 100 * float(np.sum(gaps[total > 0]',
     ),
     (check_ties, "_calibration.py", "np.diff(at_quantiles)", "np.diff(at_quantiles[::2])"),
     (check_ties, "_accumulate.py", "view(torch.int32) >> 18", "view(torch.int32) >> 23 << 5"),

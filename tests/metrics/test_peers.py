@@ -5,6 +5,7 @@ import pytest
 import torch
 from test_counts import batch, counted
 
+from segloss.engine.mmcv_stub import declare_torchvision_operators
 from segloss.metrics import per_class, summarize
 
 
@@ -44,6 +45,7 @@ def test_overlap_and_likelihood_agree_with_scikit_learn():
 
 def test_calibration_agrees_with_torchmetrics_on_few_pixels_below_confidence_one():
     """On more pixels its float32 bins lose digits, and a confidence of exactly 1 gets a bin of its own there."""
+    declare_torchvision_operators()  # torchmetrics imports torchvision
     calibration_error = pytest.importorskip("torchmetrics.functional.classification").multiclass_calibration_error
     probabilities, labels, valid, _ = batch(classes=4)
     flat = probabilities.movedim(1, -1)[valid]

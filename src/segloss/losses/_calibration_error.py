@@ -161,7 +161,7 @@ def _by_probability(p: Tensor, batch: Batch, part: slice, by_bin: Tensor, gap: T
     lower, upper_weight = _bins(p, bins, soft)
     by_bin, gap = by_bin.expand(len(p), -1, -1), gap.expand(len(p), -1, -1)
     by_p = by_bin.gather(2, lower)
-    if soft:
+    if upper_weight is not None:
         error = p - one_hot(batch, part)
         upper = by_bin.gather(2, lower + 1)
         change = upper * (error - gap.gather(2, lower + 1)) - by_p * (error - gap.gather(2, lower))

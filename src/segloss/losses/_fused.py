@@ -280,10 +280,12 @@ def _backward(ctx, kernel, g_log_likelihood: Tensor | None, *g_sums: Tensor | No
     zeros = logits.new_zeros(images, classes, dtype=torch.float32)
     rows = torch.stack([zeros if gradient is None else gradient for gradient in g_sums], 1)
     if g_log_likelihood is None:
-        g_log_likelihood = logits.new_zeros(images, pixels, dtype=torch.float32)
+        by_pixel = logits.new_zeros(images, pixels, dtype=torch.float32)
+    else:
+        by_pixel = g_log_likelihood.contiguous()
     flags = [gradient is not None for gradient in g_sums]
     gradient = torch.empty_like(logits)
-    _launch(kernel, flags, logits, target, valid, g_log_likelihood.contiguous(), rows, gradient)
+    _launch(kernel, flags, logits, target, valid, by_pixel, rows, gradient)
     return gradient
 
 

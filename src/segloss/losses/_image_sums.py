@@ -29,7 +29,7 @@ class _SumOverImages(torch.autograd.Function):
             for part in slices(logits):
                 value, by_logits = formula(logits[part], part, wanted)
                 total += value
-                if wanted:
+                if gradient is not None and by_logits is not None:
                     gradient[part] = by_logits
         ctx.save_for_backward(gradient)
         return total.to(logits.dtype)

@@ -148,18 +148,18 @@ def _of_whole_rows(rows: Tensor, kept: Tensor, true: Tensor, share: Tensor) -> T
     pixels = rows.shape[1]
     terms = torch.empty_like(rows)
     rank = torch.arange(1, pixels + 1, dtype=rows.dtype)
-    kept = kept.tolist()
+    lengths = kept.tolist()
     step = max(1, CACHED // pixels)
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         order = descending_order(rows[part])
         values = rows[part].gather(1, order)
         slopes = _increments_in_order(values.view(torch.int32) < 0, rank, true[part]).mul_(share[part, None])
-        for row, number in zip(slopes, kept[part], strict=True):
+        for row, number in zip(slopes, lengths[part], strict=True):
             row[number:] = 0
         torch.mul(slopes, values.abs_(), out=terms[part])
         rows[part].scatter_(1, order, slopes)
-    return torch.cat([row[:number] for row, number in zip(terms, kept, strict=True)])
+    return torch.cat([row[:number] for row, number in zip(terms, lengths, strict=True)])
 
 
 def _increments_in_order(hit: Tensor, rank: Tensor, true: Tensor) -> Tensor:

@@ -118,12 +118,12 @@ def _losses(predicted: Tensor, true: Tensor, iterations: int, smooth: float) -> 
 
 def soft_skeleton(maps: Tensor, iterations: int) -> Tensor:
     """Soft skeletons of maps (K, *spatial) in [0, 1], after `iterations` erosions."""
-    skeleton = None
-    for _ in range(iterations + 1):
-        eroded = _erode(maps)
+    eroded = _erode(maps)
+    skeleton = torch.relu(maps - _dilate(eroded))
+    for _ in range(iterations):
+        maps, eroded = eroded, _erode(eroded)
         ridge = torch.relu(maps - _dilate(eroded))
-        skeleton = ridge if skeleton is None else skeleton + torch.relu(ridge - skeleton * ridge)
-        maps = eroded
+        skeleton = skeleton + torch.relu(ridge - skeleton * ridge)
     return skeleton
 
 

@@ -35,14 +35,14 @@ def count_batch(
     if truth is not None:
         check_probabilities("truth", truth, tuple(probabilities.shape))
         counts |= soft_truth_counts(probabilities, truth.detach(), valid)
+    truths, seen = labels[:, None], valid[:, None]
     if raters is not None:
-        raters, seen = check_raters(raters, present, valid, num_classes)
-        counts |= rater_counts(probabilities, raters, seen)
+        truths, seen = check_raters(raters, present, valid, num_classes)
+        counts |= rater_counts(probabilities, truths, seen)
     if boundaries is not None:
         _, predicted = largest_class(probabilities)
         counts |= boundary_counts(predicted, labels, valid, num_classes, boundaries)
     if boundaries is not None and boundaries.edge_tolerance is not None:
-        truths, seen = (labels[:, None], valid[:, None]) if raters is None else (raters, seen)
         counts |= edge_counts(probabilities[:, 1], truths, seen, valid, boundaries.edge_tolerance)
     rows = {name: count.cpu().numpy() for name, count in counts.items()}
     # No metric needs finer bins per image, and they would make up most of a file of counts.

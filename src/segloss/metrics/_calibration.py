@@ -15,10 +15,10 @@ def calibration_metrics(
     total = pixels.sum(0)
     gaps = bin_gaps(right.sum(0), confidence.sum(0))
     return {
-        "ECE": calibration_error(np.stack([total, right.sum(0), confidence.sum(0)])),
-        "ECE_I": 100 * np.mean(bin_gaps(right, confidence).sum(1) / pixels.sum(1)),
-        "MCE": 100 * np.max(gaps[total > 0] / total[total > 0]),
-        "ACE": 100 * np.mean(gaps[total > 0] / total[total > 0]),
+        "ECE": float(calibration_error(np.stack([total, right.sum(0), confidence.sum(0)]))),
+        "ECE_I": 100 * float(np.mean(bin_gaps(right, confidence).sum(1) / pixels.sum(1))),
+        "MCE": 100 * float(np.max(gaps[total > 0] / total[total > 0])),
+        "ACE": 100 * float(np.mean(gaps[total > 0] / total[total > 0])),
         "aECE": 100 * adaptive_error(histogram.sum(0), histogram[1], confidence_sums),
     }
 

@@ -45,7 +45,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if annotation in (bool, str):
         return isinstance(value, annotation)
     if annotation is int:
-        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(value) < LARGEST
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(int(value)) < LARGEST
     if annotation is float:
         return isinstance(value, numbers.Real) and not isinstance(value, bool) and _is_finite(value)
     if origin is collections.abc.Sequence:
@@ -58,7 +58,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return abs(value) < LARGEST if isinstance(value, numbers.Integral) else abs(value) <= LARGEST_FLOAT
+    return abs(int(value)) < LARGEST if isinstance(value, numbers.Integral) else abs(value) <= LARGEST_FLOAT
 
 
 def is_setting(annotation: Any) -> bool:
