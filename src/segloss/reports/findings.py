@@ -29,7 +29,7 @@ better (p < .05) and none is worse, *partly confirmed* if fewer are and none is 
 none is better, *mixed* if both occur, and *undecided* if no difference is significant; *not claimed* marks metrics that
 its articles make no claim about. The table counts the comparisons that are significantly better or worse and shows the
 range of the differences; each claim links to its comparisons. The results hold for these data sets, models and
-schedules only. Grids that have not finished are listed at the end.
+schedules only. Claims without results and grids with unfinished cells are listed at the end, if there are any.
 """
 FIGURES = """\
 ## Accuracy against calibration
@@ -276,7 +276,8 @@ def findings(configs: Configs, results: Path) -> str:
         table(["Grid", "Data set", "Labels", "mIoU ↑", "ECE ↓"], done, left=5) + "\n",
         "## The comparisons\n",
         *sections,
-        *(["## Not run\n", "Claims:\n", *absent, ""] if absent else []),
+        *(["## Not run\n"] if absent or partial else []),
+        *(["Claims:\n", *absent, ""] if absent else []),
         *(["Grids:\n", *partial, ""] if partial else []),
         "Made by `segloss findings`. Machine, hours and commit of each grid are at the end of its table.\n",
     ]
