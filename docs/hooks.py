@@ -18,7 +18,7 @@ def on_files(files: Any, config: Any) -> None:
     """Add the pages from outside docs/ under their path in the repository, and the plots of the losses."""
     for path in (path for pattern in OUTSIDE for path in sorted(ROOT.glob(pattern))):
         address = path.relative_to(ROOT).as_posix()
-        if not LEFT_OUT.search(address):
+        if path.is_file() and not LEFT_OUT.search(address):
             files.append(File.generated(config, address, abs_src_path=str(path)))
     for name, content in plots().items():
         files.append(File.generated(config, f"losses/{name}", content=content))

@@ -147,6 +147,8 @@ def test_statistics_that_claims_may_name_are_the_metrics_of_the_catalogue(edges:
 def test_every_claim_compares_points_of_each_of_its_grids() -> None:
     configs = Configs(ROOT)
     for name, claim in configs.claims.items():
+        if "shown_in" in claim:
+            continue
         assert len(metrics_of(claim)) == len(set(metrics_of(claim))), f"{name} names a metric twice"
         grids = {grid: {point_of(cell) for cell in load_grid(grid, configs).cells} for grid in claim["grids"]}
         points = dict.fromkeys(point for cells in grids.values() for point in cells)
@@ -156,6 +158,26 @@ def test_every_claim_compares_points_of_each_of_its_grids() -> None:
         )
         shown = {point for rows in compared.values() for row in rows for point in row}
         assert [grid for grid, cells in grids.items() if not cells & shown] == [], f"{name} compares none of them"
+
+
+def test_what_shows_a_claim_without_comparison_exists() -> None:
+    places = [place for claim in Configs(ROOT).claims.values() for place in claim.get("shown_in", ())]
+    assert places
+    for place in places:
+        file, _, test = place.partition("::")
+        path, _, anchor = file.partition("#")
+        content = (ROOT / path).read_text(encoding="utf-8")
+        assert not test or f"def {test}(" in content, place
+        headings = [line.lstrip("# ").lower().replace(" ", "-") for line in content.splitlines() if line[:1] == "#"]
+        assert not anchor or anchor in headings, place
+
+
+def test_a_claim_that_neither_compares_nor_is_shown_is_one_sentence(in_workplace: Path) -> None:
+    claim = {"statement": "A is better.", "articles": ["1"]}
+    Path("configs/claims.yaml").write_text(yaml.safe_dump({"a-claim": claim}))
+    with pytest.raises(ConfigError, match=r"claims.yaml: a-claim: ") as error:
+        _ = Configs().claims
+    assert "\n" not in str(error.value)
 
 
 def test_an_unknown_name_in_a_claim_is_one_sentence(in_workplace: Path) -> None:

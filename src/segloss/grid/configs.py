@@ -161,7 +161,7 @@ class Configs:
         validate(claims, SCHEMAS / "claims.schema.json", str(path))
         known = {"schedule": self.names("schedules"), "label scenario": self.labels, "loss": self.losses}
         for name, claim in claims.items():
-            for side in (pair_side(side) for pair in claim["pairs"] for side in pair):
+            for side in (pair_side(side) for pair in claim.get("pairs", ()) for side in pair):
                 for (kind, names), given in zip(known.items(), side, strict=True):
                     if given != "*" and given not in names:
                         raise ConfigError(f"{path}: {name}: pairs: {unknown(kind, given, names)}")

@@ -37,6 +37,11 @@ FIGURES = """\
 Means over seeds with their 95 % intervals for other images and other seeds; filled before temperature scaling, open
 after it.
 """
+SHOWN = """\
+## Claims shown without a comparison
+
+By tests, which run with every change, or by a table of a report.
+"""
 CHOICE = """\
 ## Which loss for which goal
 
@@ -153,7 +158,7 @@ def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, li
     """A claim and all its comparisons."""
     lines = [
         f"### {name}\n",
-        f"{text(claim['statement'])} ({', '.join(f'arXiv {number}' for number in claim['articles'])})\n",
+        f"{cited_statement(claim)}\n",
         *([f"{text(claim['remark'])}\n"] if "remark" in claim else []),
     ]
     shown = {metric: rows for metric, rows in measured.items() if rows}
@@ -170,6 +175,22 @@ def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, li
         entries.append([f"[{grid}]({grid}/table.md)", compared, "/".join(map(str, sorted(set(seeds)))), *columns])
     head = ["Grid", "Compared", "Seeds", *(METRICS[metric].title for metric in shown)]
     return "\n".join([*lines, table(head, entries, left=2)]) + "\n"
+
+
+def shown_row(claim: Mapping[str, Any]) -> list[str]:
+    """A claim without a comparison, and what shows it: a test, or a report with a link from reports/README.md."""
+    places = [
+        f"[{text(place.partition('/')[2].partition('#')[0])}]({place.partition('/')[2]})"
+        if place.startswith("reports/")
+        else f"`{place}`"
+        for place in claim["shown_in"]
+    ]
+    return [cited_statement(claim), ", ".join(places)]
+
+
+def cited_statement(claim: Mapping[str, Any]) -> str:
+    """A claim's statement with its articles."""
+    return f"{text(claim['statement'])} ({', '.join(f'arXiv {number}' for number in claim['articles'])})"
 
 
 def compared_points(better: Point, other: Point, titles: Mapping[str, Mapping[str, str]]) -> str:
@@ -233,7 +254,8 @@ def findings(configs: Configs, results: Path) -> str:
         ConfigError: if a claim names a grid that does not exist, or a metric without a test.
         RecordError: if no cell of any claim's grid is done, or a record is damaged.
     """
-    claims = configs.claims
+    claims = {name: claim for name, claim in configs.claims.items() if "pairs" in claim}
+    shown = [claim for claim in configs.claims.values() if "pairs" not in claim]
     for name, claim in claims.items():
         for metric in metrics_of(claim):
             if metric not in TESTED:
@@ -274,6 +296,7 @@ def findings(configs: Configs, results: Path) -> str:
         *(figure for name in grids if evidence[name] for figure in figures(grids[name], evidence[name])),
         CHOICE,
         table(["Grid", "Data set", "Labels", "mIoU ↑", "ECE ↓"], done, left=5) + "\n",
+        *([SHOWN, table(["Claim", "Shown in"], [shown_row(claim) for claim in shown], left=2) + "\n"] if shown else []),
         "## The comparisons\n",
         *sections,
         *(["## Not run\n"] if absent or partial else []),
