@@ -79,7 +79,7 @@ def _hard_forward(
     HAS_VALID: tl.constexpr, OVERLAP: tl.constexpr, PREDICTED: tl.constexpr, SQUARES: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    image, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    block, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
     n = block * BLOCK_N + tl.arange(0, BLOCK_N)
     keep = _kept(valid, image, n, N, HAS_VALID)
     largest, size = _normaliser(logits, image, n, C, N, BLOCK_C, BLOCK_N)
@@ -88,7 +88,7 @@ def _hard_forward(
     likelihood = tl.maximum(z_y - largest - tl.log(size), LEAST)
     tl.store(log_likelihood + image * N + n, tl.where(keep, likelihood, 0.0), mask=n < N)
     if OVERLAP or PREDICTED or SQUARES:
-        sums += (image * tl.num_programs(1) + block) * 4 * C
+        sums += (image * tl.num_programs(0) + block) * 4 * C
         for first in range(0, C, BLOCK_C):
             c = first + tl.arange(0, BLOCK_C)
             p = tl.exp(_logits(logits, image, c, n, C, N) - largest[None, :]) / size[None, :]
@@ -109,7 +109,7 @@ def _hard_backward(
     HAS_VALID: tl.constexpr, OVERLAP: tl.constexpr, PREDICTED: tl.constexpr, SQUARES: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    image, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    block, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
     n = block * BLOCK_N + tl.arange(0, BLOCK_N)
     keep = _kept(valid, image, n, N, HAS_VALID)
     g_sums += image * 3 * C
@@ -156,12 +156,12 @@ def _soft_forward(
     HAS_VALID: tl.constexpr, MINIMUM: tl.constexpr, PRODUCT: tl.constexpr, PREDICTED: tl.constexpr,
     SQUARES: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    image, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    block, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
     n = block * BLOCK_N + tl.arange(0, BLOCK_N)
     keep = _kept(valid, image, n, N, HAS_VALID)
     largest, size = _normaliser(logits, image, n, C, N, BLOCK_C, BLOCK_N)
     log_size, likelihood = tl.log(size), tl.zeros((BLOCK_N,), tl.float32)
-    sums += (image * tl.num_programs(1) + block) * 5 * C
+    sums += (image * tl.num_programs(0) + block) * 5 * C
     for first in range(0, C, BLOCK_C):
         c = first + tl.arange(0, BLOCK_C)
         z = _logits(logits, image, c, n, C, N) - largest[None, :]
@@ -205,7 +205,7 @@ def _soft_backward(
     HAS_VALID: tl.constexpr, MINIMUM: tl.constexpr, PRODUCT: tl.constexpr, PREDICTED: tl.constexpr,
     SQUARES: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    image, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    block, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
     n = block * BLOCK_N + tl.arange(0, BLOCK_N)
     keep = _kept(valid, image, n, N, HAS_VALID)
     largest, size = _normaliser(logits, image, n, C, N, BLOCK_C, BLOCK_N)
@@ -240,7 +240,8 @@ def _launch(
 ) -> None:
     images, classes, pixels = logits.shape
     block_c, block_n = _block(logits)
-    kernel[(images, triton.cdiv(pixels, block_n))](
+    # Blocks come first: a grid's second axis ends at 65535, which the blocks of a volume exceed.
+    kernel[(triton.cdiv(pixels, block_n), images)](
         logits,
         target,
         target if valid is None else valid.view(torch.uint8),
