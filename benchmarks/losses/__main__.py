@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.losses.measure import disagreement, memory, operators, times
 from benchmarks.losses.peers import VOID, Entry, entries, soft_entries
 from segloss.losses import get, switches
+from segloss.records.record import processor
 
 SHAPES = [(4, 19, 256, 256), (2, 150, 128, 128)]
 HEADER = (
@@ -92,10 +93,6 @@ def rows(shape, soft: bool, spread: float, device: str, repeats: int, only: str,
 
 
 def machine(threads: int) -> str:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
     packages = [f"torch {torch.__version__}"]
     for name in ("mmsegmentation", "monai", "segmentation-models-pytorch", "kornia"):
         try:
@@ -105,7 +102,7 @@ def machine(threads: int) -> str:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     load = f"{os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f} before this run"
     python = platform.python_version()
-    return f"CPU {cpu}, {load}, {threads} threads used; GPU {gpu}; Python {python}; {', '.join(packages)}"
+    return f"CPU {processor()}, {load}, {threads} threads used; GPU {gpu}; Python {python}; {', '.join(packages)}"
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Records that cannot be trusted: damaged ones are stale and run again, forged ones are refused with a sentence."""
 
 import json
+import platform
 import re
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from segloss import records
 from segloss.files import sha256_of
 from segloss.grid import Cell
-from segloss.records.record import command
+from segloss.records.record import command, processor
 from segloss.records.status import grid_status
 from segloss.records.verification import RECORD_VERSION, RecordError, check_counts, checksum, read
 from segloss.workflow import stale_records
@@ -208,6 +209,13 @@ def test_partial_shows_what_is_missing_and_a_changed_table_is_refused(filled: Pa
         assert done.returncode == 1
         assert "differs from the records: damaged, or older; collect it again" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_record_names_the_kind_of_processor() -> None:
+    assert processor().startswith(platform.machine())
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    for name, value in re.findall(r"^(cpu family|model|stepping)\s*: (\S+)$", info, re.MULTILINE):
+        assert f"{name} {value}" in processor()
 
 
 @pytest.mark.parametrize("program", ["/somewhere/bin/segloss", "/somewhere/segloss/__main__.py"])

@@ -45,7 +45,21 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """The machine without its name."""
-    return {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+    return {"platform": platform.platform(), "processor": processor(), "cores": os.cpu_count()}
+
+
+def processor() -> str:
+    """The kind of CPU, such as "x86_64, Intel(R) Xeon(R) Processor, cpu family 6, model 85, stepping 7".
+
+    Libraries choose their kernels by it, so results are bit-identical only on the same kind.
+    """
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    known = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
+    numbers = [f"{name} {known[name]}" for name in ("cpu family", "model", "stepping") if name in known]
+    return ", ".join([platform.machine(), *([known["model name"]] if "model name" in known else []), *numbers])
 
 
 def command() -> str:
