@@ -72,7 +72,7 @@ class Experiment:
             return self.folds
         return self.teachers if self.trained is None else (self.trained,)
 
-    @property
+    @cached_property
     def data_key(self) -> tuple[str, ...]:
         """The data behind its result: its source, the images that keep their labels, the source it was trained on."""
         if self.folds:

@@ -66,10 +66,11 @@ def examine_record(
 ) -> tuple[dict[str, Any] | None, str | None]:
     """The record of a cell, if it can be read, and its ``stale_reason``; arguments as for that function."""
     folder = results / str(experiment.cell)
-    if not (folder / "record.json").exists():
+    path = folder / "record.json"
+    if not path.exists():
         return None, None
     try:
-        record = load(folder / "record.json")
+        record = load(path)
     except RecordError as error:
         return None, str(error)
     return record, _difference(record, experiment, folder, fingerprints) or _changed_fold(record, experiment, results)
@@ -136,10 +137,11 @@ def block_reason(experiment: Experiment, results: Path) -> str | None:
 
 def cell_status(experiment: Experiment, results: Path, fingerprints: Mapping[str, str] | None = None) -> CellStatus:
     """The state of one cell, from the files in its folder; arguments as for ``stale_reason``."""
-    cell, folder = experiment.cell, results / str(experiment.cell)
+    cell = experiment.cell
     record, stale = examine_record(experiment, results, fingerprints)
     if record and stale is None:
         return CellStatus(cell, "done", record=record)
+    folder = results / str(cell)
     current = progress.read(folder)
     if current and is_running(folder):
         return CellStatus(cell, "waiting" if current["state"] == "waiting" else "running", progress=current)

@@ -179,12 +179,10 @@ def claim_section(name: str, claim: Mapping[str, Any], measured: Mapping[str, li
 
 def shown_row(claim: Mapping[str, Any]) -> list[str]:
     """A claim without a comparison, and what shows it: a test, or a report with a link from reports/README.md."""
-    places = [
-        f"[{text(place.partition('/')[2].partition('#')[0])}]({place.partition('/')[2]})"
-        if place.startswith("reports/")
-        else f"`{place}`"
-        for place in claim["shown_in"]
-    ]
+    places = []
+    for place in claim["shown_in"]:
+        report = place.removeprefix("reports/")
+        places.append(f"`{place}`" if report == place else f"[{text(report.partition('#')[0])}]({report})")
     return [cited_statement(claim), ", ".join(places)]
 
 
