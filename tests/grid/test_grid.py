@@ -207,6 +207,20 @@ def test_seeds_are_stable_and_all_different(in_workplace: Path) -> None:
     assert len({experiment.random_seed for experiment in experiments}) == len(experiments)
 
 
+def test_a_cell_resolved_after_another_seed_equals_one_resolved_alone(in_workplace: Path) -> None:
+    """With teachers, folds, and weights trained on another data set, which are those of the same seed."""
+    mmseg = in_workplace / "configs/mmseg/datasets"
+    (mmseg / "other.py").write_text((mmseg / "phantom.py").read_text())
+    written(in_workplace, evaluate_on=["other"], seeds=3)
+    for name in ("own", "distill-cpu", "raters-stare"):
+        experiments = grid_of(name).experiments
+        assert len({experiment.cell.seed for experiment in experiments}) > 1
+        for experiment in experiments:
+            alone = experiment_of(str(experiment))
+            assert experiment == alone
+            assert experiment.config_hash == alone.config_hash
+
+
 def test_five_thousand_cells_are_planned_in_seconds(in_workplace: Path) -> None:
     started = time.monotonic()
     losses = ["ce", "jml", "dice", "focal", "lovasz"]

@@ -15,7 +15,7 @@ from segloss.files import sha256_of
 from segloss.grid import Cell
 from segloss.records.record import command, processor
 from segloss.records.status import grid_status
-from segloss.records.verification import RECORD_VERSION, RecordError, check_counts, checksum, read
+from segloss.records.verification import RECORD_VERSION, RecordError, check_counts, read, record_text
 from segloss.workflow import stale_records
 from tests.conftest import experiment_of, grid_of, run
 from tests.written_records import PROTOCOL, write_cell
@@ -43,9 +43,7 @@ def edit_record(results: Path, cell: Cell, change: Callable[[dict], None], seal:
     path = results / str(cell) / "record.json"
     record = json.loads(path.read_text())
     change(record)
-    if seal:
-        record["sha256"] = checksum(record)
-    path.write_text(json.dumps(record))
+    path.write_text(record_text(record) if seal else json.dumps(record))
 
 
 def refused(results: Path, *words: str) -> None:

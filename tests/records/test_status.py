@@ -14,7 +14,7 @@ import yaml
 
 from segloss.datasets import DATASETS, fingerprints
 from segloss.files import sha256_of
-from segloss.records import CellStatus, checksum, progress
+from segloss.records import CellStatus, progress, record_text
 from segloss.records.run_lock import is_running, run_lock
 from segloss.records.status import format_grid, grid_status, outlook
 from segloss.records.verification import RECORD_VERSION
@@ -184,7 +184,7 @@ def test_five_thousand_cells_are_shown_in_two_seconds(in_workplace: Path) -> Non
             record |= {"training": {"started_at_iteration": 0}, "seconds": 10.0, "config": "x" * 20_000}
             record |= {"data": {"fingerprints": prints}}
             record |= {"evaluation": {"counts_sha256": sha256_of(folder / "counts.npz")}}
-            (folder / "record.json").write_text(json.dumps(record | {"sha256": checksum(record)}, indent=1))
+            (folder / "record.json").write_text(record_text(record))
         else:
             progress.write(folder, "training", iteration=1, iterations=4)
     of_tiny, _ = processor_seconds("tiny", in_workplace)

@@ -86,6 +86,7 @@ class Configs:
         self._checked: set[Any] = set()
         self.reasons: dict[Any, Any] = {}  # why a model cannot be trained, by what this depends on
         self.experiments: dict[Any, Any] = {}  # resolved cells, by cell
+        self.first_seeds: dict[Any, Any] = {}  # the first of those that differ in their seed alone, by their axes
 
     @cached_property
     def losses(self) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ import functools
 import importlib.util
 import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
@@ -24,6 +24,7 @@ REGISTRIES = (
     ("segloss", "engine"),
 )
 REGISTERED = re.compile(r"@(\w+)\.register_module\(\)\s+class (\w+)")
+DEFINED = re.compile(r"^(?:class|def) (\w+)", re.MULTILINE)
 # Optimisers and schedulers with which no cell can be trained.
 UNUSABLE = {
     "LBFGS": "computes the loss several times an iteration, which MMEngine does not",
@@ -75,6 +76,29 @@ class Signature:
     required: frozenset[str]
 
 
+class Signatures(Mapping[str, Signature]):
+    """Signatures by name, each read when it is first looked up: a schedule names one optimiser of fifteen.
+
+    Args:
+        names: The names.
+        read: Returns the signature of a name.
+    """
+
+    def __init__(self, names: Iterable[str], read: Callable[[str], Signature]) -> None:
+        self._names, self._read = dict.fromkeys(names), functools.cache(read)
+
+    def __getitem__(self, name: str) -> Signature:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class _Tuple:
     """``tuple[...]`` in an annotation: a sequence of that length."""
 
@@ -114,12 +138,18 @@ def registered() -> dict[str, set[str]]:
 
 
 @functools.cache
-def _definitions(package: str, path: str) -> dict[str, ast.ClassDef | ast.FunctionDef]:
-    """The classes and functions at the top level of the Python files in a folder of a package."""
+def _defined(package: str, path: str) -> dict[str, Path]:
+    """The file of each class and function at the top level of the Python files in a folder of a package."""
     folder = package_file(package, path)
     files = sorted(folder.glob("*.py")) if folder else ()
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
-    return {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    return {name: file for file in files for name in DEFINED.findall(file.read_text(encoding="utf-8"))}
+
+
+@functools.cache
+def _definitions(file: Path) -> dict[str, ast.ClassDef | ast.FunctionDef]:
+    """The classes and functions at the top level of a Python file."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    return {node.name: node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
 
 
 def _annotation(node: ast.expr | None) -> Any:
@@ -140,9 +170,9 @@ def _parameters(function: ast.FunctionDef) -> Iterator[tuple[str, Any, bool]]:
         yield argument.arg, _annotation(argument.annotation), default is None
 
 
-def _constructor(name: str, definitions: Mapping[str, Any]) -> dict[str, tuple[Any, bool]]:
+def _constructor(name: str, files: Mapping[str, Path]) -> dict[str, tuple[Any, bool]]:
     """The parameters of a class and, if ``**kwargs`` passes some to its bases, the parameters of the bases."""
-    node = definitions.get(name)
+    node = _definitions(files[name]).get(name) if name in files else None
     if not isinstance(node, ast.ClassDef):
         return {}
     functions = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
@@ -150,7 +180,7 @@ def _constructor(name: str, definitions: Mapping[str, Any]) -> dict[str, tuple[A
     if functions and not functions[0].args.kwarg:
         return declared
     bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-    inherited = {key: entry for base in reversed(bases) for key, entry in _constructor(base, definitions).items()}
+    inherited = {key: entry for base in reversed(bases) for key, entry in _constructor(base, files).items()}
     return inherited | declared
 
 
@@ -170,40 +200,41 @@ def _is_sequence(kind: Any, replacement: Any) -> bool:
 
 
 @functools.cache
-def optimisers() -> dict[str, Signature]:
+def optimisers() -> Signatures:
     """The optimisers of torch with which a cell can be trained, by MMEngine's name, with their options."""
-    file, classes = package_file("torch", "optim/__init__.py"), _definitions("torch", "optim")
+    file, classes = package_file("torch", "optim/__init__.py"), _defined("torch", "optim")
     text = file.read_text(encoding="utf-8") if file else ""
     names = re.findall(r"^from torch\.optim\.\w+ import ([A-Z]\w*)", text, re.MULTILINE)
-    return {
-        RENAMED.get(name, name): _signature(_constructor(name, classes), OPTIMISER_RANGES, ("self", "params"))
-        for name in names
-        if name not in UNUSABLE
-    }
+    in_torch = {RENAMED.get(name, name): name for name in names if name not in UNUSABLE}
+    return Signatures(
+        in_torch,
+        lambda name: _signature(_constructor(in_torch[name], classes), OPTIMISER_RANGES, ("self", "params")),
+    )
 
 
 @functools.cache
-def schedulers() -> dict[str, Signature]:
+def schedulers() -> Signatures:
     """The schedulers of MMEngine with which a cell can be trained, with their options."""
-    classes = _definitions("mmengine", "optim/scheduler")
-    signatures = {}
-    for name in sorted(registered().get("PARAM_SCHEDULERS", set()) - UNUSABLE.keys()):
+    classes = _defined("mmengine", "optim/scheduler")
+
+    def read(name: str) -> Signature:
         given = ("self", "optimizer", *(() if name.endswith("ParamScheduler") else ("param_name",)))
-        signatures[name] = _signature(_constructor(name, classes), SCHEDULER_RANGES, given)
-    return signatures
+        return _signature(_constructor(name, classes), SCHEDULER_RANGES, given)
+
+    return Signatures(sorted(registered().get("PARAM_SCHEDULERS", set()) - UNUSABLE.keys()), read)
 
 
 @functools.cache
-def clippings() -> dict[str, Signature]:
+def clippings() -> Signatures:
     """The ways to clip gradients, ``norm`` and ``value``, with their options."""
-    functions = _definitions("torch", "nn/utils")
-    return {
-        kind: _signature(
-            {name: entry for name, *entry in _parameters(functions[f"clip_grad_{kind}_"])}, CLIP_RANGES, ("parameters",)
-        )
-        for kind in ("norm", "value")
-        if f"clip_grad_{kind}_" in functions
-    }
+    functions = {kind: f"clip_grad_{kind}_" for kind in ("norm", "value")}
+    files = _defined("torch", "nn/utils")
+
+    def read(kind: str) -> Signature:
+        parameters = _parameters(_definitions(files[functions[kind]])[functions[kind]])
+        return _signature({name: entry for name, *entry in parameters}, CLIP_RANGES, ("parameters",))
+
+    return Signatures([kind for kind, function in functions.items() if function in files], read)
 
 
 @functools.cache

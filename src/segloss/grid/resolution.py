@@ -36,6 +36,20 @@ def resolve(cell: Cell, configs: Configs) -> Experiment:
 
 
 def _resolve(cell: Cell, configs: Configs) -> Experiment:
+    """The experiment of a cell that is trained, or whose weights are evaluated on another data set."""
+    axes = cell.dataset, cell.model, cell.schedule, cell.labels, cell.loss
+    if axes not in configs.first_seeds:
+        configs.first_seeds[axes] = _look_up(cell, configs)
+    first = configs.first_seeds[axes]
+    if first.cell == cell:
+        return first
+    if first.trained:
+        return _look_up(cell, configs)
+    # Of all that a name refers to, only the weights to evaluate depend on the seed.
+    return replace(first, cell=cell, settings={**first.settings, "cell": str(cell)})
+
+
+def _look_up(cell: Cell, configs: Configs) -> Experiment:
     if cell.loss not in configs.losses:
         raise unknown("loss", cell.loss, configs.losses)
     if cell.labels not in configs.labels:

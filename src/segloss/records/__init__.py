@@ -15,7 +15,7 @@ from segloss.records.results import (
     results_table,
 )
 from segloss.records.states import STATES, CellStatus, cell_status, failure_reason
-from segloss.records.verification import RecordError, check_comparable, check_counts, checksum, read
+from segloss.records.verification import RecordError, check_comparable, check_counts, read, record_text
 
 __all__ = [
     "STATES",
@@ -25,7 +25,6 @@ __all__ = [
     "cell_status",
     "check_comparable",
     "check_counts",
-    "checksum",
     "collect",
     "evaluated_cells",
     "failure_reason",
@@ -37,6 +36,7 @@ __all__ = [
     "read",
     "read_csv",
     "read_table",
+    "record_text",
     "records_provenance",
     "results_table",
     "versions",

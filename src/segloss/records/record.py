@@ -1,6 +1,7 @@
 """record.json: the complete description of a finished cell. Imports no torch."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from segloss import __version__
-from segloss.files import write_json
+from segloss.files import write_json, write_text
 from segloss.grid import Cell, Experiment
-from segloss.records.verification import RECORD_VERSION, check_schema, checksum
+from segloss.records.verification import RECORD_VERSION, check_schema, record_text
 
 PACKAGES = ("torch", "mmsegmentation", "mmengine", "mmcv-lite", "mmcv", "numpy", "opencv-python", "snakemake", "wandb")
 # Files that determine a result; a changed report or note does not make the code dirty.
@@ -86,10 +87,10 @@ def identity_entry(experiment: Experiment, data: dict[str, Any]) -> dict[str, An
 
 
 def write(folder: Path, record: dict[str, Any]) -> None:
-    """Add a record's checksum, check it against its schema and write it as record.json."""
-    record = {**record, "sha256": checksum(record)}
-    check_schema(record, f"record of {record['cell']}")
-    write_json(folder / "record.json", record)
+    """Check a record against its schema and write it, with its checksum, as record.json."""
+    text = record_text(record)
+    check_schema(json.loads(text), f"record of {record['cell']}")
+    write_text(folder / "record.json", text)
 
 
 def headline(record: Mapping[str, Any]) -> str:
