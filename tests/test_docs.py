@@ -144,6 +144,7 @@ def test_the_examples_without_mmsegmentation_run() -> None:
     target = torch.tensor([[[0, 1], [1, 255]]])
     raters = torch.stack([target, target.flip(1)], 1)
     names = {"logits": torch.zeros(1, 2, 2, 2, requires_grad=True), "target": target, "raters": raters}
+    names["weights"] = torch.tensor([[[1.0, 0.5], [2.0, 0.0]]])
     exec(examples[0], names)
     names["loss"].backward()
     assert names["logits"].grad[0, :, 1, 1].abs().sum() == 0 < names["logits"].grad.abs().sum()
@@ -152,6 +153,7 @@ def test_the_examples_without_mmsegmentation_run() -> None:
         names["loss"] = None
         exec(example, names)
         assert names["loss"] is None or 0 < names["loss"] < 1
+    assert names["loss_map"][target == 255] == 0 < names["loss_map"][target == 0]
     assert names["metrics"]["aAcc"] == pytest.approx(100 / 3)
     assert names["metrics"]["ECE"] == pytest.approx(100 * (1 / 2 - 1 / 3))
 

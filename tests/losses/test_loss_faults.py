@@ -70,13 +70,13 @@ FAULTS = [
     ("_hard_pixels.py", "hardness.masked_fill(~batch.valid.flatten(), -torch.inf)", "hardness"),  # void is ranked
     ("_hard_pixels.py", "index_copy_(1, pixels, result)", "index_copy_(1, pixels, 2 * result)"),
     ("_hard_pixels.py", "scatter_add_(0, c[None], -scale[None])", "scatter_add_(0, c[None], scale[None])"),
-    ("_image_sums.py", "values * keep, by_log_p.mul_(keep)", "values, by_log_p.mul_(keep)"),
-    ("_image_sums.py", "values * weights[index], by_log_p.mul_(weights[index])", "values * weights[index], by_log_p"),
+    ("_pixel_autograd.py", "losses * weights[without_void(target, valid)]", "losses * 1"),
     ("_unified_focal.py", "background[0], foreground[0] = 1 - delta, 0", "background[0] = 1 - delta"),
     ("_unified_focal.py", "form = (1 - delta, delta, smooth)", "form = (delta, 1 - delta, smooth)"),
-    ("_image_sums.py", "by_logits.mul_(keep[:, None])", "by_logits"),
-    ("_image_sums.py", "sub_(y, alpha=ce_weight)", "sub_(y)"),
-    ("_image_sums.py", "by_logits.scatter_add_(1, index", "by_logits.scatter_(1, index"),
+    ("_calibration.py", "values * keep, by_logits", "values, by_logits"),
+    ("_calibration.py", "by_logits.mul_(keep[:, None])", "by_logits"),
+    ("_calibration.py", "sub_(y, alpha=ce_weight)", "sub_(y)"),
+    ("_calibration.py", "by_logits.scatter_add_(1, index", "by_logits.scatter_(1, index"),
     ("_calibration.py", "return value, gradient.addcmul_(p, value[:, None], value=-1)", "return value, gradient"),
     ("_calibration.py", "gradient = beyond.sign_()", "gradient = beyond.sign_().abs_().clamp_(min=1)"),
     ("_calibration.py", "maps.div_(number.clamp_min_(1))", "maps.div_(number.amax().clamp_min(1))"),  # as if no border

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -83,6 +83,7 @@ class SegmentationLoss(nn.Module):
         valid: Tensor | None = None,
         ignore_index: int | None = None,
         pixel_weights: Tensor | None = None,
+        reduction: Literal["mean", "none"] = "mean",
         distance_maps: Tensor | None = None,
     ) -> Tensor:
         """The loss times its weight.
@@ -93,15 +94,14 @@ class SegmentationLoss(nn.Module):
             valid: bool (B, *spatial). Default None: every pixel is valid.
             ignore_index: Pixels of a class map with this value are not valid either. Default None: none.
             pixel_weights: (B, *spatial), at least 0; for losses that are means over pixels. Default None: 1 each.
+            reduction: ``"none"`` for a map (B, *spatial), for losses that are means over pixels. Default: mean.
             distance_maps: (B, C, *spatial), as in `boundary`; other losses ignore them. Default None: computed here.
         """
         if ignore_index is not None:
             known = target != ignore_index
             valid = known if valid is None else valid & known
         options = self.current_options()
-        return self.loss_weight * self.compute(
-            logits, target, valid, options, pixel_weights, distance_maps=distance_maps
-        )
+        return self.loss_weight * self.compute(logits, target, valid, options, pixel_weights, reduction, distance_maps)
 
     def compute(
         self,

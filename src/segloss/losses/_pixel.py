@@ -1,6 +1,7 @@
 """Losses that are a mean over pixels of a function of log p: cross-entropy and focal."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -98,6 +99,17 @@ def mean_log_loss(batch: Batch, log_likelihood: Tensor, class_weights: PerClass 
     return mean_over_pixels(batch, -(weights[batch.index] * log_likelihood), weights)
 
 
+# (log p, parameter) -> a function of log p, or its derivative.
+OfLogP = Callable[[Tensor, Any], Tensor]
+
+
+def losses_of_log_p(batch: Batch, value: OfLogP, derivative: OfLogP, parameter: Any, weights: Tensor | None) -> Tensor:
+    """Σ_c w_c y_c f(log p_c) of each pixel (B, N), 0 where void, from f, its derivative and their parameter."""
+    if batch.soft:
+        return SoftPixelLosses.apply(batch.logits, batch.valid_target, weights, value, derivative, parameter)
+    return HardPixelLosses.apply(batch.log_likelihood, batch.target, batch.valid, weights, value, derivative, parameter)
+
+
 def focal_value(log_p: Tensor, gamma: float) -> Tensor:
     """-(1 - p)^γ log p."""
     return _miss(log_p).pow(gamma) * -log_p
@@ -146,10 +158,4 @@ def focal(
     """
     batch = Batch.read(logits, target, valid, focal.sums, pixel_weights=pixel_weights, reduction=reduction)
     weights = None if alpha is None else class_vector(alpha, batch, "alpha")
-    if batch.soft:
-        losses = SoftPixelLosses.apply(batch.logits, batch.valid_target, weights, focal_value, focal_derivative, gamma)
-    else:
-        losses = HardPixelLosses.apply(
-            batch.log_likelihood, batch.target, batch.valid, weights, focal_value, focal_derivative, gamma
-        )
-    return mean_over_pixels(batch, losses)
+    return mean_over_pixels(batch, losses_of_log_p(batch, focal_value, focal_derivative, gamma, weights))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segloss.losses._sums import LEAST, blocks, without_void
+from segloss.losses._sums import LEAST, blocks, slices, without_void
 
 
 class HardPixelLosses(torch.autograd.Function):
@@ -79,6 +79,34 @@ class SoftPixelLosses(torch.autograd.Function):
             by_log_p = _weighted(derivative, target[part], weights).mul_(gradient[part[::2]][:, None])
             torch.addcmul(by_log_p, log_p[part].exp(), by_log_p.sum(1, keepdim=True), value=-1, out=result[part])
         return result, None, None, None, None, None
+
+
+# (logits of some images (b, C, N), their slice) -> the loss of each pixel (b, N), and the gradient of their sum.
+PixelFormula = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+
+
+class PixelLosses(torch.autograd.Function):
+    """The loss of each pixel (B, N) from logits (B, C, N), for a formula in which it depends on its own logits alone.
+
+    The formula gives the gradient together with the value, for a few images at a time, so that its intermediates stay
+    in cache. Only the gradient is kept.
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, formula: PixelFormula) -> Tensor:
+        losses, by_logits = torch.empty_like(logits[:, 0]), torch.empty_like(logits)
+        # Autocast would round the formulas' products.
+        with torch.autocast(logits.device.type, enabled=False):
+            for part in slices(logits):
+                losses[part], by_logits[part] = formula(logits[part], part)
+        ctx.save_for_backward(by_logits)
+        return losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        (by_logits,) = ctx.saved_tensors
+        return by_logits * gradient[:, None], None
 
 
 def _weighted(values: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:

@@ -1,13 +1,12 @@
 """Poly-1 forms of cross-entropy and focal: one polynomial term ε·(1 - p)^(γ+1) added to the loss."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._image_sums import mean_of_log_p
-from segloss.losses._pixel import focal_derivative, focal_value
+from segloss.losses._pixel import focal_derivative, focal_value, losses_of_log_p, mean_over_pixels
 from segloss.losses._weights import class_vector
 from segloss.options import AtLeast, NonNegative, PerClass
 
@@ -33,10 +32,10 @@ def _derivative(log_p: Tensor, parameters: Parameters) -> Tensor:
 
 def _poly(batch: Batch, gamma: float, epsilon: float, alpha: PerClass | None) -> Tensor:
     weights = None if alpha is None else class_vector(alpha, batch, "alpha")
-    return mean_of_log_p(batch, _value, _derivative, (gamma, epsilon), weights)
+    return mean_over_pixels(batch, losses_of_log_p(batch, _value, _derivative, (gamma, epsilon), weights))
 
 
-@register("PolyCrossEntropyLoss", pixelwise=True)
+@register("PolyCrossEntropyLoss", sums=["likelihood"])
 def poly_cross_entropy(
     logits: Tensor | Batch,
     target: Tensor | None,
@@ -44,6 +43,8 @@ def poly_cross_entropy(
     valid: Tensor | None = None,
     epsilon: Annotated[float, AtLeast(-1)] = 1.0,
     alpha: PerClass | None = None,
+    pixel_weights: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Poly-1 cross-entropy Σ_c α_c y_c (-log p_c + ε (1 - p_c)), averaged over valid pixels; lower is better.
 
@@ -54,9 +55,10 @@ def poly_cross_entropy(
         logits, target, valid: As in every loss, see `segloss.losses`.
         epsilon: ε, at least -1, so that the loss still decreases with p. Default 1, as in common implementations.
         alpha: One weight per class. Default: 1 each.
+        pixel_weights, reduction: As in `cross_entropy`.
 
     Returns:
-        A scalar in [0, ∞) for ε ≥ 0.
+        A scalar (or a map) in [0, ∞) for ε ≥ 0.
 
     Raises:
         ValueError: invalid shapes or types, epsilon below -1.
@@ -64,10 +66,12 @@ def poly_cross_entropy(
     Reference: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", 2022,
         https://arxiv.org/abs/2204.12511
     """
-    return _poly(Batch.read(logits, target, valid, poly_cross_entropy.sums), 0.0, epsilon, alpha)
+    sums = poly_cross_entropy.sums
+    batch = Batch.read(logits, target, valid, sums, pixel_weights=pixel_weights, reduction=reduction)
+    return _poly(batch, 0.0, epsilon, alpha)
 
 
-@register("PolyFocalLoss", pixelwise=True)
+@register("PolyFocalLoss", sums=["likelihood"])
 def poly_focal(
     logits: Tensor | Batch,
     target: Tensor | None,
@@ -76,6 +80,8 @@ def poly_focal(
     gamma: NonNegative = 2.0,
     epsilon: Annotated[float, AtLeast(-1)] = 1.0,
     alpha: PerClass | None = None,
+    pixel_weights: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Poly-1 focal Σ_c α_c y_c (-(1 - p_c)^γ log p_c + ε (1 - p_c)^(γ+1)) over valid pixels; lower is better.
 
@@ -86,9 +92,10 @@ def poly_focal(
         gamma: Focusing exponent, at least 0; 0 is `poly_cross_entropy`. Default 2, as in `focal`.
         epsilon: ε, at least -1. Default 1, as in common implementations.
         alpha: One weight per class, applied to both terms. Default: 1 each.
+        pixel_weights, reduction: As in `cross_entropy`.
 
     Returns:
-        A scalar in [0, ∞) for ε ≥ 0.
+        A scalar (or a map) in [0, ∞) for ε ≥ 0.
 
     Raises:
         ValueError: invalid shapes or types, a negative gamma, epsilon below -1.
@@ -96,5 +103,5 @@ def poly_focal(
     Reference: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", 2022,
         https://arxiv.org/abs/2204.12511
     """
-    batch = Batch.read(logits, target, valid, poly_focal.sums)
+    batch = Batch.read(logits, target, valid, poly_focal.sums, pixel_weights=pixel_weights, reduction=reduction)
     return _poly(batch, gamma, epsilon, alpha)

@@ -9,8 +9,7 @@ from segloss.losses._all_reduce import mean_over_processes
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
 from segloss.losses._overlap import tversky
-from segloss.losses._pixel import focal_derivative, focal_value
-from segloss.losses._pixel_autograd import HardPixelLosses, SoftPixelLosses
+from segloss.losses._pixel import focal_derivative, focal_value, losses_of_log_p, mean_over_pixels
 from segloss.losses._region import _losses as quotient_losses
 from segloss.options import AtLeast, Below, Classes, NonNegative, Positive, Share
 
@@ -66,6 +65,8 @@ def asymmetric_focal(
     valid: Tensor | None = None,
     delta: Share = 0.7,
     gamma: NonNegative = 2.0,
+    pixel_weights: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Asymmetric focal loss -δ Σ_{c≥1} y_c log p_c - (1 - δ) y_0 (1 - p_0)^γ log p_0, over pixels; lower is better.
 
@@ -76,26 +77,23 @@ def asymmetric_focal(
         logits, target, valid: As in every loss, see `segloss.losses`.
         delta: δ, weight of the foreground, from 0 to 1. Default .7, as in the authors' code.
         gamma: Focusing exponent of the background, at least 0. Default 2, as in the authors' code.
+        pixel_weights, reduction: As in `cross_entropy`.
 
     Returns:
-        A scalar in [0, ∞).
+        A scalar (or a map) in [0, ∞).
 
     Raises:
         ValueError: invalid shapes, types or options.
 
     Reference: Yeung et al., "Unified Focal loss", 2021, https://arxiv.org/abs/2102.04525
     """
-    batch = Batch.read(logits, target, valid, asymmetric_focal.sums)
+    sums = asymmetric_focal.sums
+    batch = Batch.read(logits, target, valid, sums, pixel_weights=pixel_weights, reduction=reduction)
     background, foreground = batch.logits.new_zeros(batch.classes), batch.logits.new_full((batch.classes,), delta)
     background[0], foreground[0] = 1 - delta, 0
-    losses = 0
-    for weights, exponent in ((background, gamma), (foreground, 0.0)):
-        form = (weights, focal_value, focal_derivative, exponent)
-        if batch.soft:
-            losses = losses + SoftPixelLosses.apply(batch.logits, batch.valid_target, *form)
-        else:
-            losses = losses + HardPixelLosses.apply(batch.log_likelihood, batch.target, batch.valid, *form)
-    return mean_over_processes(losses.sum(), batch.pixels.sum())
+    parts = ((background, gamma), (foreground, 0.0))
+    focal = [losses_of_log_p(batch, focal_value, focal_derivative, exponent, weights) for weights, exponent in parts]
+    return mean_over_pixels(batch, focal[0] + focal[1])
 
 
 @register("AsymmetricFocalTverskyLoss", sums=["product", "predicted"])
