@@ -44,6 +44,13 @@ def test_every_requirement_is_pinned_at_a_version_that_meets_it() -> None:
         assert requirement.specifier.contains(pins[name]), f"{requirement} but {pins[name]} is pinned"
 
 
+@pytest.mark.xdist_group("probe")
+def test_pytest_xdist_sees_groups(request: pytest.FixtureRequest) -> None:
+    """Else every worker makes what the tests of a group share: a grid on CamVid, a site, a server of faulty copies."""
+    if getattr(request.config.option, "loadgroup", False):
+        assert request.node.nodeid.endswith("@probe")
+
+
 def test_the_whole_tree_is_pinned() -> None:
     pins = pinned()
     open_ends = {

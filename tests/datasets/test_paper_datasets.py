@@ -411,6 +411,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("miniatures")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_miniature_trains_and_is_evaluated(name, trained):
     workplace, log = trained
@@ -430,6 +431,7 @@ def test_a_miniature_trains_and_is_evaluated(name, trained):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("miniatures")
 def test_published_lists_and_validation_on_evaluated_images_reach_their_records(trained):
     workplace, log = trained
     records = [workplace / "results" / cell / "record.json" for cell in OTHER_CELLS]
@@ -441,6 +443,7 @@ def test_published_lists_and_validation_on_evaluated_images_reach_their_records(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("miniatures")
 def test_mapillary_is_scored_at_the_labels_full_size(trained):
     workplace, _ = trained
     folder = folder_of("mapillary-vistas", workplace / "data")

@@ -54,6 +54,7 @@ def losses(record: dict[str, Any]) -> np.ndarray:
     return np.array([row["train/loss"] for row in record["training"]["rows"]])
 
 
+@pytest.mark.xdist_group("plain")
 def test_two_processes_follow_the_training_of_one(place: Path, plain: Path) -> None:
     shutil.copytree(plain, place / "one")
     single, double = record_of(place / "one"), trained(place, "two", "--processes", "2")
@@ -119,6 +120,7 @@ def test_several_processes_stop_together_resume_and_record_their_reason(place: P
     assert started % 10 == 0
 
 
+@pytest.mark.xdist_group("plain")
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [(("--precision", "bf16"), 0.05), (("--channels-last",), 1e-3), (("--fused",), 1e-3)],
