@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segloss.datasets import DATASETS
-from tests.conftest import DATA, TINY_SCHEDULE, run
+from tests.conftest import DATA, TINY_SCHEDULE, run, shortened
 from tests.datasets.test_qubiq import nifti
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked")]
@@ -35,18 +35,6 @@ def trained(workplace: Path, name: str, labels: str, data_root: Path) -> dict:
     cell = f"{name}/unet-tiny/tiny/{labels}/ce-jml/seed0"
     run("segloss", "train", cell, "--data-root", str(data_root), cwd=workplace, WANDB_MODE="disabled")
     return json.loads((workplace / "results" / cell / "record.json").read_text())
-
-
-def shortened(folder: Path, root: Path, count: int) -> Path:
-    """The same data set as links, with lists of ``count`` images."""
-    copy = root / folder.name
-    copy.mkdir(parents=True)
-    for path in folder.iterdir():
-        if path.suffix == ".txt":
-            (copy / path.name).write_text("\n".join(path.read_text().split("\n")[:count]))
-        else:
-            (copy / path.name).symlink_to(path)
-    return copy
 
 
 @pytest.mark.parametrize(
