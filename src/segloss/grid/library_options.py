@@ -77,7 +77,7 @@ class Signature:
 
 
 class Signatures(Mapping[str, Signature]):
-    """Signatures by name, each read when it is first looked up: a schedule names one optimiser of fifteen.
+    """Signatures by name, each read when it is first looked up: a schedule names one optimiser of many.
 
     Args:
         names: The names.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._image_sums import one_hot
+from segloss.losses._image_sums import gradient_wanted, one_hot
 from segloss.losses._pixel import mean_over_pixels
 from segloss.losses._pixel_autograd import PixelLosses
 from segloss.losses._sums import LEAST
@@ -44,7 +44,7 @@ def _penalised_cross_entropy(batch: Batch, ce_weight: float, alpha: float, penal
             values, by_logits = values * keep, by_logits.mul_(keep[:, None])
         return values, by_logits
 
-    return mean_over_pixels(batch, PixelLosses.apply(batch.logits, formula))
+    return mean_over_pixels(batch, PixelLosses.apply(batch.logits, formula, gradient_wanted(batch.logits)))
 
 
 @register("ConfidencePenaltyLoss", pixelwise=True)

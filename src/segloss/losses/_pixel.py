@@ -110,6 +110,12 @@ def losses_of_log_p(batch: Batch, value: OfLogP, derivative: OfLogP, parameter: 
     return HardPixelLosses.apply(batch.log_likelihood, batch.target, batch.valid, weights, value, derivative, parameter)
 
 
+def mean_of_log_p(batch: Batch, value: OfLogP, derivative: OfLogP, parameter: Any, alpha: PerClass | None) -> Tensor:
+    """The mean over pixels of Σ_c α_c y_c f(log p_c), as `losses_of_log_p`; without reduction the map."""
+    weights = None if alpha is None else class_vector(alpha, batch, "alpha")
+    return mean_over_pixels(batch, losses_of_log_p(batch, value, derivative, parameter, weights))
+
+
 def focal_value(log_p: Tensor, gamma: float) -> Tensor:
     """-(1 - p)^γ log p."""
     return _miss(log_p).pow(gamma) * -log_p
@@ -157,5 +163,4 @@ def focal(
     Reference: Lin et al., "Focal Loss for Dense Object Detection", 2017, https://arxiv.org/abs/1708.02002
     """
     batch = Batch.read(logits, target, valid, focal.sums, pixel_weights=pixel_weights, reduction=reduction)
-    weights = None if alpha is None else class_vector(alpha, batch, "alpha")
-    return mean_over_pixels(batch, losses_of_log_p(batch, focal_value, focal_derivative, gamma, weights))
+    return mean_of_log_p(batch, focal_value, focal_derivative, gamma, alpha)

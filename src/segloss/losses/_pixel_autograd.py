@@ -89,16 +89,18 @@ class PixelLosses(torch.autograd.Function):
     """The loss of each pixel (B, N) from logits (B, C, N), for a formula in which it depends on its own logits alone.
 
     The formula gives the gradient together with the value, for a few images at a time, so that its intermediates stay
-    in cache. Only the gradient is kept.
+    in cache. Only the gradient is kept, and that only if it is wanted.
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, formula: PixelFormula) -> Tensor:
-        losses, by_logits = torch.empty_like(logits[:, 0]), torch.empty_like(logits)
+    def forward(ctx, logits: Tensor, formula: PixelFormula, wanted: bool) -> Tensor:
+        losses, by_logits = torch.empty_like(logits[:, 0]), torch.empty_like(logits) if wanted else None
         # Autocast would round the formulas' products.
         with torch.autocast(logits.device.type, enabled=False):
             for part in slices(logits):
-                losses[part], by_logits[part] = formula(logits[part], part)
+                losses[part], gradient = formula(logits[part], part)
+                if by_logits is not None:
+                    by_logits[part] = gradient
         ctx.save_for_backward(by_logits)
         return losses
 
@@ -106,7 +108,7 @@ class PixelLosses(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         (by_logits,) = ctx.saved_tensors
-        return by_logits * gradient[:, None], None
+        return by_logits * gradient[:, None], None, None
 
 
 def _weighted(values: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:

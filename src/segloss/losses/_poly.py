@@ -6,8 +6,7 @@ from torch import Tensor
 
 from segloss.losses._batch import Batch
 from segloss.losses._catalogue import register
-from segloss.losses._pixel import focal_derivative, focal_value, losses_of_log_p, mean_over_pixels
-from segloss.losses._weights import class_vector
+from segloss.losses._pixel import focal_derivative, focal_value, mean_of_log_p
 from segloss.options import AtLeast, NonNegative, PerClass
 
 Parameters = tuple[float, float]  # γ and ε
@@ -28,11 +27,6 @@ def _derivative(log_p: Tensor, parameters: Parameters) -> Tensor:
     if gamma == 0:
         return log_p.exp().mul_(-epsilon).sub_(1)
     return focal_derivative(log_p, gamma) - epsilon * (gamma + 1) * (-log_p.expm1()).pow(gamma) * log_p.exp()
-
-
-def _poly(batch: Batch, gamma: float, epsilon: float, alpha: PerClass | None) -> Tensor:
-    weights = None if alpha is None else class_vector(alpha, batch, "alpha")
-    return mean_over_pixels(batch, losses_of_log_p(batch, _value, _derivative, (gamma, epsilon), weights))
 
 
 @register("PolyCrossEntropyLoss", sums=["likelihood"])
@@ -68,7 +62,7 @@ def poly_cross_entropy(
     """
     sums = poly_cross_entropy.sums
     batch = Batch.read(logits, target, valid, sums, pixel_weights=pixel_weights, reduction=reduction)
-    return _poly(batch, 0.0, epsilon, alpha)
+    return mean_of_log_p(batch, _value, _derivative, (0.0, epsilon), alpha)
 
 
 @register("PolyFocalLoss", sums=["likelihood"])
@@ -104,4 +98,4 @@ def poly_focal(
         https://arxiv.org/abs/2204.12511
     """
     batch = Batch.read(logits, target, valid, poly_focal.sums, pixel_weights=pixel_weights, reduction=reduction)
-    return _poly(batch, gamma, epsilon, alpha)
+    return mean_of_log_p(batch, _value, _derivative, (gamma, epsilon), alpha)

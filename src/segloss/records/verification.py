@@ -49,7 +49,7 @@ def load(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         record = json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
         version = record["record_version"]
-        # Of the text, not of the values: that takes half the time, and a view shows thousands of records.
+        # Of the text, not of the values: these would have to be written again, for each of thousands of records.
         if version == RECORD_VERSION and text != _sealed(text.rpartition(SEAL)[0]):
             raise RecordError(
                 f"{path} was changed after it was written, its checksum does not match: run its cell again"
